@@ -1,0 +1,161 @@
+/**
+ * What the CLI (and later the deck) asks of a running node over its 0600 unix socket: types only, so that the CLI loads
+ * nothing for them. Frames are NDJSON: `{id, verb, params}` → `{id, item}`* → `{id, result}` or `{id, error}`;
+ * `{id, cancel: true}` stops a request; a closed socket cancels what it asked.
+ * Shapes here are what `--json` prints (F9): the CLI adds `v: 1`.
+ */
+import type { ErrorShape } from "../../protocols/errors.ts";
+import type { Json } from "../../protocols/tool.ts";
+
+/** How a peer is reached now. */
+export type Path = "direct" | "lan" | "loopback" | "none";
+/** From where an agent or a device is known. */
+export type Via = "log" | "dht" | "mdns" | "self";
+
+export interface AgentItem {
+  /** `ben/reviewer` */
+  address: string;
+  person: string;
+  device: string;
+  online: boolean;
+  via: Via;
+  path: Path;
+  mayAsk: boolean;
+  description: string;
+  shares: string[];
+}
+
+export interface ToolItem {
+  /** `ben/tools/git.log` */
+  address: string;
+  person: string;
+  device: string;
+  online: boolean;
+  via: Via;
+  path: Path;
+  mayCall: boolean;
+  readOnly: boolean;
+  description: string;
+  inputSchema: { [key: string]: Json };
+  shares: string[];
+}
+
+export interface PeerItem {
+  person: string;
+  device: string;
+  peerId: string;
+  online: boolean;
+  path: Path;
+  address: string | null;
+  encrypter: string | null;
+  /** Round trip of the last ping or hello. */
+  rttMs: number | null;
+  /** Their wall clock minus ours. */
+  skewMs: number | null;
+  lastSeenAt: number | null;
+}
+
+export interface MemberItem {
+  name: string;
+  /** `kinp1…` */
+  person: string;
+  role: "admin" | "member";
+  devices: { name: string; peerId: string; online: boolean }[];
+  me: boolean;
+}
+
+export interface ShareItem {
+  name: string;
+  folder: string;
+  rights: "read";
+  /** "mesh" or people's names. */
+  for: "mesh" | string[];
+  problem: string | null;
+}
+
+export interface OutboxItem {
+  /** `kini1…` */
+  id: string;
+  to: string;
+  askedAt: number;
+  expiresAt: number;
+  why: string;
+}
+
+export interface AuditItem {
+  at: number;
+  event: "started" | "ended" | "refused";
+  caller: string;
+  target: string;
+  call: string;
+  outcome: string | null;
+  ms: number | null;
+}
+
+export interface NodeStatus {
+  name: string;
+  device: string;
+  peerId: string;
+  pid: number;
+  startedAt: number;
+  home: string;
+  version: string;
+  listening: string[];
+  mesh: { name: string; id: string; role: "admin" | "member"; members: number } | null;
+  peers: { online: number; known: number };
+  log: { events: number; waiting: number };
+  outbox: number;
+  warnings: string[];
+}
+
+/** What a call streams to the CLI (F9). */
+export type AskItem = { type: "accepted" } | { type: "progress"; text: string } | { type: "result"; text: string; data?: Json } | { type: "failure"; error: ErrorShape };
+
+/** verb → [params, items streamed, result] */
+export interface ControlApi {
+  status: [Record<string, never>, never, NodeStatus];
+  down: [Record<string, never>, never, { pid: number }];
+  /** Makes the mesh if there is none. `share`: absolute path. */
+  invite: [
+    { name: string | null; share: string | null; shareName: string | null; role: "admin" | "member"; uses: number; expiresMs: number; mesh: string | null },
+    never,
+    { ticket: string; mesh: string; meshMade: boolean; addresses: string[]; expiresAt: number; uses: number; will: string[]; share: ShareItem | null },
+  ];
+  "invite-close": [{ ticket: string }, never, { closed: true }];
+  join: [{ ticket: string; as: string | null }, { step: string }, { mesh: string; inviter: string; name: string; members: number; agents: AgentItem[]; archived: string | null }];
+  /** `to` as typed. `attach`: absolute paths. `stdin`: piped text. */
+  ask: [
+    { to: string; text: string; stdin: string | null; attach: string[]; settings: { [key: string]: Json }; later: boolean; now: boolean; deadlineMs: number | null },
+    AskItem,
+    { outcome: "answered" } | { outcome: "queued"; id: string; why: string } | { outcome: "failed"; error: ErrorShape },
+  ];
+  call: [
+    { to: string; arguments: { [key: string]: Json }; later: boolean; now: boolean; deadlineMs: number | null },
+    AskItem,
+    { outcome: "answered" } | { outcome: "queued"; id: string; why: string } | { outcome: "failed"; error: ErrorShape },
+  ];
+  /** Waits for a queued call. */
+  wait: [{ id: string; timeoutMs: number | null }, AskItem, { outcome: "answered" } | { outcome: "queued"; id: string; why: string } | { outcome: "failed"; error: ErrorShape }];
+  ping: [{ to: string; count: number }, { ms: number }, { peer: string; path: Path; minMs: number; avgMs: number; maxMs: number; skewMs: number | null }];
+  peers: [Record<string, never>, never, { items: PeerItem[] }];
+  agents: [Record<string, never>, never, { items: AgentItem[] }];
+  tools: [Record<string, never>, never, { items: ToolItem[] }];
+  members: [Record<string, never>, never, { items: MemberItem[] }];
+  remove: [{ name: string }, never, { name: string; person: string; epoch: string; reached: string[] }];
+  "share-ls": [Record<string, never>, never, { items: ShareItem[] }];
+  "share-add": [{ folder: string; name: string | null; for: "mesh" | string[] }, never, { share: ShareItem; will: string[] }];
+  "share-rm": [{ name: string }, never, { name: string }];
+  "audit-log": [{ limit: number }, never, { items: AuditItem[] }];
+  "outbox-ls": [Record<string, never>, never, { items: OutboxItem[] }];
+  "outbox-drop": [{ id: string }, never, { id: string }];
+  /** Settings were changed on disk: read them again. */
+  reload: [Record<string, never>, never, { changed: string[]; restartNeeded: string[] }];
+}
+
+export type Verb = keyof ControlApi;
+export type Params<V extends Verb> = ControlApi[V][0];
+export type Item<V extends Verb> = ControlApi[V][1];
+export type Result<V extends Verb> = ControlApi[V][2];
+
+/** Node side: one function a verb. `item` sends one streamed item. */
+export type ControlHandlers = { [V in Verb]: (params: Params<V>, item: (item: Item<V>) => void, signal: AbortSignal) => Promise<Result<V>> };

@@ -1,0 +1,188 @@
+/**
+ * Seals (F3, R18). One signature covers all messages that one key seals in one tick:
+ *
+ *   leaf  = SHA-256(0x00 ‖ u32be(len bytes) ‖ u8(len kind) ‖ kind ‖ bytes)
+ *   node  = SHA-256(0x01 ‖ left ‖ right)                          tree as RFC 6962 §2.1
+ *   sig   = Ed25519("kin/seal/1" ‖ root)
+ *   seal  = { key, sig, path: { index, size ≤ 128, hashes } }     hashes of exactly the RFC 6962 length
+ *
+ * The seal is outside the id: the id of a sealed message is its leaf hash.
+ */
+import { sha256, verify } from "#crypto";
+import { concat, equal, toHex, utf8Bytes } from "./bytes.ts";
+import type { SigningKey } from "./crypto/keys.ts";
+import { KinError } from "./errors.ts";
+import { MAX_SEAL_BATCH } from "./limits.ts";
+
+/** What a message is: it is part of the leaf, so a signature of one kind never stands for another, and it fixes whose key may sign. */
+export type SealKind = keyof typeof PURPOSE;
+
+/** Which of the four key purposes signs which kind (R18). */
+export const PURPOSE = {
+  genesis: "person",
+  certificate: "person",
+  roster: "device",
+  "agent-key": "device",
+  card: "device",
+  hello: "device",
+  join: "device",
+  "envelope/device": "device",
+  "envelope/agent": "agent",
+} as const;
+
+export interface Seal {
+  /** 32 bytes: the Ed25519 public key that signed. */
+  key: Uint8Array;
+  /** 64 bytes. */
+  sig: Uint8Array;
+  path: { index: number; size: number; hashes: Uint8Array[] };
+}
+
+/** A sealed message as it is stored and sent: the received bytes are kept. */
+export interface Sealed {
+  bytes: Uint8Array;
+  seal: Seal;
+}
+
+const SEAL_DOMAIN = utf8Bytes("kin/seal/1");
+
+export function leafHash(kind: SealKind, bytes: Uint8Array): Uint8Array {
+  const name = utf8Bytes(kind);
+  const head = new Uint8Array(6);
+  new DataView(head.buffer).setUint32(1, bytes.length);
+  head[5] = name.length;
+  return sha256(head, name, bytes);
+}
+
+function nodeHash(left: Uint8Array, right: Uint8Array): Uint8Array {
+  return sha256(Uint8Array.of(1), left, right);
+}
+
+/** Seals 1–128 messages with one signature. */
+export function sealAll(key: SigningKey, messages: { kind: SealKind; bytes: Uint8Array }[]): Seal[] {
+  if (messages.length === 0 || messages.length > MAX_SEAL_BATCH)
+    throw new KinError("TOO_LARGE", `${messages.length} messages under one signature: 1 to ${MAX_SEAL_BATCH}`);
+  const leaves = messages.map((message) => leafHash(message.kind, message.bytes));
+  const paths: Uint8Array[][] = leaves.map(() => []);
+  const root = merkle(leaves, 0, leaves.length, paths);
+  const sig = key.sign(concat(SEAL_DOMAIN, root));
+  return leaves.map((_, index) => ({ key: key.publicKey, sig, path: { index, size: leaves.length, hashes: paths[index]! } }));
+}
+
+export function sealOne(key: SigningKey, kind: SealKind, bytes: Uint8Array): Sealed {
+  return { bytes, seal: sealAll(key, [{ kind, bytes }])[0]! };
+}
+
+/** RFC 6962 §2.1 over leaves[from, to); fills each leaf's audit path bottom-up. */
+function merkle(leaves: Uint8Array[], from: number, to: number, paths: Uint8Array[][]): Uint8Array {
+  if (to - from === 1) return leaves[from]!;
+  const middle = from + splitPoint(to - from);
+  const left = merkle(leaves, from, middle, paths);
+  const right = merkle(leaves, middle, to, paths);
+  for (let i = from; i < middle; i++) paths[i]!.push(right);
+  for (let i = middle; i < to; i++) paths[i]!.push(left);
+  return nodeHash(left, right);
+}
+
+/** Largest power of two smaller than `count`. */
+function splitPoint(count: number): number {
+  let split = 1;
+  while (split * 2 < count) split *= 2;
+  return split;
+}
+
+/** The root that an audit path leads to, or null if it does not have exactly the RFC 6962 length. */
+function rootFrom(leaf: Uint8Array, index: number, size: number, hashes: Uint8Array[]): Uint8Array | null {
+  const steps: ("left" | "right")[] = [];
+  let from = 0;
+  let to = size;
+  while (to - from > 1) {
+    const middle = from + splitPoint(to - from);
+    if (index < middle) {
+      steps.push("right");
+      to = middle;
+    } else {
+      steps.push("left");
+      from = middle;
+    }
+  }
+  if (steps.length !== hashes.length) return null;
+  let hash = leaf;
+  for (const sibling of hashes) hash = steps.pop() === "right" ? nodeHash(hash, sibling) : nodeHash(sibling, hash);
+  return hash;
+}
+
+const MAX_CACHED_ROOTS = 4096;
+const goodRoots = new Set<string>();
+
+/** True if `seal` is a good signature of its key over `bytes` as a message of `kind`. Whose key it is, is the caller's question. */
+export function isSealed(kind: SealKind, bytes: Uint8Array, seal: Seal): boolean {
+  const { index, size, hashes } = seal.path;
+  if (!Number.isSafeInteger(index) || !Number.isSafeInteger(size) || size < 1 || size > MAX_SEAL_BATCH || index < 0 || index >= size) return false;
+  if (hashes.some((hash) => hash.length !== 32)) return false;
+  const root = rootFrom(leafHash(kind, bytes), index, size, hashes);
+  if (root === null) return false;
+  if (size === 1) return verify(seal.key, concat(SEAL_DOMAIN, root), seal.sig);
+  const cacheKey = toHex(concat(seal.key, root, seal.sig));
+  if (goodRoots.has(cacheKey)) return true;
+  if (!verify(seal.key, concat(SEAL_DOMAIN, root), seal.sig)) return false;
+  if (goodRoots.size >= MAX_CACHED_ROOTS) goodRoots.delete(goodRoots.values().next().value!);
+  goodRoots.add(cacheKey);
+  return true;
+}
+
+/** `Sealed` as a CBOR value: `{ b: bytes, k: key, s: sig, p?: [index, size, [hashes]] }`; a lone one has no `p`. */
+export function sealedValue(sealed: Sealed): { b: Uint8Array; k: Uint8Array; s: Uint8Array; p?: unknown } {
+  const { key, sig, path } = sealed.seal;
+  const value = { b: sealed.bytes, k: key, s: sig };
+  return path.size === 1 ? value : { ...value, p: [path.index, path.size, path.hashes] };
+}
+
+/** @throws KinError BAD_REQUEST. */
+export function parseSealed(value: unknown): Sealed {
+  const map = asMap(value, "a sealed message");
+  const { b, k, s, p } = map;
+  if (!(b instanceof Uint8Array) || !(k instanceof Uint8Array) || k.length !== 32 || !(s instanceof Uint8Array) || s.length !== 64 || Object.keys(map).length > (p === undefined ? 3 : 4))
+    throw new KinError("BAD_REQUEST", "a sealed message is {b: bytes, k: 32 bytes, s: 64 bytes, p?: [index, size, [hashes]]}");
+  if (p === undefined) return { bytes: b, seal: { key: k, sig: s, path: { index: 0, size: 1, hashes: [] } } };
+  const [index, size, hashes] = Array.isArray(p) && p.length === 3 ? p : [];
+  if (typeof index !== "number" || typeof size !== "number" || size < 2 || !Array.isArray(hashes) || !hashes.every((hash) => hash instanceof Uint8Array))
+    throw new KinError("BAD_REQUEST", "the path of a seal is [index, size ≥ 2, [hashes]]");
+  return { bytes: b, seal: { key: k, sig: s, path: { index, size, hashes } } };
+}
+
+export function asMap(value: unknown, what: string): Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Uint8Array)
+    throw new KinError("BAD_REQUEST", `${what} is a map`);
+  return value as Record<string, unknown>;
+}
+
+/** Same key and same bytes: the same message whatever its path. */
+export function isSameSealed(a: Sealed, b: Sealed): boolean {
+  return equal(a.bytes, b.bytes) && equal(a.seal.key, b.seal.key);
+}
+
+/**
+ * Collects what one key has to sign until `flush` is called at the end of the tick, then signs it as one batch.
+ * `schedule` calls its argument once, at the end of the tick.
+ */
+export function createSealer(key: SigningKey, schedule: (flush: () => void) => void): { seal(kind: SealKind, bytes: Uint8Array): Promise<Sealed> } {
+  let waiting: { kind: SealKind; bytes: Uint8Array; done(sealed: Sealed): void; failed(error: unknown): void }[] = [];
+  function flush(): void {
+    const batch = waiting.splice(0, MAX_SEAL_BATCH);
+    if (waiting.length > 0) schedule(flush);
+    try {
+      const seals = sealAll(key, batch);
+      batch.forEach((item, i) => item.done({ bytes: item.bytes, seal: seals[i]! }));
+    } catch (error) {
+      for (const item of batch) item.failed(error);
+    }
+  }
+  return {
+    seal: (kind, bytes) =>
+      new Promise((done, failed) => {
+        if (waiting.length === 0) schedule(flush);
+        waiting.push({ kind, bytes, done, failed });
+      }),
+  };
+}
