@@ -23,14 +23,16 @@ export function decode(bytes: Uint8Array): Value {
   } catch (cause) {
     throw new KinError("BAD_REQUEST", `not DAG-CBOR: ${(cause as Error).message}`, { cause });
   }
-  if (!equal(dagCbor.encode(value), bytes)) throw new KinError("BAD_REQUEST", "not canonical DAG-CBOR: encoding it again gives other bytes");
+  if (!equal(dagCbor.encode(value), bytes))
+    throw new KinError("BAD_REQUEST", "not canonical DAG-CBOR: encoding it again gives other bytes");
   return value;
 }
 
 function strip(value: unknown): unknown {
   if (value === null || typeof value === "boolean" || typeof value === "string") return value;
   if (typeof value === "number") {
-    if (!Number.isSafeInteger(value) || Object.is(value, -0)) throw new KinError("BAD_REQUEST", `cannot encode the number ${value}: only integers within ±(2^53 − 1)`);
+    if (!Number.isSafeInteger(value) || Object.is(value, -0))
+      throw new KinError("BAD_REQUEST", `cannot encode the number ${value}: only integers within ±(2^53 − 1)`);
     return value;
   }
   if (value instanceof Uint8Array) return value;
@@ -102,12 +104,14 @@ function scan(bytes: Uint8Array): void {
         break;
       }
       case 4:
-        if (length > MAX_ARRAY_ITEMS) throw new KinError("TOO_LARGE", `array of ${length} items: at most ${MAX_ARRAY_ITEMS}`);
+        if (length > MAX_ARRAY_ITEMS)
+          throw new KinError("TOO_LARGE", `array of ${length} items: at most ${MAX_ARRAY_ITEMS}`);
         if (open.length >= MAX_DEPTH) throw new KinError("TOO_LARGE", `nested deeper than ${MAX_DEPTH}`);
         child = { left: length, map: false, key: false };
         break;
       case 5:
-        if (length > MAX_MAP_ITEMS) throw new KinError("TOO_LARGE", `map of ${length} entries: at most ${MAX_MAP_ITEMS}`);
+        if (length > MAX_MAP_ITEMS)
+          throw new KinError("TOO_LARGE", `map of ${length} entries: at most ${MAX_MAP_ITEMS}`);
         if (open.length >= MAX_DEPTH) throw new KinError("TOO_LARGE", `nested deeper than ${MAX_DEPTH}`);
         child = { left: length * 2, map: true, key: true };
         break;
@@ -115,7 +119,8 @@ function scan(bytes: Uint8Array): void {
         fail("tag");
         break;
       default:
-        if (info !== 20 && info !== 21 && info !== 22) fail(`simple value or float (byte ${start} is 0x${head.toString(16)})`);
+        if (info !== 20 && info !== 21 && info !== 22)
+          fail(`simple value or float (byte ${start} is 0x${head.toString(16)})`);
     }
     if (child !== undefined && child.left > 0) {
       open.push(child);

@@ -15,7 +15,16 @@ import { MAX_ENVELOPE_BYTES, MAX_ENVELOPE_LIFE_MS, SKEW_LIMIT_MS, TOOL_NAME_PATT
 import { asMap, isSealed, leafHash, type Sealed, type SealKind } from "./signature.ts";
 
 /** What an envelope says. `invoke/*` live and durable calls alike. */
-export const ENVELOPE_KINDS = ["invoke/request", "invoke/accepted", "invoke/refused", "invoke/progress", "invoke/result", "invoke/failure", "invoke/cancel", "invoke/resume"] as const;
+export const ENVELOPE_KINDS = [
+  "invoke/request",
+  "invoke/accepted",
+  "invoke/refused",
+  "invoke/progress",
+  "invoke/result",
+  "invoke/failure",
+  "invoke/cancel",
+  "invoke/resume",
+] as const;
 export type EnvelopeKind = (typeof ENVELOPE_KINDS)[number];
 
 export interface Sender {
@@ -58,7 +67,23 @@ export interface Envelope {
   bodyHash?: Uint8Array | undefined;
 }
 
-const KEYS = new Set(["v", "mesh", "from", "to", "kind", "id", "boot", "iat", "exp", "hlc", "trace", "caps", "re", "body", "bodyHash"]);
+const KEYS = new Set([
+  "v",
+  "mesh",
+  "from",
+  "to",
+  "kind",
+  "id",
+  "boot",
+  "iat",
+  "exp",
+  "hlc",
+  "trace",
+  "caps",
+  "re",
+  "body",
+  "bodyHash",
+]);
 
 export function encodeEnvelope(envelope: Envelope): Uint8Array {
   const { from, to } = envelope;
@@ -79,27 +104,52 @@ export function encodeEnvelope(envelope: Envelope): Uint8Array {
     body: envelope.body,
     bodyHash: envelope.bodyHash,
   });
-  if (bytes.length > MAX_ENVELOPE_BYTES) throw new KinError("TOO_LARGE", `an envelope of ${bytes.length} bytes: at most ${MAX_ENVELOPE_BYTES}; send what is large as an attachment`);
+  if (bytes.length > MAX_ENVELOPE_BYTES)
+    throw new KinError(
+      "TOO_LARGE",
+      `an envelope of ${bytes.length} bytes: at most ${MAX_ENVELOPE_BYTES}; send what is large as an attachment`,
+    );
   return bytes;
 }
 
 /** Shape only: signature, time, mesh and replay are the caller's next questions. @throws KinError BAD_REQUEST, TOO_LARGE, UNSUPPORTED_VERSION */
 export function decodeEnvelope(bytes: Uint8Array): Envelope {
-  if (bytes.length > MAX_ENVELOPE_BYTES) throw new KinError("TOO_LARGE", `an envelope of ${bytes.length} bytes: at most ${MAX_ENVELOPE_BYTES}`);
+  if (bytes.length > MAX_ENVELOPE_BYTES)
+    throw new KinError("TOO_LARGE", `an envelope of ${bytes.length} bytes: at most ${MAX_ENVELOPE_BYTES}`);
   const map = asMap(decode(bytes), "an envelope");
-  if (map["v"] !== 1) throw new KinError("UNSUPPORTED_VERSION", `an envelope of version ${String(map["v"])}: this kin reads version 1`);
-  for (const key of Object.keys(map)) if (!KEYS.has(key)) throw new KinError("BAD_REQUEST", `an envelope has no field "${key}"`);
+  if (map["v"] !== 1)
+    throw new KinError("UNSUPPORTED_VERSION", `an envelope of version ${String(map["v"])}: this kin reads version 1`);
+  for (const key of Object.keys(map))
+    if (!KEYS.has(key)) throw new KinError("BAD_REQUEST", `an envelope has no field "${key}"`);
   const { from, to, kind, id, boot, iat, exp, hlc, trace, caps, re, body, bodyHash } = map;
-  if (!ENVELOPE_KINDS.includes(kind as EnvelopeKind)) throw new KinError("BAD_REQUEST", `unknown envelope kind ${JSON.stringify(kind)}`);
+  if (!ENVELOPE_KINDS.includes(kind as EnvelopeKind))
+    throw new KinError("BAD_REQUEST", `unknown envelope kind ${JSON.stringify(kind)}`);
   if (!isBytes(id, 16)) throw new KinError("BAD_REQUEST", "an envelope's id is 16 bytes");
   if (boot !== undefined && !isBytes(boot, 16)) throw new KinError("BAD_REQUEST", "an envelope's boot is 16 bytes");
   if (!isBytes(hlc, 8)) throw new KinError("BAD_REQUEST", "an envelope's hlc is 8 bytes");
   if (!isMs(iat) || !isMs(exp)) throw new KinError("BAD_REQUEST", "an envelope's iat and exp are integer ms");
-  if (trace !== undefined && !(typeof trace === "string" && /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/.test(trace))) throw new KinError("BAD_REQUEST", "an envelope's trace is a W3C traceparent");
-  if (!Array.isArray(caps) || !caps.every((cap) => cap instanceof Uint8Array)) throw new KinError("BAD_REQUEST", "an envelope's caps are byte strings");
-  if ((body === undefined) === (bodyHash === undefined)) throw new KinError("BAD_REQUEST", "an envelope has a body or a bodyHash");
-  if (bodyHash !== undefined && !isBytes(bodyHash, 32)) throw new KinError("BAD_REQUEST", "an envelope's bodyHash is 32 bytes");
-  const envelope: Envelope = { mesh: idOf(map["mesh"]), from: parseSender(from), to: parseRecipient(to), kind: kind as EnvelopeKind, id, iat, exp, hlc, caps: caps as Uint8Array[] };
+  if (
+    trace !== undefined &&
+    !(typeof trace === "string" && /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/.test(trace))
+  )
+    throw new KinError("BAD_REQUEST", "an envelope's trace is a W3C traceparent");
+  if (!Array.isArray(caps) || !caps.every((cap) => cap instanceof Uint8Array))
+    throw new KinError("BAD_REQUEST", "an envelope's caps are byte strings");
+  if ((body === undefined) === (bodyHash === undefined))
+    throw new KinError("BAD_REQUEST", "an envelope has a body or a bodyHash");
+  if (bodyHash !== undefined && !isBytes(bodyHash, 32))
+    throw new KinError("BAD_REQUEST", "an envelope's bodyHash is 32 bytes");
+  const envelope: Envelope = {
+    mesh: idOf(map["mesh"]),
+    from: parseSender(from),
+    to: parseRecipient(to),
+    kind: kind as EnvelopeKind,
+    id,
+    iat,
+    exp,
+    hlc,
+    caps: caps as Uint8Array[],
+  };
   if (boot !== undefined) envelope.boot = boot;
   if (trace !== undefined) envelope.trace = trace as string;
   if (re !== undefined) envelope.re = idOf(re);
@@ -109,18 +159,28 @@ export function decodeEnvelope(bytes: Uint8Array): Envelope {
 }
 
 function parseSender(value: unknown): Sender {
-  if (!Array.isArray(value) || value.length !== 3) throw new KinError("BAD_REQUEST", "an envelope's from is [person, device, agent | null]");
+  if (!Array.isArray(value) || value.length !== 3)
+    throw new KinError("BAD_REQUEST", "an envelope's from is [person, device, agent | null]");
   return { person: idOf(value[0]), device: idOf(value[1]), agent: parseName(value[2], "from") };
 }
 
 function parseRecipient(value: unknown): Recipient {
-  if (!Array.isArray(value) || value.length !== 3) throw new KinError("BAD_REQUEST", "an envelope's to is [person, device | null, agent | null]");
-  return { person: idOf(value[0]), device: value[1] === null ? null : idOf(value[1]), agent: parseName(value[2], "to") };
+  if (!Array.isArray(value) || value.length !== 3)
+    throw new KinError("BAD_REQUEST", "an envelope's to is [person, device | null, agent | null]");
+  return {
+    person: idOf(value[0]),
+    device: value[1] === null ? null : idOf(value[1]),
+    agent: parseName(value[2], "to"),
+  };
 }
 
 function parseName(value: unknown, where: string): string | null {
   if (value === null) return null;
-  if (typeof value !== "string" || !(isName(value) || TOOL_NAME_PATTERN.test(value))) throw new KinError("BAD_REQUEST", `an envelope's ${where} names ${JSON.stringify(value)}, which is no agent's or tool's name`);
+  if (typeof value !== "string" || !(isName(value) || TOOL_NAME_PATTERN.test(value)))
+    throw new KinError(
+      "BAD_REQUEST",
+      `an envelope's ${where} names ${JSON.stringify(value)}, which is no agent's or tool's name`,
+    );
   return value;
 }
 
@@ -152,11 +212,19 @@ export interface OpenedEnvelope {
  * agent on that device by a living agent-key record.
  * @throws KinError BAD_REQUEST, BAD_SIGNATURE …
  */
-export function openEnvelope(sealed: Sealed, keyMaySpeakFor: (key: Uint8Array, from: Sender) => boolean): OpenedEnvelope {
+export function openEnvelope(
+  sealed: Sealed,
+  keyMaySpeakFor: (key: Uint8Array, from: Sender) => boolean,
+): OpenedEnvelope {
   const envelope = decodeEnvelope(sealed.bytes);
-  if (!keyMaySpeakFor(sealed.seal.key, envelope.from)) throw new KinError("BAD_SIGNATURE", `the signing key does not belong to ${envelope.from.agent ?? "the device"} that the envelope is from`);
+  if (!keyMaySpeakFor(sealed.seal.key, envelope.from))
+    throw new KinError(
+      "BAD_SIGNATURE",
+      `the signing key does not belong to ${envelope.from.agent ?? "the device"} that the envelope is from`,
+    );
   const kind = envelopeSealKind(envelope.from);
-  if (!isSealed(kind, sealed.bytes, sealed.seal)) throw new KinError("BAD_SIGNATURE", "the envelope's signature does not match");
+  if (!isSealed(kind, sealed.bytes, sealed.seal))
+    throw new KinError("BAD_SIGNATURE", "the envelope's signature does not match");
   return { envelope, id: idOf(leafHash(kind, sealed.bytes)), sealed };
 }
 
@@ -166,7 +234,15 @@ export function openEnvelope(sealed: Sealed, keyMaySpeakFor: (key: Uint8Array, f
  */
 export function checkTimes(envelope: Envelope, now: number): void {
   if (envelope.exp <= envelope.iat || envelope.exp - envelope.iat > MAX_ENVELOPE_LIFE_MS)
-    throw new KinError("BAD_REQUEST", `an envelope lives for at most ${MAX_ENVELOPE_LIFE_MS / 60_000} min, this one says ${Math.round((envelope.exp - envelope.iat) / 1000)} s`);
-  if (envelope.iat > now + SKEW_LIMIT_MS) throw new KinError("CLOCK_SKEW", `the envelope is from ${Math.round((envelope.iat - now) / 1000)} s in the future: the sender's clock is ahead of ours or ours is behind`);
-  if (envelope.exp <= now) throw new KinError("EXPIRED", `the envelope expired ${Math.round((now - envelope.exp) / 1000)} s ago`);
+    throw new KinError(
+      "BAD_REQUEST",
+      `an envelope lives for at most ${MAX_ENVELOPE_LIFE_MS / 60_000} min, this one says ${Math.round((envelope.exp - envelope.iat) / 1000)} s`,
+    );
+  if (envelope.iat > now + SKEW_LIMIT_MS)
+    throw new KinError(
+      "CLOCK_SKEW",
+      `the envelope is from ${Math.round((envelope.iat - now) / 1000)} s in the future: the sender's clock is ahead of ours or ours is behind`,
+    );
+  if (envelope.exp <= now)
+    throw new KinError("EXPIRED", `the envelope expired ${Math.round((now - envelope.exp) / 1000)} s ago`);
 }

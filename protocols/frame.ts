@@ -4,7 +4,8 @@ import { KinError } from "./errors.ts";
 import { MAX_FRAME_BYTES } from "./limits.ts";
 
 export function frame(payload: Uint8Array): Uint8Array {
-  if (payload.length > MAX_FRAME_BYTES) throw new KinError("TOO_LARGE", `a frame of ${payload.length} bytes: at most ${MAX_FRAME_BYTES}`);
+  if (payload.length > MAX_FRAME_BYTES)
+    throw new KinError("TOO_LARGE", `a frame of ${payload.length} bytes: at most ${MAX_FRAME_BYTES}`);
   const prefix: number[] = [];
   let left = payload.length;
   while (left > 127) {
@@ -19,7 +20,10 @@ export function frame(payload: Uint8Array): Uint8Array {
  * Cuts a byte stream into frames. Holds at most one unfinished frame plus one chunk.
  * @throws KinError BAD_REQUEST or TOO_LARGE from `push`, as soon as a length cannot be right.
  */
-export function createFrameReader(maxBytes: number = MAX_FRAME_BYTES): { push(chunk: Uint8Array): Uint8Array[]; /** Bytes of an unfinished frame. */ readonly pending: number } {
+export function createFrameReader(maxBytes: number = MAX_FRAME_BYTES): {
+  push(chunk: Uint8Array): Uint8Array[];
+  /** Bytes of an unfinished frame. */ readonly pending: number;
+} {
   let chunks: Uint8Array[] = [];
   let total = 0;
 

@@ -31,7 +31,10 @@ export type EpochId = Id<"epoch">;
 /** Names an id of 32 bytes. @throws KinError BAD_REQUEST if it has another length. */
 export function idOf<Kind extends string>(bytes: unknown): Id<Kind> {
   if (!(bytes instanceof Uint8Array) || bytes.length !== 32)
-    throw new KinError("BAD_REQUEST", `an id is 32 bytes, got ${bytes instanceof Uint8Array ? `${bytes.length} bytes` : typeof bytes}`);
+    throw new KinError(
+      "BAD_REQUEST",
+      `an id is 32 bytes, got ${bytes instanceof Uint8Array ? `${bytes.length} bytes` : typeof bytes}`,
+    );
   return toHex(bytes) as Id<Kind>;
 }
 
@@ -57,7 +60,9 @@ export function formatText(prefix: TextPrefix, body: Uint8Array): string {
   return `${prefix}${TEXT_VERSION}${base32.baseEncode(concat(payload, sha256(payload).subarray(0, 4)))}`;
 }
 
-export type ParsedText = { ok: true; body: Uint8Array } | { ok: false; why: "other" | "wrong-kind" | "version" | "damaged"; message: string };
+export type ParsedText =
+  | { ok: true; body: Uint8Array }
+  | { ok: false; why: "other" | "wrong-kind" | "version" | "damaged"; message: string };
 
 /** Reads a pasted string, in any case (a QR code is upper case), ignoring white space around and line breaks within. */
 export function parseText(prefix: TextPrefix, pasted: string): ParsedText {
@@ -65,10 +70,26 @@ export function parseText(prefix: TextPrefix, pasted: string): ParsedText {
   const found = /^(kin[tcmpei])(\d)([a-z2-7]*)$/.exec(text);
   const loose = /^(kin[tcmpei])(\d)/.exec(text);
   const shown = pasted.trim().length > 24 ? `${pasted.trim().slice(0, 24)}…` : pasted.trim();
-  if (loose === null) return { ok: false, why: "other", message: `"${shown}" is not ${WHAT[prefix]}: that starts with ${prefix}${TEXT_VERSION}` };
-  if (loose[1] !== prefix) return { ok: false, why: "wrong-kind", message: `"${shown}" is ${WHAT[loose[1] as TextPrefix]}, expected ${WHAT[prefix]}` };
-  if (loose[2] !== String(TEXT_VERSION)) return { ok: false, why: "version", message: `"${shown}" has version ${loose[2]}, this kin reads version ${TEXT_VERSION}` };
-  if (found === null) return { ok: false, why: "damaged", message: `"${shown}" has characters that do not belong there` };
+  if (loose === null)
+    return {
+      ok: false,
+      why: "other",
+      message: `"${shown}" is not ${WHAT[prefix]}: that starts with ${prefix}${TEXT_VERSION}`,
+    };
+  if (loose[1] !== prefix)
+    return {
+      ok: false,
+      why: "wrong-kind",
+      message: `"${shown}" is ${WHAT[loose[1] as TextPrefix]}, expected ${WHAT[prefix]}`,
+    };
+  if (loose[2] !== String(TEXT_VERSION))
+    return {
+      ok: false,
+      why: "version",
+      message: `"${shown}" has version ${loose[2]}, this kin reads version ${TEXT_VERSION}`,
+    };
+  if (found === null)
+    return { ok: false, why: "damaged", message: `"${shown}" has characters that do not belong there` };
   let bytes: Uint8Array;
   try {
     bytes = base32.baseDecode(found[3]!);
@@ -76,8 +97,17 @@ export function parseText(prefix: TextPrefix, pasted: string): ParsedText {
     return { ok: false, why: "damaged", message: `"${shown}" is cut off or has a wrong character` };
   }
   const payload = bytes.subarray(0, -4);
-  if (bytes.length < 6 || payload[0] !== TEXT_VERSION || !equal(sha256(payload).subarray(0, 4), bytes.subarray(-4)) || base32.baseEncode(bytes) !== found[3])
-    return { ok: false, why: "damaged", message: `"${shown}" is damaged: its checksum does not match (is a piece missing?)` };
+  if (
+    bytes.length < 6 ||
+    payload[0] !== TEXT_VERSION ||
+    !equal(sha256(payload).subarray(0, 4), bytes.subarray(-4)) ||
+    base32.baseEncode(bytes) !== found[3]
+  )
+    return {
+      ok: false,
+      why: "damaged",
+      message: `"${shown}" is damaged: its checksum does not match (is a piece missing?)`,
+    };
   return { ok: true, body: payload.subarray(1) };
 }
 
@@ -114,7 +144,8 @@ export function parseAddress(text: string): Address {
   if (found === null) throw new KinError("USAGE", `"${text}" does not name a person: ${form}`);
   const base = { person: found[1]!, tag: found[2], device: found[3] };
   if (rest.length === 1 && isName(rest[0]!)) return { ...base, kind: "agent", name: rest[0]! };
-  if (rest.length === 2 && rest[0] === "tools" && TOOL_NAME_PATTERN.test(rest[1]!)) return { ...base, kind: "tool", name: rest[1]! };
+  if (rest.length === 2 && rest[0] === "tools" && TOOL_NAME_PATTERN.test(rest[1]!))
+    return { ...base, kind: "tool", name: rest[1]! };
   if (rest.length === 2 && rest[0] === "models" && rest[1] !== "") return { ...base, kind: "model", name: rest[1]! };
   throw new KinError("USAGE", `"${text}" does not name an agent or a tool: ${form}`);
 }

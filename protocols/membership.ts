@@ -63,7 +63,14 @@ export interface Membership {
   /** Living devices of living members. */
   devices: ReadonlyMap<DeviceId, { member: Member; device: Device }>;
   /** Who once was a member, with the record that ended it. */
-  removed: ReadonlyMap<PersonId, { name: string; record: RecordId; /** Cuts by log; a log of theirs that is not listed is cut at 0. */ cuts: ReadonlyMap<LogId, Cut> }>;
+  removed: ReadonlyMap<
+    PersonId,
+    {
+      name: string;
+      record: RecordId;
+      /** Cuts by log; a log of theirs that is not listed is cut at 0. */ cuts: ReadonlyMap<LogId, Cut>;
+    }
+  >;
   /** Devices that once were a member's: to whom. */
   formerDevices: ReadonlyMap<DeviceId, { person: PersonId; record: RecordId }>;
   invites: ReadonlyMap<RecordId, Invite>;

@@ -66,7 +66,11 @@ export function sealAll(key: SigningKey, messages: { kind: SealKind; bytes: Uint
   const paths: Uint8Array[][] = leaves.map(() => []);
   const root = merkle(leaves, 0, leaves.length, paths);
   const sig = key.sign(concat(SEAL_DOMAIN, root));
-  return leaves.map((_, index) => ({ key: key.publicKey, sig, path: { index, size: leaves.length, hashes: paths[index]! } }));
+  return leaves.map((_, index) => ({
+    key: key.publicKey,
+    sig,
+    path: { index, size: leaves.length, hashes: paths[index]! },
+  }));
 }
 
 export function sealOne(key: SigningKey, kind: SealKind, bytes: Uint8Array): Sealed {
@@ -118,7 +122,15 @@ const goodRoots = new Set<string>();
 /** True if `seal` is a good signature of its key over `bytes` as a message of `kind`. Whose key it is, is the caller's question. */
 export function isSealed(kind: SealKind, bytes: Uint8Array, seal: Seal): boolean {
   const { index, size, hashes } = seal.path;
-  if (!Number.isSafeInteger(index) || !Number.isSafeInteger(size) || size < 1 || size > MAX_SEAL_BATCH || index < 0 || index >= size) return false;
+  if (
+    !Number.isSafeInteger(index) ||
+    !Number.isSafeInteger(size) ||
+    size < 1 ||
+    size > MAX_SEAL_BATCH ||
+    index < 0 ||
+    index >= size
+  )
+    return false;
   if (hashes.some((hash) => hash.length !== 32)) return false;
   const root = rootFrom(leafHash(kind, bytes), index, size, hashes);
   if (root === null) return false;
@@ -142,11 +154,27 @@ export function sealedValue(sealed: Sealed): { b: Uint8Array; k: Uint8Array; s: 
 export function parseSealed(value: unknown): Sealed {
   const map = asMap(value, "a sealed message");
   const { b, k, s, p } = map;
-  if (!(b instanceof Uint8Array) || !(k instanceof Uint8Array) || k.length !== 32 || !(s instanceof Uint8Array) || s.length !== 64 || Object.keys(map).length > (p === undefined ? 3 : 4))
-    throw new KinError("BAD_REQUEST", "a sealed message is {b: bytes, k: 32 bytes, s: 64 bytes, p?: [index, size, [hashes]]}");
+  if (
+    !(b instanceof Uint8Array) ||
+    !(k instanceof Uint8Array) ||
+    k.length !== 32 ||
+    !(s instanceof Uint8Array) ||
+    s.length !== 64 ||
+    Object.keys(map).length > (p === undefined ? 3 : 4)
+  )
+    throw new KinError(
+      "BAD_REQUEST",
+      "a sealed message is {b: bytes, k: 32 bytes, s: 64 bytes, p?: [index, size, [hashes]]}",
+    );
   if (p === undefined) return { bytes: b, seal: { key: k, sig: s, path: { index: 0, size: 1, hashes: [] } } };
   const [index, size, hashes] = Array.isArray(p) && p.length === 3 ? p : [];
-  if (typeof index !== "number" || typeof size !== "number" || size < 2 || !Array.isArray(hashes) || !hashes.every((hash) => hash instanceof Uint8Array))
+  if (
+    typeof index !== "number" ||
+    typeof size !== "number" ||
+    size < 2 ||
+    !Array.isArray(hashes) ||
+    !hashes.every((hash) => hash instanceof Uint8Array)
+  )
     throw new KinError("BAD_REQUEST", "the path of a seal is [index, size ≥ 2, [hashes]]");
   return { bytes: b, seal: { key: k, sig: s, path: { index, size, hashes } } };
 }
@@ -166,7 +194,10 @@ export function isSameSealed(a: Sealed, b: Sealed): boolean {
  * Collects what one key has to sign until `flush` is called at the end of the tick, then signs it as one batch.
  * `schedule` calls its argument once, at the end of the tick.
  */
-export function createSealer(key: SigningKey, schedule: (flush: () => void) => void): { seal(kind: SealKind, bytes: Uint8Array): Promise<Sealed> } {
+export function createSealer(
+  key: SigningKey,
+  schedule: (flush: () => void) => void,
+): { seal(kind: SealKind, bytes: Uint8Array): Promise<Sealed> } {
   let waiting: { kind: SealKind; bytes: Uint8Array; done(sealed: Sealed): void; failed(error: unknown): void }[] = [];
   function flush(): void {
     const batch = waiting.splice(0, MAX_SEAL_BATCH);

@@ -14,7 +14,9 @@ export interface ToolDescription {
 }
 
 /** One piece of a tool's answer, in MCP's words. */
-export type ToolContent = { type: "text"; text: string } | { type: "blob"; hash: string; bytes: number; mediaType: string; name?: string };
+export type ToolContent =
+  | { type: "text"; text: string }
+  | { type: "blob"; hash: string; bytes: number; mediaType: string; name?: string };
 
 export interface ToolResult {
   content: ToolContent[];

@@ -109,7 +109,11 @@ export interface NodeStatus {
 }
 
 /** What a call streams to the CLI (F9). */
-export type AskItem = { type: "accepted" } | { type: "progress"; text: string } | { type: "result"; text: string; data?: Json } | { type: "failure"; error: ErrorShape };
+export type AskItem =
+  | { type: "accepted" }
+  | { type: "progress"; text: string }
+  | { type: "result"; text: string; data?: Json }
+  | { type: "failure"; error: ErrorShape };
 
 /** verb → [params, items streamed, result] */
 export interface ControlApi {
@@ -117,15 +121,45 @@ export interface ControlApi {
   down: [Record<string, never>, never, { pid: number }];
   /** Makes the mesh if there is none. `share`: absolute path. */
   invite: [
-    { name: string | null; share: string | null; shareName: string | null; role: "admin" | "member"; uses: number; expiresMs: number; mesh: string | null },
+    {
+      name: string | null;
+      share: string | null;
+      shareName: string | null;
+      role: "admin" | "member";
+      uses: number;
+      expiresMs: number;
+      mesh: string | null;
+    },
     never,
-    { ticket: string; mesh: string; meshMade: boolean; addresses: string[]; expiresAt: number; uses: number; will: string[]; share: ShareItem | null },
+    {
+      ticket: string;
+      mesh: string;
+      meshMade: boolean;
+      addresses: string[];
+      expiresAt: number;
+      uses: number;
+      will: string[];
+      share: ShareItem | null;
+    },
   ];
   "invite-close": [{ ticket: string }, never, { closed: true }];
-  join: [{ ticket: string; as: string | null }, { step: string }, { mesh: string; inviter: string; name: string; members: number; agents: AgentItem[]; archived: string | null }];
+  join: [
+    { ticket: string; as: string | null },
+    { step: string },
+    { mesh: string; inviter: string; name: string; members: number; agents: AgentItem[]; archived: string | null },
+  ];
   /** `to` as typed. `attach`: absolute paths. `stdin`: piped text. */
   ask: [
-    { to: string; text: string; stdin: string | null; attach: string[]; settings: { [key: string]: Json }; later: boolean; now: boolean; deadlineMs: number | null },
+    {
+      to: string;
+      text: string;
+      stdin: string | null;
+      attach: string[];
+      settings: { [key: string]: Json };
+      later: boolean;
+      now: boolean;
+      deadlineMs: number | null;
+    },
     AskItem,
     { outcome: "answered" } | { outcome: "queued"; id: string; why: string } | { outcome: "failed"; error: ErrorShape },
   ];
@@ -135,15 +169,27 @@ export interface ControlApi {
     { outcome: "answered" } | { outcome: "queued"; id: string; why: string } | { outcome: "failed"; error: ErrorShape },
   ];
   /** Waits for a queued call. */
-  wait: [{ id: string; timeoutMs: number | null }, AskItem, { outcome: "answered" } | { outcome: "queued"; id: string; why: string } | { outcome: "failed"; error: ErrorShape }];
-  ping: [{ to: string; count: number }, { ms: number }, { peer: string; path: Path; minMs: number; avgMs: number; maxMs: number; skewMs: number | null }];
+  wait: [
+    { id: string; timeoutMs: number | null },
+    AskItem,
+    { outcome: "answered" } | { outcome: "queued"; id: string; why: string } | { outcome: "failed"; error: ErrorShape },
+  ];
+  ping: [
+    { to: string; count: number },
+    { ms: number },
+    { peer: string; path: Path; minMs: number; avgMs: number; maxMs: number; skewMs: number | null },
+  ];
   peers: [Record<string, never>, never, { items: PeerItem[] }];
   agents: [Record<string, never>, never, { items: AgentItem[] }];
   tools: [Record<string, never>, never, { items: ToolItem[] }];
   members: [Record<string, never>, never, { items: MemberItem[] }];
   remove: [{ name: string }, never, { name: string; person: string; epoch: string; reached: string[] }];
   "share-ls": [Record<string, never>, never, { items: ShareItem[] }];
-  "share-add": [{ folder: string; name: string | null; for: "mesh" | string[] }, never, { share: ShareItem; will: string[] }];
+  "share-add": [
+    { folder: string; name: string | null; for: "mesh" | string[] },
+    never,
+    { share: ShareItem; will: string[] },
+  ];
   "share-rm": [{ name: string }, never, { name: string }];
   "audit-log": [{ limit: number }, never, { items: AuditItem[] }];
   "outbox-ls": [Record<string, never>, never, { items: OutboxItem[] }];
@@ -158,4 +204,6 @@ export type Item<V extends Verb> = ControlApi[V][1];
 export type Result<V extends Verb> = ControlApi[V][2];
 
 /** Node side: one function a verb. `item` sends one streamed item. */
-export type ControlHandlers = { [V in Verb]: (params: Params<V>, item: (item: Item<V>) => void, signal: AbortSignal) => Promise<Result<V>> };
+export type ControlHandlers = {
+  [V in Verb]: (params: Params<V>, item: (item: Item<V>) => void, signal: AbortSignal) => Promise<Result<V>>;
+};

@@ -10,7 +10,12 @@ export function sealingKeyFromSeed(seed: Uint8Array): SealingKey {
 }
 
 /** @throws if `recipient` is not an X25519 public key. */
-export async function hpkeSeal(recipient: Uint8Array, info: Uint8Array, aad: Uint8Array, plaintext: Uint8Array): Promise<HpkeSealed> {
+export async function hpkeSeal(
+  recipient: Uint8Array,
+  info: Uint8Array,
+  aad: Uint8Array,
+  plaintext: Uint8Array,
+): Promise<HpkeSealed> {
   const recipientPublicKey = await suite.kem.deserializePublicKey(buffer(recipient));
   const sender = await suite.createSenderContext({ recipientPublicKey, info: buffer(info) });
   const ciphertext = await sender.seal(buffer(plaintext), buffer(aad));
@@ -18,7 +23,12 @@ export async function hpkeSeal(recipient: Uint8Array, info: Uint8Array, aad: Uin
 }
 
 /** The plaintext, or null if it was not sealed for this key with this `info` and `aad`. */
-export async function hpkeOpen(key: SealingKey, sealed: HpkeSealed, info: Uint8Array, aad: Uint8Array): Promise<Uint8Array | null> {
+export async function hpkeOpen(
+  key: SealingKey,
+  sealed: HpkeSealed,
+  info: Uint8Array,
+  aad: Uint8Array,
+): Promise<Uint8Array | null> {
   try {
     const recipientKey = await suite.kem.deserializePrivateKey(buffer(key.privateKey));
     const context = await suite.createRecipientContext({ recipientKey, enc: buffer(sealed.enc), info: buffer(info) });

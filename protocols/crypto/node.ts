@@ -1,5 +1,15 @@
 /** `#crypto` on Node: node:crypto with cached key objects. `noble.ts` is the same for browsers; one suite tests both. */
-import { createCipheriv, createDecipheriv, createHash, createPrivateKey, createPublicKey, hkdfSync, sign as nodeSign, verify as nodeVerify, type KeyObject } from "node:crypto";
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  hkdfSync,
+  sign as nodeSign,
+  verify as nodeVerify,
+  type KeyObject,
+} from "node:crypto";
 import { isPrimeOrderPoint } from "./points.ts";
 import type { SigningKey } from "./keys.ts";
 
