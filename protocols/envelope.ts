@@ -148,10 +148,10 @@ export function decodeEnvelope(bytes: Uint8Array): Envelope {
     iat,
     exp,
     hlc,
-    caps: caps as Uint8Array[],
+    caps: caps,
   };
   if (boot !== undefined) envelope.boot = boot;
-  if (trace !== undefined) envelope.trace = trace as string;
+  if (trace !== undefined) envelope.trace = trace;
   if (re !== undefined) envelope.re = idOf(re);
   if (body !== undefined) envelope.body = body as Value;
   if (bodyHash !== undefined) envelope.bodyHash = bodyHash;

@@ -39,5 +39,5 @@ export async function hpkeOpen(
 }
 
 function buffer(bytes: Uint8Array): ArrayBuffer {
-  return bytes.slice().buffer as ArrayBuffer;
+  return bytes.slice().buffer;
 }
