@@ -11,7 +11,9 @@ export type Value = null | boolean | number | string | Uint8Array | Value[] | { 
 
 /** Canonical encoding. Keys whose value is `undefined` are left out. Throws BAD_REQUEST on a float, a bigint or another foreign value. */
 export function encode(value: unknown): Uint8Array {
-  return dagCbor.encode(strip(value));
+  const bytes = dagCbor.encode(strip(value));
+  // Large results come as a Buffer, whose `slice` and comparisons differ.
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 }
 
 /** Strict inverse of {@link encode}. @throws KinError BAD_REQUEST (or TOO_LARGE for a limit) naming the offset and what was wrong. */
