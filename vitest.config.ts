@@ -1,5 +1,13 @@
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
-  test: { include: ["test/**/*.test.ts"], testTimeout: 20_000, hookTimeout: 20_000, pool: "forks", maxWorkers: 2 },
+  test: {
+    include: ["test/**/*.test.ts"],
+    reporters: [process.env["CI"] === undefined ? "default" : ["default", { summary: false }], "./test/reporter.ts"],
+    // Real nodes, key derivation and child processes on a busy two-core machine: bounds against hanging, never a claim of speed.
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+    pool: "forks",
+    maxWorkers: 2,
+  },
 });
