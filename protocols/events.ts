@@ -6,13 +6,17 @@
  *   log id = SHA-256("kin/log/1" ‖ canonical { mesh, device, incarnation, chain })
  *   head   = { log, seq, id, hlc }, signed "kin/head/1" ‖ canonical bytes, by the device's key
  *
- *   body, clear  = { n, c: value }                                     roster records, cards, agent keys, log openings
- *   body, mesh   = { n, e: epoch id, x: AES-256-GCM }                  key = HKDF(epoch key, "kin/mesh/1" ‖ log), nonce = n[0..12]
- *   body, direct = { n, r: [[device, enc, wrapped key]…], x }          HPKE to each device's sealing key, info as R7
- *   body, here   = { n, c: value }                                     never leaves this machine
- *   AAD of x     = canonical { mesh, epoch?, header without bodyHash }
+ * `deps` are strictly ascending. Seq 0 of each log is `log-opened`, whose clear body says { device, incarnation, chain }.
+ * On the wire: event = [header bytes, body | null], signed head = [head bytes, sig], opening = { device, incarnation, chain }.
+ * A run of events proves itself by its prev links up to one signed head ({@link verifyRun}). Bodies: `event-body.ts`.
  */
-import type { DeviceId, EpochId, EventId, LogId } from "./ids.ts";
+import { sha256, verify } from "#crypto";
+import { compareBytes, concat, decode, encode, equal, utf8Bytes } from "./bytes.ts";
+import type { SigningKey } from "./crypto/keys.ts";
+import { KinError } from "./errors.ts";
+import { idBytes, idOf, isName, type DeviceId, type EventId, type LogId, type MeshId } from "./ids.ts";
+import { MAX_DEPS, MAX_EVENT_BODY_BYTES, MAX_EVENT_HEADER_BYTES, MAX_EVENTS_PER_HEAD } from "./limits.ts";
+import { asMap } from "./signature.ts";
 
 export type Audience = "mesh" | "direct" | "here";
 export type Chain = "mesh" | "here";
@@ -40,6 +44,7 @@ export interface EventHeader {
   seq: number;
   /** null exactly at seq 0. */
   prev: EventId | null;
+  /** At most 64, strictly ascending. */
   deps: EventId[];
   /** 8 bytes (F1). */
   hlc: Uint8Array;
@@ -48,6 +53,9 @@ export interface EventHeader {
   /** 32 bytes. */
   bodyHash: Uint8Array;
 }
+
+/** A header before its body exists: what the body is sealed to. */
+export type UnsealedHeader = Omit<EventHeader, "bodyHash">;
 
 export interface LogOpening {
   device: DeviceId;
@@ -77,8 +85,237 @@ export interface SignedHead {
   sig: Uint8Array;
 }
 
-/** The keys that open bodies on this device. */
-export interface BodyKeys {
-  /** Epoch keys held, 32 bytes each. */
-  epochKey(epoch: EpochId): Uint8Array | undefined;
+/** The last event of a log as far as somebody has it. */
+export interface Tip {
+  seq: number;
+  id: EventId;
+  hlc: Uint8Array;
+}
+
+const AUDIENCES: readonly Audience[] = ["mesh", "direct", "here"];
+const CHAINS: readonly Chain[] = ["mesh", "here"];
+const HLC_BYTES = 8;
+const INCARNATION_BYTES = 16;
+const LOG_DOMAIN = utf8Bytes("kin/log/1");
+const HEAD_DOMAIN = utf8Bytes("kin/head/1");
+
+// ── Logs ──
+
+export function logIdOf(mesh: MeshId, opening: LogOpening): LogId {
+  return idOf(sha256(LOG_DOMAIN, encode({ mesh: idBytes(mesh), ...logOpeningValue(opening) })));
+}
+
+export function logOpeningValue(opening: LogOpening): { device: Uint8Array; incarnation: Uint8Array; chain: Chain } {
+  return { device: idBytes(opening.device), incarnation: opening.incarnation, chain: opening.chain };
+}
+
+/** @throws KinError BAD_REQUEST */
+export function parseLogOpening(value: unknown): LogOpening {
+  const map = asMap(value, "a log's opening");
+  onlyKeys(map, ["device", "incarnation", "chain"], "a log's opening");
+  const { device, incarnation, chain } = map;
+  if (!isBytes(incarnation, INCARNATION_BYTES)) throw bad("a log's incarnation is 16 bytes");
+  if (!CHAINS.includes(chain as Chain)) throw bad(`a log's chain is mesh or here, not ${JSON.stringify(chain)}`);
+  return { device: idOf(device), incarnation, chain: chain as Chain };
+}
+
+// ── Headers and events ──
+
+/** The event of this header and these body bytes; `deps` are sorted and made unique. @throws KinError BAD_REQUEST, TOO_LARGE */
+export function makeEvent(unsealed: UnsealedHeader, body: Uint8Array): StoredEvent {
+  if (body.length > MAX_EVENT_BODY_BYTES)
+    throw new KinError(
+      "TOO_LARGE",
+      `the body of a ${unsealed.kind} event has ${body.length} bytes: at most ${MAX_EVENT_BODY_BYTES}; send what is large as a blob`,
+    );
+  const header: EventHeader = { ...unsealed, deps: sortedDeps(unsealed.deps), bodyHash: sha256(body) };
+  checkHeader(header);
+  const headerBytes = encodeHeader(header);
+  return { id: eventId(headerBytes), header, headerBytes, body };
+}
+
+export function sortedDeps(deps: readonly EventId[]): EventId[] {
+  return [...new Set(deps)].toSorted();
+}
+
+export function encodeHeader(header: EventHeader): Uint8Array {
+  return encode({ ...unsealedValue(header), bodyHash: header.bodyHash });
+}
+
+/** The header without `bodyHash` as a CBOR map: part of what a body is sealed to. */
+export function unsealedValue(header: UnsealedHeader): Record<string, unknown> {
+  return {
+    v: 1,
+    log: idBytes(header.log),
+    seq: header.seq,
+    prev: header.prev === null ? null : idBytes(header.prev),
+    deps: header.deps.map(idBytes),
+    hlc: header.hlc,
+    kind: header.kind,
+    audience: header.audience,
+  };
+}
+
+const HEADER_KEYS = ["v", "log", "seq", "prev", "deps", "hlc", "kind", "audience", "bodyHash"];
+
+/** @throws KinError BAD_REQUEST, TOO_LARGE, UNSUPPORTED_VERSION */
+export function decodeHeader(bytes: Uint8Array): EventHeader {
+  if (bytes.length > MAX_EVENT_HEADER_BYTES)
+    throw new KinError("TOO_LARGE", `an event's header of ${bytes.length} bytes: at most ${MAX_EVENT_HEADER_BYTES}`);
+  const map = asMap(decode(bytes), "an event's header");
+  if (map["v"] !== 1)
+    throw new KinError("UNSUPPORTED_VERSION", `an event of version ${String(map["v"])}: this kin reads version 1`);
+  onlyKeys(map, HEADER_KEYS, "an event's header");
+  const { log, seq, prev, deps, hlc, kind, audience, bodyHash } = map;
+  if (!Array.isArray(deps)) throw bad("an event's deps are a list of event ids");
+  const header = {
+    log: idOf<"log">(log),
+    seq: seq as number,
+    prev: prev === null ? null : idOf<"event">(prev),
+    deps: deps.map((dep) => idOf<"event">(dep)),
+    hlc: hlc as Uint8Array,
+    kind: kind as string,
+    audience: audience as Audience,
+    bodyHash: bodyHash as Uint8Array,
+  };
+  checkHeader(header);
+  return header;
+}
+
+function checkHeader(header: EventHeader): void {
+  const { seq, prev, deps, hlc, kind, audience, bodyHash } = header;
+  if (typeof seq !== "number" || !Number.isSafeInteger(seq) || seq < 0)
+    throw bad(`an event's seq is an integer from 0, not ${JSON.stringify(seq)}`);
+  if ((prev === null) !== (seq === 0)) throw bad(`an event's prev is null at seq 0 and only there (seq ${seq})`);
+  if (deps.length > MAX_DEPS) throw new KinError("TOO_LARGE", `${deps.length} deps of one event: at most ${MAX_DEPS}`);
+  if (deps.some((dep, i) => i > 0 && deps[i - 1]! >= dep)) throw bad("an event's deps are strictly ascending");
+  if (prev !== null && deps.includes(prev)) throw bad("an event's prev is not one of its deps");
+  if (!isBytes(hlc, HLC_BYTES)) throw bad("an event's hlc is 8 bytes");
+  if (typeof kind !== "string" || !isName(kind)) throw bad(`${JSON.stringify(kind)} is not the name of an event kind`);
+  if ((kind === "log-opened") !== (seq === 0))
+    throw bad(`seq 0 is log-opened and nothing else is (${kind}, seq ${seq})`);
+  if (!AUDIENCES.includes(audience))
+    throw bad(`an event's audience is mesh, direct or here, not ${JSON.stringify(audience)}`);
+  if (!isBytes(bodyHash, 32)) throw bad("an event's bodyHash is 32 bytes");
+}
+
+export function eventId(headerBytes: Uint8Array): EventId {
+  return idOf(sha256(headerBytes));
+}
+
+export function isBodyOf(header: EventHeader, body: Uint8Array): boolean {
+  return body.length <= MAX_EVENT_BODY_BYTES && equal(sha256(body), header.bodyHash);
+}
+
+export function eventValue(event: StoredEvent): [Uint8Array, Uint8Array | null] {
+  return [event.headerBytes, event.body];
+}
+
+/** Decodes the header, computes the id and checks the body against its hash. @throws KinError BAD_REQUEST, TOO_LARGE, UNSUPPORTED_VERSION */
+export function parseEvent(value: unknown): StoredEvent {
+  const [headerBytes, body] = Array.isArray(value) && value.length === 2 ? value : [];
+  if (!(headerBytes instanceof Uint8Array) || !(body === null || body instanceof Uint8Array))
+    throw bad("an event is [header bytes, body bytes | null]");
+  const header = decodeHeader(headerBytes);
+  if (body !== null && !isBodyOf(header, body))
+    throw bad(`the body of event ${header.seq} of log ${header.log} does not match its bodyHash`);
+  return { id: eventId(headerBytes), header, headerBytes, body };
+}
+
+// ── Heads ──
+
+export function signHead(deviceKey: SigningKey, head: Head): SignedHead {
+  const bytes = encodeHead(head);
+  return { head, bytes, sig: deviceKey.sign(concat(HEAD_DOMAIN, bytes)) };
+}
+
+/** True if the head is what its bytes say and its signature is that of the device's key (R15). */
+export function verifyHead(deviceKey: Uint8Array, signed: SignedHead): boolean {
+  return (
+    equal(encodeHead(signed.head), signed.bytes) && verify(deviceKey, concat(HEAD_DOMAIN, signed.bytes), signed.sig)
+  );
+}
+
+function encodeHead(head: Head): Uint8Array {
+  return encode({ log: idBytes(head.log), seq: head.seq, id: idBytes(head.id), hlc: head.hlc });
+}
+
+export function signedHeadValue(signed: SignedHead): [Uint8Array, Uint8Array] {
+  return [signed.bytes, signed.sig];
+}
+
+/** Shape only; the signature is {@link verifyHead}'s. @throws KinError BAD_REQUEST */
+export function parseSignedHead(value: unknown): SignedHead {
+  const [bytes, sig] = Array.isArray(value) && value.length === 2 ? value : [];
+  if (!(bytes instanceof Uint8Array) || !isBytes(sig, 64)) throw bad("a signed head is [head bytes, 64 bytes]");
+  const map = asMap(decode(bytes), "a head");
+  onlyKeys(map, ["log", "seq", "id", "hlc"], "a head");
+  const { log, seq, id, hlc } = map;
+  if (typeof seq !== "number" || seq < 0) throw bad("a head's seq is an integer from 0");
+  if (!isBytes(hlc, HLC_BYTES)) throw bad("a head's hlc is 8 bytes");
+  return { head: { log: idOf(log), seq, id: idOf(id), hlc }, bytes, sig };
+}
+
+// ── Runs ──
+
+/**
+ * Checks a contiguous run of parsed events ({@link parseEvent}) of one log that begins directly after `previous` (null: at
+ * seq 0) and ends at `head`: prev links, rising stamps (R13), audiences that belong to the chain (R9), one signature (F4).
+ * That `log` is `logIdOf(mesh, opening)` and that the stamps are above those of `deps` are the caller's checks.
+ * @throws KinError BAD_REQUEST, TOO_LARGE, BAD_SIGNATURE
+ */
+export function verifyRun(
+  of: { log: LogId; opening: LogOpening },
+  previous: Tip | null,
+  events: readonly StoredEvent[],
+  signed: SignedHead,
+): void {
+  if (events.length === 0) throw bad(`a run of log ${of.log} without events`);
+  if (events.length > MAX_EVENTS_PER_HEAD)
+    throw new KinError("TOO_LARGE", `a run of ${events.length} events under one head: at most ${MAX_EVENTS_PER_HEAD}`);
+  let tip = previous;
+  for (const event of events) tip = checkLink(of, tip, event);
+  const { head } = signed;
+  if (head.log !== of.log || head.seq !== tip!.seq || head.id !== tip!.id || !equal(head.hlc, tip!.hlc))
+    throw bad(`the run ends at event ${tip!.seq} (${tip!.id}) of log ${of.log}, its head at ${head.seq} (${head.id})`);
+  if (!verifyHead(idBytes(of.opening.device), signed))
+    throw new KinError(
+      "BAD_SIGNATURE",
+      `the head ${head.seq} of log ${of.log} is not signed by device ${of.opening.device}`,
+    );
+}
+
+function checkLink(of: { log: LogId; opening: LogOpening }, tip: Tip | null, event: StoredEvent): Tip {
+  const { id, header, body } = event;
+  const { seq, hlc } = header;
+  const at = `event ${seq} of log ${of.log}`;
+  if (header.log !== of.log) throw bad(`an event of log ${header.log} in a run of log ${of.log}`);
+  if (seq !== (tip?.seq ?? -1) + 1) throw bad(`${at} where ${(tip?.seq ?? -1) + 1} was expected`);
+  if (header.prev !== (tip?.id ?? null)) throw bad(`${at} follows ${header.prev}, expected ${tip?.id}`);
+  if (tip !== null && compareBytes(hlc, tip.hlc) <= 0) throw bad(`${at} is not stamped after the one before it`);
+  if ((header.audience === "here") !== (of.opening.chain === "here"))
+    throw bad(`${at} is for "${header.audience}" and does not belong to a ${of.opening.chain} chain`);
+  if (seq === 0 && body !== null) checkOpened(of.opening, body);
+  return { seq, id, hlc };
+}
+
+/** The body of `log-opened` repeats the opening that the log's id is made of. */
+function checkOpened(opening: LogOpening, body: Uint8Array): void {
+  const said = parseLogOpening(asMap(decode(body), "a body")["c"]);
+  if (said.device !== opening.device || said.chain !== opening.chain || !equal(said.incarnation, opening.incarnation))
+    throw bad(`the log-opened event of device ${opening.device} says another opening`);
+}
+
+// ── Small checks ──
+
+function bad(message: string): KinError {
+  return new KinError("BAD_REQUEST", message);
+}
+
+function isBytes(value: unknown, length: number): value is Uint8Array {
+  return value instanceof Uint8Array && value.length === length;
+}
+
+function onlyKeys(map: Record<string, unknown>, keys: readonly string[], what: string): void {
+  for (const key of Object.keys(map)) if (!keys.includes(key)) throw bad(`${what} has no field "${key}"`);
 }

@@ -30,6 +30,10 @@ export const SKEW_LIMIT_MS = 5 * 60_000;
 
 /** Heads of other logs that one event may name. */
 export const MAX_DEPS = 64;
+/** An encoded event header: 64 deps of 34 bytes and the rest of about 300. */
+export const MAX_EVENT_HEADER_BYTES = 4096;
+/** Devices that one `direct` body is sealed to; each costs 120 bytes and an X25519 operation. */
+export const MAX_DIRECT_RECIPIENTS = 256;
 /** A replica keeps at least one signed head per this many events, so no batch is longer (F4). */
 export const MAX_EVENTS_PER_HEAD = 1024;
 /** Open logs of one device (R2). */

@@ -1,9 +1,12 @@
 /**
  * The port behind which events are kept. Two implementations, one acceptance suite: `stores/memory` (over `Disk`, for the
  * simulator) and `stores/libsql` (the real one). Everything that is appended in one call is one transaction.
+ *
+ * What a batch may hold is checked by `stores/batch.ts`, the same for both: a new event follows directly what is stored; one
+ * that is stored already is skipped (two syncs may bring the same run); another one at a taken seq is FORKED and changes nothing.
  */
 import type { EventId, LogId } from "../protocols/ids.ts";
-import type { LogOpening, SignedHead, StoredEvent } from "../protocols/events.ts";
+import type { LogOpening, SignedHead, StoredEvent, Tip } from "../protocols/events.ts";
 
 /** What a log is and how far we have it. */
 export interface LogState {
@@ -12,15 +15,27 @@ export interface LogState {
   /** Last event; −1 if none. */
   seq: number;
   id: EventId | null;
+  /** Stamp of the last event. */
+  hlc: Uint8Array | null;
   /** Newest signed head at or below `seq`. */
   head: SignedHead | null;
 }
+
+/** The last stored event of a log, as `verifyRun` wants it. */
+export function tipOf(state: LogState | undefined): Tip | null {
+  if (state === undefined || state.id === null || state.hlc === null) return null;
+  return { seq: state.seq, id: state.id, hlc: state.hlc };
+}
+
+/** Events, bodies, heads, logs or values that one batch may hold, each. */
+export const MAX_BATCH_ITEMS = 4096;
 
 export interface StoreBatch {
   /** Logs that are new with this batch. */
   logs?: { log: LogId; opening: LogOpening }[];
   /** Contiguous per log, in order, each directly after what is stored. */
   events?: StoredEvent[];
+  /** Of events that are stored or in this batch. */
   heads?: SignedHead[];
   /** Bodies that were missing. */
   bodies?: { id: EventId; body: Uint8Array }[];
@@ -29,18 +44,22 @@ export interface StoreBatch {
 }
 
 export interface EventStore {
-  /** Durable when it resolves. Batches that wait during one flush are committed together. @throws KinError DISK_FULL, CORRUPT, CLOSED */
+  /**
+   * Durable when it resolves. Batches that wait during one flush are committed together; each succeeds or fails by itself.
+   * @throws KinError BAD_REQUEST (a gap, an unknown log, a foreign head or body), FORKED, TOO_LARGE, OVERLOADED, DISK_FULL, CORRUPT, CLOSED
+   */
   append(batch: StoreBatch): Promise<void>;
   logs(): Promise<LogState[]>;
   event(id: EventId): Promise<StoredEvent | undefined>;
-  /** Events of one log, `from ≤ seq < to`, in order. */
+  /** Events of one log, `from ≤ seq < to`, in order, as far as we have them. */
   range(log: LogId, from: number, to: number): Promise<StoredEvent[]>;
   /** The first signed head of `log` at or above `seq`. */
   headFrom(log: LogId, seq: number): Promise<SignedHead | undefined>;
-  /** All events in order of arrival, from `position` (0 = first); a position is stable across restarts. */
+  /** At most `limit` events in order of arrival, from `position` (0 = first); a position is stable across restarts, without gaps. */
   since(position: number, limit: number): Promise<{ position: number; event: StoredEvent }[]>;
   value(key: string): Promise<Uint8Array | undefined>;
   /** Keys that start with `prefix`, in byte order. */
   values(prefix: string): Promise<{ key: string; value: Uint8Array }[]>;
+  /** Writes what was asked before, then ends. Safe to call twice. */
   close(): Promise<void>;
 }

@@ -1,0 +1,263 @@
+/**
+ * Bodies of events (F5, R6, R7). A body is bound to its header: it opens in no other event.
+ *
+ *   clear  = { n, c: value }                         roster records, cards, agent keys, log openings; and everything `here`
+ *   mesh   = { n, e: epoch id, x: AES-256-GCM }      key = HKDF-SHA256(epoch key, no salt, "kin/mesh/1" ‖ log)
+ *   direct = { n, r: [[device, enc, wrapped]…], x }  key = 32 random bytes, wrapped by HPKE to each device's sealing key
+ *
+ *   n      = 16 random bytes;   nonce of x = n[0..12];   what x holds = canonical bytes of the value
+ *   AAD    = canonical { mesh, epoch?, header: the header without bodyHash }, of x and of each wrapped key
+ *   info   = canonical ["kin/direct/1", mesh, author device, log, seq, [devices]];   `r` is ascending by device
+ */
+import { aeadOpen, aeadSeal, hkdf, hpkeOpen, hpkeSeal } from "#crypto";
+import { concat, decode, encode, utf8Bytes, type Value } from "./bytes.ts";
+import type { SealingKey } from "./crypto/keys.ts";
+import type { Random } from "./effects.ts";
+import { KinError } from "./errors.ts";
+import { isBodyOf, sortedDeps, unsealedValue, type EventHeader, type UnsealedHeader } from "./events.ts";
+import { idBytes, idOf, type DeviceId, type EpochId, type MeshId } from "./ids.ts";
+import { MAX_DIRECT_RECIPIENTS } from "./limits.ts";
+import { asMap } from "./signature.ts";
+
+/** What a body is to be: how it is sealed, for whom, and what it says. */
+export type BodyPlan =
+  | { form: "clear"; value: Value }
+  | { form: "mesh"; epoch: EpochId; key: Uint8Array; value: Value }
+  | { form: "direct"; recipients: readonly { device: DeviceId; sealingKey: Uint8Array }[]; value: Value };
+
+/** Whose event, in which mesh: part of what a body is bound to. */
+export interface BodyContext {
+  mesh: MeshId;
+  /** The device of the log's opening. */
+  author: DeviceId;
+}
+
+/** The keys that open bodies on this device. */
+export interface BodyKeys {
+  device: DeviceId;
+  /** Epoch keys held, 32 bytes each. */
+  epochKey(epoch: EpochId): Uint8Array | undefined;
+  /** This device's sealing keys, newest first; older ones until the mail to them has expired (R7). */
+  sealingKeys(): readonly SealingKey[];
+}
+
+export type OpenedBody =
+  | { state: "open"; value: Value }
+  /** In order, but not for us to read: an epoch that we lack (it may come, R6), or other devices. */
+  | { state: "locked"; why: "epoch"; epoch: EpochId }
+  | { state: "locked"; why: "recipients"; recipients: DeviceId[] }
+  /** Malformed, or sealed for another event. `message` says what was wrong. */
+  | { state: "refused"; message: string };
+
+/** Kinds that everybody must be able to read, members or not, and so are always clear in the mesh chain. */
+const CLEAR_KINDS: readonly string[] = ["log-opened", "roster", "agent-key"];
+/** Signed by themselves and meant to be shown: clear or sealed, as the author likes. */
+const MAYBE_CLEAR_KINDS: readonly string[] = ["card"];
+
+const SALT_BYTES = 16;
+const NONCE_BYTES = 12;
+const KEY_BYTES = 32;
+const ENC_BYTES = 32;
+const WRAPPED_BYTES = KEY_BYTES + 16;
+const MESH_KEY_INFO = utf8Bytes("kin/mesh/1");
+
+/** Body bytes for this header. @throws KinError BAD_REQUEST if the plan does not fit the header's audience and kind */
+export function sealBody(
+  context: BodyContext,
+  header: UnsealedHeader,
+  plan: BodyPlan,
+  random: Random,
+): Uint8Array | Promise<Uint8Array> {
+  const misfit = whyMisfit(header, plan.form);
+  if (misfit !== null) throw new KinError("BAD_REQUEST", misfit);
+  const n = random.bytes(SALT_BYTES);
+  switch (plan.form) {
+    case "clear":
+      return encode({ n, c: plan.value });
+    case "mesh": {
+      const aad = additionalData(context, header, plan.epoch);
+      const x = aeadSeal(meshKey(plan.key, header), nonceOf(n), encode(plan.value), aad);
+      return encode({ n, e: idBytes(plan.epoch), x });
+    }
+    case "direct":
+      return sealDirect(context, header, plan, n, random);
+  }
+}
+
+async function sealDirect(
+  context: BodyContext,
+  header: UnsealedHeader,
+  plan: BodyPlan & { form: "direct" },
+  n: Uint8Array,
+  random: Random,
+): Promise<Uint8Array> {
+  const recipients = plan.recipients.toSorted((a, b) => (a.device < b.device ? -1 : 1));
+  const devices = recipients.map((recipient) => recipient.device);
+  const misfit = whyNotRecipients(devices);
+  if (misfit !== null) throw new KinError("BAD_REQUEST", misfit);
+  const key = random.bytes(KEY_BYTES);
+  const aad = additionalData(context, header);
+  const info = directInfo(context, header, devices);
+  const x = aeadSeal(key, nonceOf(n), encode(plan.value), aad);
+  const r = await Promise.all(
+    recipients.map(async ({ device, sealingKey }) => {
+      const { enc, ciphertext } = await hpkeSeal(sealingKey, info, aad, key);
+      return [idBytes(device), enc, ciphertext];
+    }),
+  );
+  return encode({ n, r, x });
+}
+
+/** Opens a body with the keys of this device. Whatever the bytes are, it returns; nothing of what it refuses is shown. */
+export async function openBody(
+  context: BodyContext,
+  header: EventHeader,
+  body: Uint8Array,
+  keys: BodyKeys,
+): Promise<OpenedBody> {
+  try {
+    if (!isBodyOf(header, body)) return refused("the body does not match the header's bodyHash");
+    const parsed = parseBody(body);
+    const misfit = whyMisfit(header, parsed.form);
+    if (misfit !== null) return refused(misfit);
+    switch (parsed.form) {
+      case "clear":
+        return { state: "open", value: parsed.value };
+      case "mesh":
+        return openMesh(context, header, parsed, keys);
+      case "direct":
+        return await openDirect(context, header, parsed, keys);
+    }
+  } catch (error) {
+    if (error instanceof KinError) return refused(error.message);
+    throw error;
+  }
+}
+
+function openMesh(context: BodyContext, header: EventHeader, body: MeshBody, keys: BodyKeys): OpenedBody {
+  const key = keys.epochKey(body.epoch);
+  if (key === undefined) return { state: "locked", why: "epoch", epoch: body.epoch };
+  const plain = aeadOpen(meshKey(key, header), nonceOf(body.n), body.x, additionalData(context, header, body.epoch));
+  if (plain === null) return refused(`the body is not sealed for this event under epoch ${body.epoch}`);
+  return { state: "open", value: decode(plain) };
+}
+
+async function openDirect(
+  context: BodyContext,
+  header: EventHeader,
+  body: DirectBody,
+  keys: BodyKeys,
+): Promise<OpenedBody> {
+  const recipients = body.wrapped.map((entry) => entry.device);
+  const ours = body.wrapped.find((entry) => entry.device === keys.device);
+  if (ours === undefined) return { state: "locked", why: "recipients", recipients };
+  const aad = additionalData(context, header);
+  const info = directInfo(context, header, recipients);
+  for (const sealingKey of keys.sealingKeys()) {
+    const key = await hpkeOpen(sealingKey, ours, info, aad);
+    if (key === null) continue;
+    const plain = aeadOpen(key, nonceOf(body.n), body.x, aad);
+    return plain === null
+      ? refused("the content key of a direct body does not open it")
+      : { state: "open", value: decode(plain) };
+  }
+  return refused("the body is not sealed to a sealing key of this device for this event");
+}
+
+// ── Shapes ──
+
+interface ClearBody {
+  form: "clear";
+  value: Value;
+}
+interface MeshBody {
+  form: "mesh";
+  n: Uint8Array;
+  epoch: EpochId;
+  x: Uint8Array;
+}
+interface DirectBody {
+  form: "direct";
+  n: Uint8Array;
+  wrapped: { device: DeviceId; enc: Uint8Array; ciphertext: Uint8Array }[];
+  x: Uint8Array;
+}
+
+/** @throws KinError BAD_REQUEST, TOO_LARGE */
+function parseBody(body: Uint8Array): ClearBody | MeshBody | DirectBody {
+  const map = asMap(decode(body), "an event's body");
+  const { n, c, e, r, x } = map;
+  const form = Object.keys(map).toSorted().join(",");
+  if (!(n instanceof Uint8Array) || n.length !== SALT_BYTES)
+    throw new KinError("BAD_REQUEST", "a body's n is 16 bytes");
+  if (form === "c,n") return { form: "clear", value: c as Value };
+  if (form === "e,n,x" && x instanceof Uint8Array) return { form: "mesh", n, epoch: idOf(e), x };
+  if (form === "n,r,x" && x instanceof Uint8Array && Array.isArray(r))
+    return { form: "direct", n, wrapped: parseWrapped(r), x };
+  throw new KinError("BAD_REQUEST", `a body is {n, c}, {n, e, x} or {n, r, x}, not {${form}}`);
+}
+
+function parseWrapped(entries: unknown[]): DirectBody["wrapped"] {
+  const wrapped = entries.map((entry) => {
+    const [device, enc, ciphertext] = Array.isArray(entry) && entry.length === 3 ? entry : [];
+    if (!(enc instanceof Uint8Array) || enc.length !== ENC_BYTES)
+      throw new KinError("BAD_REQUEST", "a recipient of a direct body is [device, 32 bytes, 48 bytes]");
+    if (!(ciphertext instanceof Uint8Array) || ciphertext.length !== WRAPPED_BYTES)
+      throw new KinError("BAD_REQUEST", "a recipient of a direct body is [device, 32 bytes, 48 bytes]");
+    return { device: idOf<"device">(device), enc, ciphertext };
+  });
+  const misfit = whyNotRecipients(wrapped.map((entry) => entry.device));
+  if (misfit !== null) throw new KinError("BAD_REQUEST", misfit);
+  return wrapped;
+}
+
+function whyNotRecipients(devices: readonly DeviceId[]): string | null {
+  if (devices.length === 0 || devices.length > MAX_DIRECT_RECIPIENTS)
+    return `a direct body for ${devices.length} devices: 1 to ${MAX_DIRECT_RECIPIENTS}`;
+  if (devices.some((device, i) => i > 0 && devices[i - 1]! >= device))
+    return "the recipients of a direct body are strictly ascending";
+  return null;
+}
+
+/** Why a body of this form can't stand under this header, or null if it can. */
+function whyMisfit(header: UnsealedHeader, form: BodyPlan["form"]): string | null {
+  const { kind, audience } = header;
+  switch (audience) {
+    case "here":
+      return form === "clear" ? null : `a body for "here" is clear, this ${kind} is ${form}`;
+    case "direct":
+      if (CLEAR_KINDS.includes(kind)) return `a ${kind} event is for the mesh, not for single devices`;
+      return form === "direct" ? null : `a direct body is sealed to devices, this ${kind} is ${form}`;
+    case "mesh":
+      if (MAYBE_CLEAR_KINDS.includes(kind) && form === "clear") return null;
+      if (CLEAR_KINDS.includes(kind)) return form === "clear" ? null : `a ${kind} event is clear, this one is ${form}`;
+      return form === "mesh" ? null : `a ${kind} event for the mesh is sealed under an epoch, this one is ${form}`;
+  }
+}
+
+// ── What a body is bound to ──
+
+function additionalData({ mesh }: BodyContext, header: UnsealedHeader, epoch?: EpochId): Uint8Array {
+  return encode({
+    mesh: idBytes(mesh),
+    epoch: epoch === undefined ? undefined : idBytes(epoch),
+    header: unsealedValue({ ...header, deps: sortedDeps(header.deps) }),
+  });
+}
+
+function directInfo({ mesh, author }: BodyContext, header: UnsealedHeader, devices: readonly DeviceId[]): Uint8Array {
+  const { log, seq } = header;
+  return encode(["kin/direct/1", idBytes(mesh), idBytes(author), idBytes(log), seq, devices.map(idBytes)]);
+}
+
+function meshKey(epochKey: Uint8Array, header: UnsealedHeader): Uint8Array {
+  return hkdf(epochKey, new Uint8Array(), concat(MESH_KEY_INFO, idBytes(header.log)), KEY_BYTES);
+}
+
+function nonceOf(n: Uint8Array): Uint8Array {
+  return n.subarray(0, NONCE_BYTES);
+}
+
+function refused(message: string): OpenedBody {
+  return { state: "refused", message };
+}
