@@ -30,7 +30,7 @@ export interface DirectoryDeps {
   logged(): Sealed[];
   dht: null | {
     provide(cid: CID, signal: AbortSignal): Promise<void>;
-    findProviders(cid: CID, signal: AbortSignal): AsyncIterable<DeviceId>;
+    findProviders(cid: CID, signal: AbortSignal): AsyncIterable<{ device: DeviceId }>;
   };
   /** Dials if needed. @throws KinError UNREACHABLE */
   open(device: DeviceId, signal: AbortSignal): Promise<Wire>;
@@ -125,7 +125,7 @@ export function createDirectory(deps: DirectoryDeps): Directory {
     if (known.length > 0 || deps.dht === null) return known;
     const found: FoundCard[] = [];
     let asked = 0;
-    for await (const device of deps.dht.findProviders(directoryCid(`${kind}:${name}`), signal)) {
+    for await (const { device } of deps.dht.findProviders(directoryCid(`${kind}:${name}`), signal)) {
       if (device === deps.me.device || !deps.membership().devices.has(device)) continue;
       try {
         found.push(...(await ask(device, { q: "name", kind, name }, "dht", signal)));
