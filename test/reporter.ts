@@ -23,7 +23,9 @@ export default class ClosingLine implements Reporter {
 
     const required = process.env["KIN_REQUIRE_ALL"] === "1" && skips.length > 0;
     if (required) {
-      console.log(`KIN_REQUIRE_ALL=1: ${skips.length} skipped ${skips.length === 1 ? "test counts" : "tests count"} as failed`);
+      console.log(
+        `KIN_REQUIRE_ALL=1: ${skips.length} skipped ${skips.length === 1 ? "test counts" : "tests count"} as failed`,
+      );
       process.exitCode = 1;
     }
     if (reason === "interrupted") console.log("interrupted before the end");
