@@ -1,0 +1,103 @@
+/**
+ * Keeps one `/kin/sync/1` stream with each connected member: the device with the smaller id opens it, both serve. A session
+ * that ends while the peer is there is opened again, later each time; one bad peer never stops the others.
+ */
+import type { Random, Time, Wire } from "../../protocols/effects.ts";
+import type { DeviceId } from "../../protocols/ids.ts";
+import { SYNC_PROTOCOL } from "../../protocols/sync.ts";
+import type { Network } from "./peers.ts";
+
+export interface SyncingDeps {
+  network: Pick<Network, "device" | "on" | "open" | "handleForMembers" | "greeting">;
+  /** Runs one session until it ends. Resolves with why; rejects when the peer broke the protocol. */
+  run(wire: Wire, peer: DeviceId, initiator: boolean, signal: AbortSignal): Promise<string>;
+  time: Time;
+  random: Random;
+  warn(message: string): void;
+}
+
+const RETRY_FIRST_MS = 500;
+const RETRY_LAST_MS = 60_000;
+const OPEN_TIMEOUT_MS = 10_000;
+
+export interface Syncing {
+  /** Devices with a session now. */
+  active(): DeviceId[];
+  stop(): void;
+}
+
+export function createSyncing(deps: SyncingDeps): Syncing {
+  const stopped = new AbortController();
+  const sessions = new Map<DeviceId, Set<Wire>>();
+  const failures = new Map<DeviceId, number>();
+  const timers = new Map<DeviceId, () => void>();
+
+  async function session(wire: Wire, peer: DeviceId, initiator: boolean): Promise<void> {
+    const open = sessions.get(peer) ?? new Set();
+    sessions.set(peer, open.add(wire));
+    try {
+      await deps.run(wire, peer, initiator, stopped.signal);
+      failures.delete(peer);
+    } catch (error) {
+      failures.set(peer, (failures.get(peer) ?? 0) + 1);
+      wire.abort(error as Error);
+      if (!stopped.signal.aborted) deps.warn(`sync with ${peer.slice(0, 8)}: ${(error as Error).message}`);
+    } finally {
+      open.delete(wire);
+      if (open.size === 0) sessions.delete(peer);
+    }
+  }
+
+  async function start(peer: DeviceId): Promise<void> {
+    timers.delete(peer);
+    if (stopped.signal.aborted || deps.network.greeting(peer) === null) return;
+    try {
+      const wire = await deps.network.open(
+        peer,
+        SYNC_PROTOCOL,
+        AbortSignal.any([stopped.signal, AbortSignal.timeout(OPEN_TIMEOUT_MS)]),
+      );
+      await session(wire, peer, true);
+    } catch (error) {
+      failures.set(peer, (failures.get(peer) ?? 0) + 1);
+      deps.warn(`sync with ${peer.slice(0, 8)} could not be opened: ${(error as Error).message}`);
+    }
+    later(peer);
+  }
+
+  function later(peer: DeviceId): void {
+    if (stopped.signal.aborted || deps.network.greeting(peer) === null || timers.has(peer)) return;
+    const wait = Math.min(RETRY_LAST_MS, RETRY_FIRST_MS * 2 ** (failures.get(peer) ?? 0));
+    const jitter = 0.5 + deps.random.bytes(1)[0]! / 255;
+    timers.set(
+      peer,
+      deps.time.after(wait * jitter, () => void start(peer)),
+    );
+  }
+
+  deps.network.handleForMembers(SYNC_PROTOCOL, (peer, wire) => session(wire, peer.device, false));
+  const unsubscribe = deps.network.on((event) => {
+    if (event.type === "peer-connected") {
+      failures.delete(event.device);
+      if (deps.network.device < event.device && !timers.has(event.device))
+        timers.set(
+          event.device,
+          deps.time.after(0, () => void start(event.device)),
+        );
+    }
+    if (event.type === "peer-disconnected") {
+      timers.get(event.device)?.();
+      timers.delete(event.device);
+    }
+  });
+
+  return {
+    active: () => [...sessions.keys()],
+    stop() {
+      stopped.abort();
+      unsubscribe();
+      for (const cancel of timers.values()) cancel();
+      for (const open of sessions.values()) for (const wire of open) wire.abort(new Error("the node stops"));
+    },
+  };
+}
