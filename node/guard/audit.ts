@@ -54,6 +54,8 @@ export function argumentsHash(value: Json): string {
 function sorted(value: Json): Json {
   if (Array.isArray(value)) return value.map(sorted);
   if (value === null || typeof value !== "object") return value;
-  const entries = Object.keys(value).sort().map((key) => [key, sorted(value[key]!)] as const);
+  const entries = Object.keys(value)
+    .sort()
+    .map((key) => [key, sorted(value[key]!)] as const);
   return Object.fromEntries(entries);
 }

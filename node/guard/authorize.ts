@@ -106,7 +106,12 @@ function chooseShare(
       hint: `add --share ${readable[0]!.name}, or {"share": "${readable[0]!.name}"} in a call`,
     };
   return asker.me
-    ? { allowed: false, code: "NOT_FOUND", message: `the ${what} needs a share, and you share no folder`, hint: "kin share add FOLDER" }
+    ? {
+        allowed: false,
+        code: "NOT_FOUND",
+        message: `the ${what} needs a share, and you share no folder`,
+        hint: "kin share add FOLDER",
+      }
     : { allowed: false, code: "DENIED", message: `the ${what} reads shares, and none is shared with you` };
 }
 

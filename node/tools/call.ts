@@ -14,7 +14,7 @@ import type { Arguments, RegisteredTool, Registry } from "./registry.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { argumentsHash } from "../guard/audit.ts";
 import { authorize } from "../guard/authorize.ts";
-import { boundResult } from "./output.ts";
+import { ANSWER_BOUNDS, boundResult, STEP_BOUNDS } from "./output.ts";
 
 /** A tool that names no other bound ends after this. A call's own deadline may be sooner, never later. */
 export const TOOL_TIMEOUT_MS = 60_000;
@@ -49,11 +49,15 @@ export async function callTool(path: ToolPath, call: ToolCall, signal: AbortSign
     if (tool === undefined) throw new KinError("NOT_FOUND", `there is no tool "${call.tool}" here`);
     const share = allowed(decide(path, call.asker, tool, call.args));
     tool.validate(call.args);
-    const result = boundResult(await runBounded(path.time, tool, call, share, signal));
+    const bounds = call.asker.through === null ? ANSWER_BOUNDS : STEP_BOUNDS;
+    const result = boundResult(await runBounded(path.time, tool, call, share, signal), bounds);
     await record(path, waits, "audit-ended", ended(path, call, result.isError ? "tool-error" : "ok", began));
     return result;
   } catch (thrown) {
-    const error = thrown instanceof KinError ? thrown : new KinError("TOOL_FAILED", `${call.tool}: ${reason(thrown)}`, { cause: thrown });
+    const error =
+      thrown instanceof KinError
+        ? thrown
+        : new KinError("TOOL_FAILED", `${call.tool}: ${reason(thrown)}`, { cause: thrown });
     await record(path, waits, "audit-ended", ended(path, call, error.code, began));
     throw error;
   }
@@ -64,7 +68,11 @@ export function decide(path: Pick<ToolPath, "shares">, asker: Asker, tool: Regis
   // A tool that isn't on a share may have an argument of its own that is called `share`.
   const name = tool.onShare ? args["share"] : undefined;
   if (name !== undefined && typeof name !== "string")
-    return { allowed: false, code: "INVALID_ARGUMENTS", message: `${tool.name}: "share" must be the name of a share, got ${JSON.stringify(name).slice(0, 60)}` };
+    return {
+      allowed: false,
+      code: "INVALID_ARGUMENTS",
+      message: `${tool.name}: "share" must be the name of a share, got ${JSON.stringify(name).slice(0, 60)}`,
+    };
   return authorize(asker, tool.right, name, path.shares());
 }
 
@@ -73,9 +81,18 @@ function allowed(decision: Decision): Share | null {
   throw new KinError(decision.code, decision.message, { hint: decision.hint });
 }
 
-async function runBounded(time: Time, tool: RegisteredTool, call: ToolCall, share: Share | null, signal: AbortSignal): Promise<ToolResult> {
+async function runBounded(
+  time: Time,
+  tool: RegisteredTool,
+  call: ToolCall,
+  share: Share | null,
+  signal: AbortSignal,
+): Promise<ToolResult> {
   const limit = new AbortController();
-  const late = new KinError("DEADLINE_EXCEEDED", `${tool.name} took longer than ${TOOL_TIMEOUT_MS / 1000} s and was stopped`);
+  const late = new KinError(
+    "DEADLINE_EXCEEDED",
+    `${tool.name} took longer than ${TOOL_TIMEOUT_MS / 1000} s and was stopped`,
+  );
   const cancel = time.after(TOOL_TIMEOUT_MS, () => limit.abort(late));
   const both = AbortSignal.any([signal, limit.signal]);
   try {
@@ -84,7 +101,9 @@ async function runBounded(time: Time, tool: RegisteredTool, call: ToolCall, shar
     return await Promise.race([tool.run({ args: call.args, share, person: call.asker.person }, both), aborted(both)]);
   } catch (error) {
     if (!both.aborted) throw error;
-    throw both.reason instanceof KinError ? both.reason : new KinError("CANCELLED", `${tool.name} was cancelled`, { cause: error });
+    throw both.reason instanceof KinError
+      ? both.reason
+      : new KinError("CANCELLED", `${tool.name} was cancelled`, { cause: error });
   } finally {
     cancel();
   }
@@ -94,7 +113,12 @@ function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
 }
 
-async function record(path: ToolPath, waits: boolean, kind: "audit-started" | "audit-ended", value: AuditStarted | AuditEnded): Promise<void> {
+async function record(
+  path: ToolPath,
+  waits: boolean,
+  kind: "audit-started" | "audit-ended",
+  value: AuditStarted | AuditEnded,
+): Promise<void> {
   const written = path.record(kind, value);
   if (waits) await written;
   else written.catch(path.onAuditLost);

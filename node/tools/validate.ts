@@ -29,12 +29,21 @@ export function createValidator(
 
 function compile(tool: Pick<ToolDescription, "name" | "inputSchema">): ValidateFunction {
   // A compiler for each schema: two schemas with one `$id` must not meet.
-  const ajv = new Ajv2020({ strict: false, validateFormats: false, allErrors: false, verbose: true, validateSchema: false, logger: false });
+  const ajv = new Ajv2020({
+    strict: false,
+    validateFormats: false,
+    allErrors: false,
+    verbose: true,
+    validateSchema: false,
+    logger: false,
+  });
   const { $schema: _dialect, ...schema } = tool.inputSchema;
   try {
     return ajv.compile(schema);
   } catch (cause) {
-    throw new KinError("INVALID_ARGUMENTS", `${tool.name}: its own schema can't be used: ${(cause as Error).message}`, { cause });
+    throw new KinError("INVALID_ARGUMENTS", `${tool.name}: its own schema can't be used: ${(cause as Error).message}`, {
+      cause,
+    });
   }
 }
 
@@ -43,7 +52,8 @@ function sentence(error: ErrorObject | undefined, args: Json, schema: { [key: st
   const known = Object.keys((schema["properties"] as object | undefined) ?? {}).join(", ") || "none";
   if (error.keyword === "additionalProperties" || error.keyword === "unevaluatedProperties")
     return `"${String(error.params["additionalProperty"] ?? error.params["unevaluatedProperty"])}" is not an argument; expected: ${known}`;
-  if (error.keyword === "required") return `the argument "${String(error.params["missingProperty"])}" is missing; expected: ${known}`;
+  if (error.keyword === "required")
+    return `the argument "${String(error.params["missingProperty"])}" is missing; expected: ${known}`;
   const where = error.instancePath === "" ? "the arguments" : `"${error.instancePath.slice(1).replaceAll("/", ".")}"`;
   return `${where} ${error.message ?? "is wrong"}, got ${shown(error.data ?? args)}`;
 }
