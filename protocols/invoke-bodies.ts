@@ -4,7 +4,7 @@
  *   request   { target: {agent: name} | {tool: name}, parts: [part], args: JSON text of an object, key: 16 bytes,
  *               deadline: ms, budget: {depth, tokens?, cost?}, chain: [[person, device, agent | null], …], retry?: [hash, iat] }
  *   cancel    { }
- *   resume    { from: index, boot: the 16 bytes `boot` of the request }
+ *   resume    { from: index, id: the 16 bytes `id` of the request, boot: the 16 bytes `boot` of the request }
  *   accepted  { n: 0 }
  *   refused   { code, message, hint? }
  *   progress  { n, parts: [part] }
@@ -85,15 +85,25 @@ export function requestDigest(request: CallRequest): Uint8Array {
   return sha256(encode({ target, parts, args }));
 }
 
-export function resumeBody(from: number, requestBoot: Uint8Array): Body {
-  return { from, boot: requestBoot };
+/** What a resume says: where to go on, and which request it was, to tell a lost request from a lost answer. */
+export interface ResumeBody {
+  from: number;
+  /** `id` of the request's envelope, 16 bytes. */
+  id: Uint8Array;
+  /** `boot` of the request's envelope, 16 bytes. */
+  boot: Uint8Array;
+}
+
+export function resumeBody({ from, id, boot }: ResumeBody): Body {
+  return { from, id, boot };
 }
 
 /** @throws KinError BAD_REQUEST */
-export function parseResume(body: unknown): { from: number; boot: Uint8Array } {
-  const { from, boot } = fields(body, "a resume", ["from", "boot"]);
+export function parseResume(body: unknown): ResumeBody {
+  const { from, id, boot } = fields(body, "a resume", ["from", "id", "boot"]);
+  if (!(id instanceof Uint8Array) || id.length !== 16) throw bad("a resume's id is 16 bytes");
   if (!(boot instanceof Uint8Array) || boot.length !== 16) throw bad("a resume's boot is 16 bytes");
-  return { from: integer(from, "a resume's from", 0), boot };
+  return { from: integer(from, "a resume's from", 0), id, boot };
 }
 
 /** @throws KinError BAD_REQUEST */

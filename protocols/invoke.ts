@@ -50,10 +50,11 @@
  * and the last event on arrival.
  *
  * Resume. A stream that breaks ends no call. The caller opens another and sends resume, `from` = the next index it has not
- * got; that also acknowledges everything below. The callee answers with the events from there on. If it no longer has the call:
+ * got (it acknowledges nothing: an ack follows). The callee answers with the events from there on. If it no longer has the call:
  *   it never saw the request in this boot                           refused NOT_FOUND: send the same request again
- *   it has a durable record of how the call ended                   the result or failure (index `from`; with from = 0 accepted first)
- *   else                                                            failure OUTCOME_UNKNOWN (R8, R11)
+ *   it has a durable record of how the call ended                   the result or failure, with index `from`
+ *   else                                                            failure OUTCOME_UNKNOWN, with index `from` (R8, R11)
+ * With from = 0 a recorded result follows an accepted (0, 1), and a failure is said as `refused`, as always at index 0.
  *
  * Time. `deadline` travels as remaining ms and counts from arrival. A wall clock that is more than 5 min off fails calls
  * (CLOCK_SKEW); so that a smaller error does no harm, the caller signs exp = iat + min(10 min, deadline + 5 min).
