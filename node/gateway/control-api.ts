@@ -8,9 +8,9 @@ import type { ErrorShape } from "../../protocols/errors.ts";
 import type { Json } from "../../protocols/tool.ts";
 
 /** How a peer is reached now. */
-export type Path = "direct" | "lan" | "loopback" | "none";
+export type Path = "direct" | "lan" | "loopback" | "relayed" | "none";
 /** From where an agent or a device is known. */
-export type Via = "log" | "dht" | "mdns" | "self";
+export type Via = "log" | "dht" | "mdns" | "direct" | "self";
 
 export interface AgentItem {
   /** `ben/reviewer` */
