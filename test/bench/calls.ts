@@ -1,0 +1,104 @@
+/**
+ * Request and reply of 1 KiB on loopback, caller and callee in two processes. All systems are started first and measured in
+ * turn, several rounds over: a machine that gets slower meanwhile makes all of them slower. Figures are medians of the rounds.
+ */
+import { join } from "node:path";
+import { startChild, type Child } from "./child.ts";
+import { SYSTEMS } from "./calls/system.ts";
+import type { Bench, BenchOptions, Row } from "./main.ts";
+import { median, type Measured, type Round } from "./measure.ts";
+
+const BYTES = 1024;
+const IN_FLIGHT = [1, 16, 64];
+/** Long enough for the JIT to settle on each system's hot path. */
+const FULL = { rounds: 5, warmUpMs: 500, measureMs: 1000 };
+const QUICK = { rounds: 1, warmUpMs: 20, measureMs: 50 };
+
+export const callsBench: Bench = {
+  title: `calls: request and reply of ${BYTES} bytes on loopback, two processes, warm; medians of ${FULL.rounds} rounds`,
+  columns: {
+    name: "system",
+    encrypter: "encrypter",
+    inFlight: "in flight",
+    bytes: "bytes",
+    p50Us: "p50 µs",
+    p95Us: "p95 µs",
+    callsPerSecond: "calls/s",
+    errors: "errors",
+  },
+  async measure(options) {
+    const names = Object.keys(SYSTEMS).filter((name) => options.only.length === 0 || options.only.includes(name));
+    await using pairs = await startPairs(names, options);
+    const results = await measureRounds(pairs.list, options);
+    return pairs.list.flatMap((pair) => IN_FLIGHT.map((inFlight) => rowOf(pair, inFlight, results)));
+  },
+};
+
+interface Pair {
+  name: string;
+  encrypter: string;
+  callee: Child;
+  caller: Child;
+}
+
+async function startPairs(
+  names: readonly string[],
+  options: BenchOptions,
+): Promise<AsyncDisposable & { list: Pair[] }> {
+  const started: Child[] = [];
+  const stop = async (): Promise<void> => {
+    for (const child of started.toReversed()) await child.stop();
+  };
+  const start = async (program: string, ...args: string[]): Promise<Child> => {
+    const child = await startChild(join(import.meta.dirname, "calls", program), args);
+    started.push(child);
+    return child;
+  };
+  try {
+    const list: Pair[] = [];
+    for (const name of names) {
+      options.say(`starting ${name}`);
+      const callee = await start("callee.ts", name);
+      const caller = await start("caller.ts", name, (callee.ready as { address: string }).address);
+      list.push({ name, callee, caller, encrypter: (caller.ready as { encrypter: string }).encrypter });
+    }
+    return { list, [Symbol.asyncDispose]: stop };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** name and number in flight → what each round measured */
+type Results = Map<string, Measured[]>;
+
+async function measureRounds(pairs: readonly Pair[], options: BenchOptions): Promise<Results> {
+  const { rounds, ...times } = options.quick ? QUICK : FULL;
+  const results: Results = new Map();
+  for (let i = 1; i <= rounds; i++) {
+    options.say(`round ${i} of ${rounds}`);
+    for (const inFlight of IN_FLIGHT)
+      for (const pair of pairs) {
+        const round: Round = { inFlight, bytes: BYTES, ...times };
+        const key = `${pair.name} ${inFlight}`;
+        results.set(key, [...(results.get(key) ?? []), await pair.caller.ask<Measured>(round)]);
+      }
+  }
+  return results;
+}
+
+function rowOf({ name, encrypter }: Pair, inFlight: number, results: Results): Row {
+  const rounds = results.get(`${name} ${inFlight}`)!;
+  const middle = (field: "p50Us" | "p95Us" | "callsPerSecond"): number =>
+    Math.round(median(rounds.map((round) => round[field])));
+  return {
+    name,
+    inFlight,
+    bytes: BYTES,
+    p50Us: middle("p50Us"),
+    p95Us: middle("p95Us"),
+    callsPerSecond: middle("callsPerSecond"),
+    errors: rounds.reduce((sum, { errors }) => sum + errors, 0),
+    encrypter,
+  };
+}

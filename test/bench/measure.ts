@@ -1,0 +1,70 @@
+/** Closed-loop measurement of one kind of call: so many in flight, for so long, with a warm-up that isn't counted. */
+import type { Caller } from "./calls/system.ts";
+
+export interface Round {
+  inFlight: number;
+  bytes: number;
+  warmUpMs: number;
+  measureMs: number;
+}
+export interface Measured {
+  p50Us: number;
+  p95Us: number;
+  callsPerSecond: number;
+  errors: number;
+}
+
+export async function measure(caller: Caller, round: Round): Promise<Measured> {
+  const payload = "x".repeat(round.bytes);
+  await callFor(caller, payload, round.inFlight, round.warmUpMs);
+  const began = performance.now();
+  const { latencies, errors } = await callFor(caller, payload, round.inFlight, round.measureMs);
+  const seconds = (performance.now() - began) / 1000;
+  const sorted = Float64Array.from(latencies).toSorted();
+  return {
+    p50Us: percentile(sorted, 0.5) * 1000,
+    p95Us: percentile(sorted, 0.95) * 1000,
+    callsPerSecond: latencies.length / seconds,
+    errors,
+  };
+}
+
+async function callFor(
+  caller: Caller,
+  payload: string,
+  inFlight: number,
+  durationMs: number,
+): Promise<{ latencies: number[]; errors: number }> {
+  const latencies: number[] = [];
+  let errors = 0;
+  const until = performance.now() + durationMs;
+  const worker = async (): Promise<void> => {
+    for (let now = performance.now(); now < until;) {
+      try {
+        const back = await caller.call(payload);
+        if (back.length !== payload.length) throw new Error(`sent ${payload.length} bytes, got ${back.length}`);
+        const after = performance.now();
+        latencies.push(after - now);
+        now = after;
+      } catch (error) {
+        // The first one is shown: a bench of failing calls must not look like a fast one.
+        if (errors++ === 0) console.error(error);
+        now = performance.now();
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: inFlight }, worker));
+  return { latencies, errors };
+}
+
+/** Nearest rank; 0 when nothing was measured. */
+export function percentile(sorted: ArrayLike<number>, ratio: number): number {
+  return sorted[Math.max(0, Math.ceil(sorted.length * ratio) - 1)] ?? 0;
+}
+
+export function median(values: readonly number[]): number {
+  return percentile(
+    values.toSorted((a, b) => a - b),
+    0.5,
+  );
+}
