@@ -145,7 +145,7 @@ export function createCallee(deps: CalleeDeps): Callee {
   function open(session: Session, frame: CallerFrame): OpenedEnvelope | undefined {
     let opened: OpenedEnvelope;
     try {
-      opened = openEnvelope(frame.sealed, deps.keyMaySpeakFor);
+      opened = openEnvelope(frame.sealed, (key, from) => deps.keyMaySpeakFor(key, from));
     } catch (error) {
       if (!(error instanceof KinError) || error.code !== "BAD_SIGNATURE") throw error;
       const envelope = decodeEnvelope(frame.sealed.bytes);
@@ -285,7 +285,7 @@ export function createCallee(deps: CalleeDeps): Callee {
   async function run(call: Call, incoming: Parameters<HandleInvocation>[0]): Promise<void> {
     try {
       for await (const event of deps.handle(incoming, call.abort.signal)) {
-        if (event.type === "progress") await room(call);
+        if (event.type === "progress") await room(call, incoming.deadlineAt);
         if (call.ended) return;
         put(call, event);
         if (call.ended) return;
@@ -347,9 +347,17 @@ export function createCallee(deps: CalleeDeps): Callee {
     }
   }
 
-  /** Resolves when the call may keep one more event, or has ended. */
-  async function room(call: Call): Promise<void> {
-    while (!call.ended && !hasRoom(call)) await new Promise<void>((wake) => call.peer.waiting.add(wake));
+  /** Resolves when the call may keep one more event, or has ended. @throws KinError DEADLINE_EXCEEDED: nobody read it in time */
+  async function room(call: Call, deadlineAt: number): Promise<void> {
+    while (!call.ended && !hasRoom(call)) {
+      const leftMs = deadlineAt - deps.time.now();
+      if (leftMs <= 0)
+        throw new KinError("DEADLINE_EXCEEDED", "the caller did not take the call's progress before its deadline");
+      await new Promise<void>((resolve) => {
+        const cancel = deps.time.after(leftMs, resolve);
+        call.peer.waiting.add(() => (cancel(), resolve()));
+      });
+    }
   }
 
   function hasRoom({ kept, keptBytes, peer }: Call): boolean {

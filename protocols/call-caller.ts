@@ -250,7 +250,7 @@ export function createCaller(deps: CallerDeps): Caller {
 
   /** @throws KinError if this can't be the callee's answer to this call */
   function hear(session: Session, call: Call, frame: CalleeFrame): void {
-    const { envelope } = openEnvelope(frame.sealed, deps.keyMaySpeakFor);
+    const { envelope } = openEnvelope(frame.sealed, (key, from) => deps.keyMaySpeakFor(key, from));
     const { outgoing, request, voice } = call;
     const { from, to } = envelope;
     const mayBeDevice = voice === null || frame.t === "refused" || frame.t === "failure";
