@@ -1,0 +1,64 @@
+/**
+ * The worker behind `libsql.ts`: SQLite blocks its thread, so it gets one of its own. Requests are answered in their order.
+ *
+ *   parent → { n, ask, args }      worker → { n, value } | { n, error: { code, message, hint } }
+ *   first request: open; last: close, after which the thread ends
+ */
+import { parentPort } from "node:worker_threads";
+import { errorShape, KinError, type ErrorShape } from "../../protocols/errors.ts";
+import { openLogFile, type LogFile, type LogFileOptions } from "./log-file.ts";
+
+export type Request =
+  | { n: number; ask: "open"; args: [LogFileOptions] }
+  | { [Ask in keyof LogFile]: { n: number; ask: Ask; args: Parameters<LogFile[Ask]> } }[keyof LogFile];
+
+export type Reply = { n: number; value: unknown } | { n: number; error: ErrorShape };
+
+const port = parentPort!;
+let file: LogFile | null = null;
+
+port.on("message", (request: Request) => {
+  port.postMessage(reply(request));
+  if (request.ask === "close") port.close();
+});
+
+function reply(request: Request): Reply {
+  try {
+    return { n: request.n, value: answer(request) };
+  } catch (error) {
+    return { n: request.n, error: errorShape(error) };
+  }
+}
+
+function answer(request: Request): unknown {
+  if (request.ask === "open") {
+    file = openLogFile(...request.args);
+    return null;
+  }
+  if (file === null) {
+    if (request.ask === "close") return null;
+    throw new KinError("CLOSED", "the store is not open");
+  }
+  switch (request.ask) {
+    case "commit":
+      return file.commit(...request.args).map((refusal) => (refusal === null ? null : errorShape(refusal)));
+    case "logs":
+      return file.logs();
+    case "event":
+      return file.event(...request.args);
+    case "range":
+      return file.range(...request.args);
+    case "headFrom":
+      return file.headFrom(...request.args);
+    case "since":
+      return file.since(...request.args);
+    case "value":
+      return file.value(...request.args);
+    case "values":
+      return file.values(...request.args);
+    case "transactions":
+      return file.transactions();
+    case "close":
+      return file.close();
+  }
+}

@@ -1,0 +1,144 @@
+import { mkdtemp, open, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import Database from "libsql";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { utf8Bytes } from "../../protocols/bytes.ts";
+import { openLibsqlStore } from "../../sync/stores/libsql.ts";
+import { makeChain } from "./chains.ts";
+import { batchOf, storeAcceptance } from "./store-acceptance.ts";
+
+let root: string;
+let counter = 0;
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "kin-store-"));
+});
+afterAll(() => rm(root, { recursive: true }));
+const newFile = () => join(root, `log-${counter++}.db`);
+
+storeAcceptance("the libSQL store", async () => {
+  const file = newFile();
+  return { open: () => openLibsqlStore({ file }), cleanUp: async () => undefined };
+});
+
+const ana = makeChain("ana", 40);
+
+/** A closed file with the chain in it. */
+async function filled(): Promise<string> {
+  const file = newFile();
+  const store = await openLibsqlStore({ file });
+  await store.append({ ...batchOf(ana, 0, 40), values: [{ key: "k", value: utf8Bytes("value") }] });
+  await store.close();
+  return file;
+}
+
+function damage(file: string, sql: string): void {
+  const db = new Database(file);
+  db.exec(sql);
+  db.close();
+}
+
+test("group commit: 2,000 appends of 64 writers take far fewer transactions", async () => {
+  const store = await openLibsqlStore({ file: newFile() });
+  const before = await store.transactions();
+  let written = 0;
+  await Promise.all(
+    Array.from({ length: 64 }, async (_, writer) => {
+      for (let i = 0; i < 32; i++, written++)
+        await store.append({ values: [{ key: `${writer}/${i}`, value: new Uint8Array(8) }] });
+    }),
+  );
+  const transactions = (await store.transactions()) - before;
+  expect(written).toBe(2048);
+  expect(transactions).toBeLessThan(written / 16);
+  expect(await store.values("63/")).toHaveLength(32);
+  await store.close();
+});
+
+test("K8: a second store on the same file is refused", async () => {
+  const file = newFile();
+  const store = await openLibsqlStore({ file });
+  await expect(openLibsqlStore({ file })).rejects.toMatchObject({ code: "FOLDER_IN_USE" });
+  await store.append(batchOf(ana, 0, 3));
+  await store.close();
+  await (await openLibsqlStore({ file })).close();
+});
+
+test("K3: at the size bound an append is DISK_FULL, nothing of it is kept, and reading goes on", async () => {
+  const store = await openLibsqlStore({ file: newFile(), maxBytes: 30 * 4096 });
+  await store.append(batchOf(ana, 0, 3));
+  const large = [{ key: "large", value: new Uint8Array(200_000) }];
+  await expect(store.append({ ...batchOf(ana, 3, 6), values: large })).rejects.toMatchObject({ code: "DISK_FULL" });
+  expect(await store.range(ana.log, 0, 10)).toEqual(ana.events.slice(0, 3));
+  expect(await store.value("large")).toBeUndefined();
+  await store.append(batchOf(ana, 3, 6));
+  expect(await store.since(0, 10)).toHaveLength(6);
+  await store.close();
+});
+
+test("K6: each damaged row is CORRUPT by name when it is read, and the others are still read", async () => {
+  const cases: [
+    sql: string,
+    names: RegExp,
+    read: (store: Awaited<ReturnType<typeof openLibsqlStore>>) => Promise<unknown>,
+  ][] = [
+    ["UPDATE events SET header = zeroblob(20) WHERE seq = 5", /position 5/, (s) => s.range(ana.log, 4, 6)],
+    [
+      "UPDATE events SET header = (SELECT header FROM events WHERE seq = 6) WHERE seq = 5",
+      /position 5/,
+      (s) => s.since(0, 9),
+    ],
+    ["UPDATE events SET body = x'00' WHERE seq = 5", /position 5/, (s) => s.event(ana.events[5]!.id)],
+    ["UPDATE events SET id = zeroblob(32) WHERE seq = 5", /position 5/, (s) => s.range(ana.log, 5, 6)],
+    ["DELETE FROM events WHERE seq = 5", /39 rows where 40|4 rows/, (s) => s.range(ana.log, 3, 8)],
+    ["DELETE FROM events WHERE seq = 5", /position 5 is missing/, (s) => s.since(0, 9)],
+    ["UPDATE heads SET sig = zeroblob(64)", /head 39/, (s) => s.headFrom(ana.log, 0)],
+    ["UPDATE state SET value = x'00' WHERE key = 'k'", /value k/, (s) => s.value("k")],
+  ];
+  for (const [sql, names, read] of cases) {
+    const file = await filled();
+    damage(file, sql);
+    const store = await openLibsqlStore({ file });
+    const error = await read(store).then(
+      () => expect.fail(`read in spite of: ${sql}`),
+      (error: { code: string; message: string }) => error,
+    );
+    expect(error, sql).toMatchObject({ code: "CORRUPT" });
+    expect(error.message).toMatch(names);
+    expect(await store.range(ana.log, 10, 20)).toEqual(ana.events.slice(10, 20));
+    await store.close();
+  }
+});
+
+test("a damaged log, a foreign file and a newer format are refused at open", async () => {
+  const broken = await filled();
+  damage(broken, "UPDATE logs SET chain = 'here'");
+  await expect(openLibsqlStore({ file: broken })).rejects.toMatchObject({ code: "CORRUPT" });
+  const authorless = await filled();
+  damage(authorless, "PRAGMA foreign_keys = OFF; DELETE FROM authors");
+  await expect(openLibsqlStore({ file: authorless })).rejects.toMatchObject({ code: "CORRUPT" });
+  const foreign = newFile();
+  damage(foreign, "CREATE TABLE theirs (a)");
+  await expect(openLibsqlStore({ file: foreign })).rejects.toMatchObject({ code: "CORRUPT" });
+  const newer = await filled();
+  damage(newer, "PRAGMA user_version = 99");
+  await expect(openLibsqlStore({ file: newer })).rejects.toMatchObject({ code: "UNSUPPORTED_VERSION" });
+  const text = newFile();
+  const handle = await open(text, "w");
+  await handle.write("hello, this is not a database at all. ".repeat(200));
+  await handle.close();
+  await expect(openLibsqlStore({ file: text })).rejects.toMatchObject({ code: "CORRUPT" });
+  await expect(openLibsqlStore({ file: join(root, "nowhere", "log.db") })).rejects.toMatchObject({ code: "CORRUPT" });
+});
+
+test("authors and logs are stored once, as small integers", async () => {
+  const file = newFile();
+  const store = await openLibsqlStore({ file });
+  await store.append(batchOf(ana, 0, 40));
+  await store.append(batchOf(makeChain("ana", 5, { chain: "here" }), 0, 5));
+  await store.close();
+  const db = new Database(file);
+  const count = (table: string) => (db.prepare(`SELECT count(*) FROM ${table}`).raw().get() as number[])[0];
+  expect([count("authors"), count("logs"), count("events")]).toEqual([1, 2, 45]);
+  db.close();
+});
