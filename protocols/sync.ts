@@ -17,8 +17,8 @@
  * A cut needs no memory: the next stream begins with the vectors. A `here` chain is named in no frame (R9): the chain of an
  * opening is not even a field, it is always "mesh".
  *
- * Back-pressure: a frame is built only when the wire took the one before, so nothing is queued but numbers. A peer is
- * dropped when a run is asked twice too often, when what it sends is useless too often, or when it stops reading.
+ * Back-pressure: a frame is built only when the wire took the one before, so nothing is queued but numbers. What
+ * a stream has carried it does not carry again. A peer is dropped when what it sends is useless too often, or when it stops reading.
  */
 import { decode, encode, type Value } from "./bytes.ts";
 import { KinError, type ErrorShape } from "./errors.ts";
@@ -56,8 +56,8 @@ export const MAX_RUN_BYTES = MAX_RUN_EVENTS * MAX_EVENT_HEADER_BYTES + RUN_BODY_
 export const PART_BYTES = MAX_FRAME_BYTES - MAX_EVENT_BODY_BYTES - 64 * 1024;
 /** Useless frames or entries (known events, unknown bodies, stale claims) beyond the useful ones until a peer is dropped. */
 export const MAX_JUNK = 10_000;
-/** How often one may ask for runs that this stream has already carried. */
-export const MAX_REPEATED_WANTS = 64;
+/** Bodies that one stream serves on request: each is asked for once. */
+export const MAX_BODIES_SERVED = 65_536;
 /** A wire that takes nothing for so long is dropped: the peer has stopped reading. */
 export const STALL_MS = 30_000;
 /** A log that a peer was asked for and did not deliver for so long is asked from another. */
@@ -320,17 +320,4 @@ export function partsBySize<T>(items: readonly T[], size: (item: T) => number, m
     bytes += more;
   }
   return parts;
-}
-
-/** What a run carries of `stored`: bodies until they are {@link RUN_BODY_BYTES}, then headers only; `left` goes in `bodies`. */
-export function lighten(stored: readonly StoredEvent[]): { events: StoredEvent[]; left: LooseBody[] } {
-  const left: LooseBody[] = [];
-  let bytes = 0;
-  const events = stored.map((event) => {
-    bytes += event.body?.length ?? 0;
-    if (event.body === null || bytes <= RUN_BODY_BYTES) return event;
-    left.push({ id: event.id, body: event.body });
-    return { ...event, body: null };
-  });
-  return { events, left };
 }

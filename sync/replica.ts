@@ -3,15 +3,65 @@
  * that they fold to, and the keys that open bodies. It appends, receives, reads, and says what changed. What is stored is the
  * truth; what is in memory can be rebuilt from it.
  */
-import type { Value } from "../protocols/bytes.ts";
+import { decode, encode, equal, type Value } from "../protocols/bytes.ts";
 import type { SealingKey, SigningKey } from "../protocols/crypto/keys.ts";
 import type { Random, Time } from "../protocols/effects.ts";
-import type { Audience, EventKind, StoredEvent } from "../protocols/events.ts";
-import type { DeviceId, EpochId, EventId, LogId, MeshId, PersonId, RecordId } from "../protocols/ids.ts";
-import type { Membership } from "../protocols/membership.ts";
-import type { Sealed } from "../protocols/signature.ts";
-import type { EventRun, ForkProof, LooseBody, Wanted } from "../protocols/sync.ts";
-import type { LogOpening } from "../protocols/events.ts";
+import { newEpochKey, epochKeyHash, openEpochKey, sealEpochKeys } from "../protocols/epoch.ts";
+import { KinError, errorShape, type ErrorShape } from "../protocols/errors.ts";
+import { openBody, type BodyKeys, type BodyPlan } from "../protocols/event-body.ts";
+import {
+  isBodyOf,
+  logIdOf,
+  verifyRun,
+  type Audience,
+  type EventKind,
+  type LogOpening,
+  type SignedHead,
+  type StoredEvent,
+  type Tip,
+} from "../protocols/events.ts";
+import {
+  idBytes,
+  idOf,
+  type DeviceId,
+  type EpochId,
+  type EventId,
+  type LogId,
+  type MeshId,
+  type PersonId,
+  type RecordId,
+} from "../protocols/ids.ts";
+import { MAX_DEPS, MAX_OPEN_LOGS } from "../protocols/limits.ts";
+import { epochHeads, usableEpochs, type Membership } from "../protocols/membership.ts";
+import {
+  isRecordOf,
+  makeRecord,
+  parseRosterValue,
+  type RecordAuthor,
+  type RosterBody,
+  type RosterRecord,
+} from "../protocols/roster-record.ts";
+import { LAST_ADMIN } from "../protocols/roster-rules.ts";
+import { createRoster, type Roster } from "../protocols/roster.ts";
+import { asMap, parseSealed, sealedValue, type Sealed } from "../protocols/signature.ts";
+import {
+  encodeSyncFrame,
+  MAX_ROSTER_HEADS,
+  MAX_RUN_EVENTS,
+  MAX_VECTOR_LOGS,
+  parseSyncFrame,
+  RUN_BODY_BYTES,
+  type EventRun,
+  type ForkProof,
+  type LooseBody,
+  type VectorEntry,
+  type Wanted,
+} from "../protocols/sync.ts";
+import { createClaims, type Claims } from "./claims.ts";
+import { CLOCK_BOUND_KEY, compareStamps, createClock, decodeStamp } from "./clock.ts";
+import { checkForkProof, makeForkProof } from "./fork.ts";
+import { openLog, type NewEvent, type OwnLog } from "./log.ts";
+import { judge, recut, type Standing } from "./quarantine.ts";
 import type { Vector } from "./reconcile.ts";
 import type { EventStore, StoreBatch } from "./store.ts";
 
@@ -29,6 +79,11 @@ export interface Incarnation {
   first: boolean;
   /** Wall ms. */
   bornAt: number;
+  /**
+   * Made at this start for this store: nothing was ever written under it. Without it, a store that does not know the
+   * incarnation is a restored or emptied one, and the replica asks for a new incarnation before it writes (R2).
+   */
+  fresh?: boolean;
 }
 
 export interface ReplicaOptions {
@@ -56,13 +111,6 @@ export interface NewEntry {
   clear?: boolean;
 }
 
-export type Standing =
-  | { state: "good" }
-  /** Its stamp is ahead of our clock; it counts from then on (R13). */
-  | { state: "held"; until: number }
-  /** Stored and shown, without effect (R5, R2). */
-  | { state: "quarantined"; why: string };
-
 export interface ReadableEvent {
   id: EventId;
   log: LogId;
@@ -89,8 +137,19 @@ export type ReplicaChange =
   | { type: "grown"; logs: LogId[] }
   | { type: "membership"; membership: Membership }
   | { type: "forked"; proof: ForkProof }
+  /** What was told of these logs may count no longer, or again (a removal, a fork): views fold again from the start. */
+  | { type: "rejudged"; logs: LogId[] }
   /** A peer knew more of our log than we did, or our log forked: the next append opens a new one (R2). */
-  | { type: "incarnation-ended"; log: LogId };
+  | { type: "incarnation-ended"; log: LogId }
+  /** Something that the replica does by itself failed; it is tried again at the next change. */
+  | { type: "trouble"; error: ErrorShape };
+
+export interface RosterAct {
+  records: (RosterBody & { type: Exclude<RosterBody["type"], "genesis"> })[];
+  entries?: NewEntry[];
+  /** Key of the epoch among `records`: kept before anything is written, and `entries` are sealed under it. */
+  epochKey?: Uint8Array;
+}
 
 export interface Received {
   /** Events that were new. */
@@ -103,6 +162,10 @@ export interface Replica {
   readonly mesh: MeshId;
   readonly device: DeviceId;
   readonly store: EventStore;
+  /** Which session fetches which log. */
+  readonly claims: Claims;
+  /** What folds to the membership: for `present` and its proofs (R14). Records are added by `learn` and `act` only. */
+  readonly roster: Pick<Roster, "has" | "get" | "records" | "consider" | "proofFor">;
   membership(): Membership;
   /** The living incarnation. */
   incarnation(): Incarnation;
@@ -116,6 +179,12 @@ export interface Replica {
    * @throws KinError NOT_A_MEMBER, REMOVED, TOO_LARGE, DISK_FULL, CLOSED
    */
   append(entries: NewEntry[], options?: { values?: StoreBatch["values"] }): Promise<ReadableEvent[]>;
+  /**
+   * Writes roster records, one act at a time: `build` gets the membership and says what they are; each one names the one
+   * before as its parent, and `entries` are appended after them in the same transaction.
+   * @throws KinError what `build` and {@link append} throw
+   */
+  act(build: (membership: Membership) => Promise<RosterAct> | RosterAct): Promise<RosterRecord[]>;
   read(event: StoredEvent): Promise<ReadableEvent>;
   event(id: EventId): Promise<ReadableEvent | undefined>;
   /** Events in order of arrival from `position`; `next` is where to go on, and equals `position` at the end. */
@@ -129,8 +198,11 @@ export interface Replica {
   vector(): Vector;
   /** True if events of this log would be accepted now: its device is or was a member's and the log is not frozen. */
   accepts(log: LogId, opening: LogOpening): boolean;
-  /** The run that starts at `from` and ends at a signed head, at most MAX_RUN_EVENTS long; undefined if we have none. */
-  runFrom(log: LogId, from: number): Promise<{ run: EventRun; left: LooseBody[] } | undefined>;
+  /**
+   * The run that starts at `from` and ends at a signed head, at most MAX_RUN_EVENTS long; undefined if we have none. `left`
+   * are events whose body was too much for it.
+   */
+  runFrom(log: LogId, from: number): Promise<{ run: EventRun; left: EventId[] } | undefined>;
   /** @throws KinError BAD_REQUEST, BAD_SIGNATURE, NOT_A_MEMBER if the run cannot be right: the peer broke the protocol. */
   receive(run: EventRun, opening: LogOpening): Promise<Received>;
   /** Bodies of events whose header we have. Returns how many were missing and right. */
@@ -141,18 +213,1026 @@ export interface Replica {
   /** All roster records we have, parents first. */
   records(): Sealed[];
   rosterHeads(): RecordId[];
+  knowsRecords(ids: Iterable<RecordId>): boolean;
   /** Roster records inside these ranges, and those whose event we lack: they travel before any run. */
-  recordsIn(ranges: Wanted[]): Sealed[];
+  recordsIn(ranges: Wanted[]): { id: RecordId; sealed: Sealed }[];
   /** Takes in records that came outside of events (join, `present`, sync). Returns how many were new. @throws KinError BAD_SIGNATURE, BAD_REQUEST, TOO_LARGE */
   learn(records: Sealed[]): Promise<number>;
 
   forks(): ForkProof[];
   /** True: it was new and right, and its log is frozen now. @throws KinError BAD_REQUEST, BAD_SIGNATURE if it proves nothing. */
   receiveFork(proof: ForkProof): Promise<boolean>;
-  /** The proof that a peer's position in a log contradicts ours can only be made from its run: this makes it from ours. */
-  headAt(log: LogId, seq: number): Promise<EventRun["head"] | undefined>;
   /** A peer says that it has this much of a log of ours (R2). */
   noticeOwnLog(log: LogId, seq: number, id: EventId): void;
 
+  /** An epoch record for these devices, and its key: part of an act (R6). */
+  newEpoch(
+    from: Membership,
+    recipients: Iterable<{ device: { id: DeviceId; sealingKey: Uint8Array } }>,
+  ): Promise<RosterAct>;
+
+  /** Waits for what was asked before. The store stays open: who opened it closes it. */
   close(): Promise<void>;
+}
+
+/** Unwitnessed `here` events after which the mesh chain names the `here` chain's head (R9). */
+const HERE_HEAD_EVERY = 64;
+/** How long the first append after a start waits for a peer that says it has more of our log (R2). */
+const SUSPICION_MS = 2_000;
+/** Deps remembered that have not come yet, to judge again what named them. */
+const MAX_AWAITED_DEPS = 10_000;
+/** Records whose parents we lack: more are refused. */
+const MAX_WAITING_RECORDS = 4_096;
+/** Events that one step of a long read takes from the store. */
+const PAGE_EVENTS = 64;
+/** Events that one step of a full read takes. */
+const SCAN_EVENTS = 512;
+const INCARNATION_KEY = "incarnation";
+
+interface KnownLog {
+  log: LogId;
+  opening: LogOpening;
+  tip: Tip | null;
+  head: SignedHead | null;
+  /** The last event that is not held. */
+  due: Tip | null;
+  /** The first one that is (R13); all after it are. */
+  heldFrom: number | null;
+}
+
+/** @throws KinError BAD_REQUEST if no record of `options` or of the store is the mesh's genesis; CORRUPT */
+export async function openReplica(options: ReplicaOptions): Promise<Replica> {
+  const { store, mesh, deviceKey, epochKeys, time, random } = options;
+  const device = idOf<"device">(deviceKey.publicKey);
+  const roster = createRoster(mesh);
+  const clock = createClock({ time, bound: await store.value(CLOCK_BOUND_KEY) });
+  const claims = createClaims(time);
+  const listeners = new Set<(change: ReplicaChange) => void>();
+  const logs = new Map<LogId, KnownLog>();
+  const vector = new Map<LogId, VectorEntry>();
+  /** Where each record's event is; null if we have the record alone. */
+  const recordAt = new Map<RecordId, { log: LogId; seq: number } | null>();
+  const forks = new Map<LogId, ForkProof>();
+  const missing = new Set<EventId>();
+  const lockedEpochs = new Set<EpochId>();
+  const sharedEpochs = new Set<string>();
+  const awaitedDeps = new Map<EventId, { log: LogId; hlc: Uint8Array }>();
+  /** Logs that have grown since we last named them in `deps`. */
+  const undepended = new Set<LogId>();
+  const inOrder = createQueue();
+  const oneAct = createQueue();
+  const oneRenewal = createQueue();
+  const background = new Set<Promise<unknown>>();
+  const bodyKeys: BodyKeys = {
+    device,
+    epochKey: (epoch) => epochKeys.get(epoch),
+    sealingKeys: () => options.sealingKeys,
+  };
+  let incarnation = options.incarnation;
+  let ended = false;
+  let wrote = false;
+  let suspicion: Promise<void> | null = null;
+  let endSuspicion: () => void = () => undefined;
+  let hereUnwitnessed = 0;
+  let cancelRelease: (() => void) | null = null;
+  let closed = false;
+
+  await load();
+  let membership = currentMembership();
+  let own = await openOwn("mesh");
+  let ownHere = await openOwn("here");
+  await takeEpochKeys();
+  await publishOwnRecords();
+  inBackground(shareEpochs());
+
+  // ── start ──
+
+  async function load(): Promise<void> {
+    for (const state of await store.logs()) {
+      const { log, opening, head } = state;
+      const tip = state.id === null || state.hlc === null ? null : { seq: state.seq, id: state.id, hlc: state.hlc };
+      const known: KnownLog = { log, opening, tip, head, due: tip, heldFrom: null };
+      logs.set(log, known);
+      if (tip !== null && clock.isHeld(tip.hlc)) await findHeld(known);
+      noteInVector(known);
+      if (opening.chain === "mesh") undepended.add(log);
+    }
+    for (const { key, value } of await store.values("fork/"))
+      forks.set(key.slice(5) as LogId, parseForkRow(value, mesh));
+    for (const { key } of await store.values("missing/")) missing.add(key.slice(8) as EventId);
+    for (const { key } of await store.values("locked/")) lockedEpochs.add(key.slice(7) as EpochId);
+    for (const { key } of await store.values("shared/")) sharedEpochs.add(key.slice(7));
+    const rows = (await store.values("roster/")).map(({ key, value }) => ({
+      id: key.slice(7),
+      ...parseRecordRow(value),
+    }));
+    for (const { id, at } of rows) recordAt.set(id as RecordId, at);
+    roster.add(rows.map(({ sealed }) => sealed));
+    const { added, refused } = roster.add(options.records ?? []);
+    if (refused[0] !== undefined) throw new KinError(refused[0].error.code, refused[0].error.message);
+    await keepRecords(added);
+    await checkIncarnation();
+    scheduleRelease();
+  }
+
+  /** A store that does not know the incarnation was restored or emptied: what it wrote may be out there (R2). */
+  async function checkIncarnation(): Promise<void> {
+    const row = await store.value(INCARNATION_KEY);
+    ended = !incarnation.fresh && (row === undefined || !equal(row, incarnation.id));
+    if (!ended) await store.append({ values: [{ key: INCARNATION_KEY, value: incarnation.id }] });
+  }
+
+  function currentMembership(): Membership {
+    if (roster.membership === null)
+      throw new KinError("BAD_REQUEST", `the genesis of mesh ${mesh} is missing: neither given nor in the store`);
+    return roster.membership;
+  }
+
+  function openOwn(chain: "mesh" | "here"): Promise<OwnLog> {
+    return openLog({ store, mesh, key: deviceKey, incarnation: incarnation.id, chain, clock, random });
+  }
+
+  /** Records of ours that no event carries yet: a founder's genesis, or what a crash left between two steps. */
+  async function publishOwnRecords(): Promise<void> {
+    const loose = roster.records().filter(({ id, author }) => recordAt.get(id) === null && author.device === device);
+    if (loose.length > 0 && membership.devices.has(device)) await write({ records: loose, entries: [], values: [] });
+  }
+
+  // ── telling ──
+
+  function emit(change: ReplicaChange): void {
+    for (const listener of listeners) listener(change);
+  }
+
+  function inBackground(work: Promise<unknown>): void {
+    const done = work.catch((error: unknown) => {
+      if (!closed) emit({ type: "trouble", error: errorShape(error) });
+    });
+    background.add(done);
+    void done.then(() => background.delete(done));
+  }
+
+  function noteInVector({ log, opening, tip }: KnownLog): void {
+    if (opening.chain === "mesh" && tip !== null) vector.set(log, { log, opening, seq: tip.seq, id: tip.id });
+  }
+
+  // ── writing ──
+
+  async function append(entries: NewEntry[], { values = [] }: { values?: StoreBatch["values"] } = {}) {
+    if (entries.some(needsEpoch) && writableEpoch() === undefined) return appendUnderNewEpoch(entries, values);
+    return write({ records: [], entries, values });
+  }
+
+  function needsEpoch(entry: NewEntry): boolean {
+    return entry.audience === "mesh" && !isClear(entry);
+  }
+
+  function isClear(entry: NewEntry): boolean {
+    return entry.clear === true || entry.audience === "here" || entry.kind === "roster" || entry.kind === "agent-key";
+  }
+
+  /** R6: the best epoch that nobody outside the folded roster can read, if we hold its key. */
+  function writableEpoch(): { epoch: EpochId; key: Uint8Array } | undefined {
+    for (const { id } of usableEpochs(membership)) {
+      const key = epochKeys.get(id);
+      if (key !== undefined) return { epoch: id, key };
+    }
+    return undefined;
+  }
+
+  function appendUnderNewEpoch(entries: NewEntry[], values: NonNullable<StoreBatch["values"]>) {
+    return oneAct(async () => {
+      checkLiving();
+      if (writableEpoch() !== undefined) return write({ records: [], entries, values });
+      const { records, epoch } = await prepareAct(await newEpoch(membership, membership.devices.values()));
+      return write({ records, entries, values, epoch });
+    });
+  }
+
+  /** An epoch record for these devices, and its key. */
+  async function newEpoch(
+    from: Membership,
+    recipients: Iterable<{ device: { id: DeviceId; sealingKey: Uint8Array } }>,
+  ) {
+    const key = newEpochKey(random);
+    const keys = await sealEpochKeys(
+      mesh,
+      key,
+      [...recipients].map((one) => one.device),
+      device,
+    );
+    const record: RosterBody & { type: "epoch" } = {
+      type: "epoch",
+      after: epochHeads(from),
+      keyHash: epochKeyHash(key),
+      keys,
+    };
+    return { records: [record], epochKey: key } satisfies RosterAct;
+  }
+
+  function act(build: (membership: Membership) => Promise<RosterAct> | RosterAct): Promise<RosterRecord[]> {
+    return oneAct(async () => {
+      checkLiving();
+      const planned = await build(membership);
+      const { records, epoch } = await prepareAct(planned);
+      checkRightful(records);
+      const entries = planned.entries ?? [];
+      const needs = entries.some(needsEpoch) && epoch === undefined && writableEpoch() === undefined;
+      if (needs) throw new KinError("BAD_REQUEST", "a roster act with sealed events needs an epoch to seal them under");
+      await write({ records, entries, values: [], epoch });
+      return records;
+    });
+  }
+
+  /** Makes the records, each on top of the one before, and keeps the epoch's key. */
+  async function prepareAct(planned: RosterAct): Promise<{
+    records: RosterRecord[];
+    epoch: { epoch: EpochId; key: Uint8Array } | undefined;
+  }> {
+    const records: RosterRecord[] = [];
+    let parents = membership.heads;
+    for (const body of planned.records) {
+      const by: RecordAuthor = {
+        mesh,
+        person: membership.devices.get(device)!.member.person,
+        device: deviceKey,
+        parents,
+        hlc: clock.stamp(),
+        n: random.bytes(16),
+      };
+      const record = makeRecord(by, body as never) as RosterRecord;
+      records.push(record);
+      parents = [record.id];
+    }
+    const opened = records.find((record) => isRecordOf(record, "epoch"));
+    if (opened === undefined || planned.epochKey === undefined) return { records, epoch: undefined };
+    const epoch = idOf<"epoch">(idBytes(opened.id));
+    await epochKeys.put(epoch, planned.epochKey);
+    return { records, epoch: { epoch, key: planned.epochKey } };
+  }
+
+  /** What the fold would void is not written. */
+  function checkRightful(records: RosterRecord[]): void {
+    const trial = createRoster(mesh);
+    trial.addRecords([...roster.records(), ...records]);
+    for (const { id, body } of records) {
+      const why = trial.membership?.void.get(id);
+      if (why === undefined) continue;
+      throw new KinError(why === LAST_ADMIN ? "LAST_ADMIN" : "DENIED", `"${body.type}" would have no effect: ${why}`);
+    }
+  }
+
+  interface Writing {
+    records: RosterRecord[];
+    entries: NewEntry[];
+    values: NonNullable<StoreBatch["values"]>;
+    /** Opened by one of `records`. */
+    epoch?: { epoch: EpochId; key: Uint8Array } | undefined;
+  }
+
+  async function write(writing: Writing): Promise<ReadableEvent[]> {
+    checkLiving();
+    await settleIncarnation();
+    const { records, entries, values } = writing;
+    const toMesh = entries.filter(({ audience }) => audience !== "here");
+    const toHere = entries.filter(({ audience }) => audience === "here");
+    const planned = [
+      ...records.map((record): NewEvent => clearEvent("roster", sealedValue(record.sealed) as Value)),
+      ...toMesh.map((entry) => plan(entry, writing.epoch ?? writableEpoch())),
+    ];
+    const rows = records.map((record) => recordRow(record.id, record.sealed, null));
+    const meshDone = planned.length === 0 ? [] : await writeMesh(planned, [...values, ...rows]);
+    const hereDone =
+      toHere.length === 0
+        ? []
+        : await writeHere(
+            toHere.map((entry) => clearEvent(entry.kind, entry.value, "here")),
+            planned.length === 0 ? values : [],
+          );
+    if (planned.length + toHere.length === 0 && values.length > 0) await store.append({ values });
+    const said = new Map([...toMesh.entries()].map(([i, entry]) => [meshDone[records.length + i]!.id, entry.value]));
+    toHere.forEach((entry, i) => said.set(hereDone[i]!.id, entry.value));
+    const written = new Map([...meshDone.slice(records.length), ...hereDone].map((event) => [event.id, event]));
+    const readable = new Map<EventId, ReadableEvent>();
+    for (const [id, event] of written)
+      readable.set(id, { ...(await read(event)), value: said.get(id), unreadable: null });
+    let meshAt = records.length;
+    let hereAt = 0;
+    return entries.map(({ audience }) =>
+      readable.get((audience === "here" ? hereDone[hereAt++] : meshDone[meshAt++])!.id)!,
+    );
+  }
+
+  async function writeMesh(events: NewEvent[], values: NonNullable<StoreBatch["values"]>): Promise<StoredEvent[]> {
+    const deps = takeDeps();
+    try {
+      wrote = true;
+      const log = own;
+      const [first, ...others] = events;
+      const done = await log.append([{ ...first!, deps: deps.map(({ tip }) => tip) }, ...others], values);
+      await inOrder(() => takeOwn(log));
+      return done;
+    } catch (error) {
+      for (const { log } of deps) undepended.add(log);
+      throw error;
+    }
+  }
+
+  async function writeHere(events: NewEvent[], values: NonNullable<StoreBatch["values"]>): Promise<StoredEvent[]> {
+    const log = ownHere;
+    const done = await log.append(events, values);
+    await inOrder(() => takeOwn(log));
+    hereUnwitnessed += done.length;
+    if (hereUnwitnessed >= HERE_HEAD_EVERY && writableEpoch() !== undefined) {
+      hereUnwitnessed = 0;
+      inBackground(witness(log));
+    }
+    return done;
+  }
+
+  /** R9: peers witness how far the `here` chain was, without a word of what it says. */
+  async function witness(log: OwnLog): Promise<void> {
+    const tip = log.tip();
+    const head = tip === null ? undefined : await store.headFrom(log.log, tip.seq);
+    if (head === undefined) return;
+    await append([{ kind: "here-head", audience: "mesh", value: { h: [head.bytes, head.sig] } }]);
+  }
+
+  function checkLiving(): void {
+    if (closed) throw new KinError("CLOSED", "the replica is closed");
+    if (membership.devices.has(device)) return;
+    if (membership.formerDevices.has(device))
+      throw new KinError("REMOVED", `this device was removed from ${membership.name}`);
+    throw new KinError("NOT_A_MEMBER", `this device is not a member's in ${membership.name}`);
+  }
+
+  /** Before the first write: has a peer more of our log than we? Then, and after a fork, a new log (R2). */
+  async function settleIncarnation(): Promise<void> {
+    if (!wrote && suspicion !== null) await suspicion;
+    if (!ended) return;
+    await oneRenewal(async () => {
+      if (!ended) return;
+      const mine = [...logs.values()].filter(({ opening }) => opening.device === device && opening.chain === "mesh");
+      if (mine.length >= MAX_OPEN_LOGS)
+        throw new KinError("FORKED", `this device has begun ${mine.length} logs: at most ${MAX_OPEN_LOGS}`);
+      await Promise.all([own.close(), ownHere.close()]);
+      incarnation = await options.renewIncarnation();
+      await store.append({ values: [{ key: INCARNATION_KEY, value: incarnation.id }] });
+      own = await openOwn("mesh");
+      ownHere = await openOwn("here");
+      ended = false;
+    });
+  }
+
+  function endIncarnation(log: LogId): void {
+    if (ended || log !== own.log) return;
+    ended = true;
+    endSuspicion();
+    emit({ type: "incarnation-ended", log });
+  }
+
+  function clearEvent(kind: EventKind, value: Value, audience: Audience = "mesh"): NewEvent {
+    return { kind, audience, body: { form: "clear", value } };
+  }
+
+  function plan(entry: NewEntry, epoch: { epoch: EpochId; key: Uint8Array } | undefined): NewEvent {
+    return { kind: entry.kind, audience: entry.audience, body: bodyPlan(entry, epoch) };
+  }
+
+  function bodyPlan(entry: NewEntry, epoch: { epoch: EpochId; key: Uint8Array } | undefined): BodyPlan {
+    const { value } = entry;
+    if (isClear(entry)) return { form: "clear", value };
+    if (entry.audience === "direct") return { form: "direct", recipients: recipientsOf(entry), value };
+    if (epoch === undefined) throw new KinError("INTERNAL", "there is no epoch to write under");
+    return { form: "mesh", ...epoch, value };
+  }
+
+  function recipientsOf(entry: NewEntry): { device: DeviceId; sealingKey: Uint8Array }[] {
+    return [...new Set(entry.to ?? [])].map((id) => {
+      const found = membership.devices.get(id);
+      if (found === undefined)
+        throw new KinError("NOT_A_MEMBER", `a ${entry.kind} event for device ${id}, which is no living member's`);
+      return { device: id, sealingKey: found.device.sealingKey };
+    });
+  }
+
+  /** The newest events of other logs that our next event comes after: never held ones (R13), nor those of removed devices. */
+  function takeDeps(): { log: LogId; tip: Tip }[] {
+    const out: { log: LogId; tip: Tip }[] = [];
+    for (const log of undepended) {
+      if (out.length >= MAX_DEPS) break;
+      const known = logs.get(log)!;
+      undepended.delete(log);
+      if (log === own.log || known.due === null || forks.has(log) || !membership.devices.has(known.opening.device))
+        continue;
+      out.push({ log, tip: known.due });
+    }
+    return out;
+  }
+
+  // ── taking in ──
+
+  /** Own events that are durable now, in the order of the log. */
+  async function takeOwn(log: OwnLog): Promise<void> {
+    const from = (logs.get(log.log)?.tip?.seq ?? -1) + 1;
+    const to = log.tip()?.seq ?? -1;
+    if (to < from) return;
+    const events = await store.range(log.log, from, to + 1);
+    const head = await store.headFrom(log.log, to);
+    await take(log.log, log.opening, events, head ?? null);
+  }
+
+  /** Makes stored events count. Runs one after the other; events that were taken already are skipped. */
+  async function take(
+    log: LogId,
+    opening: LogOpening,
+    events: StoredEvent[],
+    head: SignedHead | null,
+  ): Promise<number> {
+    const known = logs.get(log) ?? { log, opening, tip: null, head: null, due: null, heldFrom: null };
+    logs.set(log, known);
+    const fresh = events.filter(({ header }) => header.seq > (known.tip?.seq ?? -1));
+    const last = fresh.at(-1);
+    if (last === undefined) return 0;
+    known.tip = { seq: last.header.seq, id: last.id, hlc: last.header.hlc };
+    if (head !== null) known.head = head;
+    noteInVector(known);
+    for (const event of fresh) if (event.body === null) missing.add(event.id);
+    await takeRecords(fresh);
+    if (opening.chain === "mesh") emit({ type: "grown", logs: [log] });
+    await deliver(known, fresh);
+    judgeDependants(fresh);
+    return fresh.length;
+  }
+
+  async function takeRecords(events: StoredEvent[]): Promise<void> {
+    const records: RosterRecord[] = [];
+    for (const event of events) {
+      const record = recordOf(event);
+      if (record === null) continue;
+      if (recordAt.get(record.id) == null) recordAt.set(record.id, { log: event.header.log, seq: event.header.seq });
+      records.push(record);
+    }
+    if (records.length > 0 && roster.addRecords(records).length > 0) await membershipChanged();
+  }
+
+  /** The roster record that an event carries, if it is one of this mesh. */
+  function recordOf(event: StoredEvent): RosterRecord | null {
+    if (event.header.kind !== "roster" || event.body === null) return null;
+    try {
+      const record = parseRosterValue(asMap(decode(event.body), "a body")["c"]);
+      return record.mesh === mesh ? record : null;
+    } catch (error) {
+      if (error instanceof KinError) return null; // signed nonsense has no effect, like any void record
+      throw error;
+    }
+  }
+
+  async function membershipChanged(): Promise<void> {
+    const before = membership;
+    membership = currentMembership();
+    emit({ type: "membership", membership });
+    const changed = new Set(recut(before, membership));
+    const touched = [...logs.values()].filter(({ opening, tip }) => changed.has(opening.device) && tip !== null);
+    if (touched.length > 0) emit({ type: "rejudged", logs: touched.map(({ log }) => log) });
+    await takeEpochKeys();
+    inBackground(shareEpochs());
+  }
+
+  async function takeEpochKeys(): Promise<void> {
+    for (const epoch of membership.epochs.values()) {
+      const sealed = epoch.keys.find((key) => key.device === device);
+      if (sealed === undefined || epochKeys.get(epoch.id) !== undefined) continue;
+      for (const sealingKey of options.sealingKeys) {
+        const key = await openEpochKey(mesh, epoch.keyHash, sealed, epoch.author.device, sealingKey);
+        if (key === null) continue;
+        await keepEpochKey(epoch.id, key);
+        break;
+      }
+    }
+  }
+
+  async function keepEpochKey(epoch: EpochId, key: Uint8Array): Promise<void> {
+    await epochKeys.put(epoch, key);
+    if (lockedEpochs.has(epoch)) await unlock(epoch);
+  }
+
+  /** Bodies that waited for this epoch's key. */
+  async function unlock(epoch: EpochId): Promise<void> {
+    const onlyIt: BodyKeys = { ...bodyKeys, epochKey: (id) => (id === epoch ? epochKeys.get(id) : undefined) };
+    for await (const events of scan()) {
+      const opened: ReadableEvent[] = [];
+      for (const event of events) {
+        if (event.header.audience !== "mesh" || isClearKind(event.header.kind)) continue;
+        const readable = await read(event, onlyIt);
+        if (readable.unreadable === null && readable.standing.state === "good") opened.push(readable);
+      }
+      if (opened.length > 0) emit({ type: "applied", events: opened });
+    }
+    lockedEpochs.delete(epoch);
+    await store.append({ values: [{ key: `locked/${epoch}`, value: null }] });
+  }
+
+  async function* scan(): AsyncGenerator<StoredEvent[]> {
+    for (let position = 0; ;) {
+      const page = await store.since(position, SCAN_EVENTS);
+      if (page.length === 0) return;
+      yield page.map(({ event }) => event);
+      position = page.at(-1)!.position + 1;
+    }
+  }
+
+  /** Tells what counts and can be read; remembers what is held or locked. */
+  async function deliver(known: KnownLog, events: StoredEvent[]): Promise<void> {
+    const applied: ReadableEvent[] = [];
+    for (const event of events) {
+      const readable = await read(event);
+      if (readable.standing.state === "held") {
+        known.heldFrom ??= event.header.seq;
+        continue;
+      }
+      clock.observe(event.header.hlc);
+      known.due = { seq: event.header.seq, id: event.id, hlc: event.header.hlc };
+      if (readable.standing.state !== "good") continue;
+      if (readable.unreadable === null) applied.push(readable);
+      if (readable.unreadable === "no-key") await noteLocked(event);
+      if (readable.kind === "epoch-sealed" && readable.unreadable === null) await takeSealedEpoch(readable);
+    }
+    if (known.opening.chain === "mesh") undepended.add(known.log);
+    if (known.heldFrom !== null) scheduleRelease();
+    if (applied.length > 0) emit({ type: "applied", events: applied });
+  }
+
+  async function noteLocked(event: StoredEvent): Promise<void> {
+    const opening = logs.get(event.header.log)!.opening;
+    const opened = await openBody({ mesh, author: opening.device }, event.header, event.body!, bodyKeys);
+    if (opened.state !== "locked" || opened.why !== "epoch" || lockedEpochs.has(opened.epoch)) return;
+    lockedEpochs.add(opened.epoch);
+    await store.append({ values: [{ key: `locked/${opened.epoch}`, value: new Uint8Array() }] });
+  }
+
+  /** An epoch's key from whoever holds it: right if it is the key whose hash the epoch's record names (R6). */
+  async function takeSealedEpoch({ value }: ReadableEvent): Promise<void> {
+    const { e, k } = asMap(value, "an epoch-sealed event");
+    if (!(k instanceof Uint8Array) || !(e instanceof Uint8Array) || e.length !== 32) return;
+    const epoch = membership.epochs.get(idOf(e));
+    if (epoch === undefined || epochKeys.get(epoch.id) !== undefined || !equal(epochKeyHash(k), epoch.keyHash)) return;
+    await keepEpochKey(epoch.id, k);
+  }
+
+  /**
+   * Any holder may seal an epoch to a device that lacks it (R6); so that not all do, it is the one who opened the epoch and
+   * the one who let the device in. Under "from-epoch" newcomers get only what is still written under.
+   */
+  async function shareEpochs(): Promise<void> {
+    if (closed || !membership.devices.has(device)) return;
+    const letIn = new Map<DeviceId, DeviceId>();
+    for (const { body, author } of roster.records())
+      if (body.type === "admit" || body.type === "device-added") letIn.set(body.device.id, author.device);
+    const epochs = membership.policy === "reads-all" ? [...membership.epochs.values()] : usableEpochs(membership);
+    const entries: NewEntry[] = [];
+    const rows: NonNullable<StoreBatch["values"]> = [];
+    for (const epoch of epochs) {
+      const key = epochKeys.get(epoch.id);
+      if (key === undefined) continue;
+      for (const to of membership.devices.keys()) {
+        const row = `${epoch.id}/${to}`;
+        const isOurs = epoch.author.device === device || letIn.get(to) === device;
+        if (!isOurs || to === device || epoch.recipients.includes(to) || sharedEpochs.has(row)) continue;
+        if (entries.length >= SCAN_EVENTS) break; // the rest at the next change
+        sharedEpochs.add(row);
+        rows.push({ key: `shared/${row}`, value: new Uint8Array() });
+        entries.push({ kind: "epoch-sealed", audience: "direct", value: { e: idBytes(epoch.id), k: key }, to: [to] });
+      }
+    }
+    if (entries.length === 0) return;
+    try {
+      await write({ records: [], entries, values: rows });
+    } catch (error) {
+      for (const { key } of rows) sharedEpochs.delete(key.slice(7));
+      throw error;
+    }
+  }
+
+  /** Deps that have come late and show that what named them is stamped before them. */
+  function judgeDependants(events: StoredEvent[]): void {
+    const touched = new Set<LogId>();
+    for (const { id, header } of events) {
+      const dependant = awaitedDeps.get(id);
+      if (dependant === undefined) continue;
+      awaitedDeps.delete(id);
+      if (compareStamps(header.hlc, dependant.hlc) >= 0) touched.add(dependant.log);
+    }
+    if (touched.size > 0) emit({ type: "rejudged", logs: [...touched] });
+  }
+
+  // ── held events (R13) ──
+
+  async function findHeld(known: KnownLog): Promise<void> {
+    known.due = null;
+    for (let to = known.tip!.seq + 1; to > 0; to -= PAGE_EVENTS) {
+      const page = await store.range(known.log, Math.max(0, to - PAGE_EVENTS), to);
+      const due = page.findLast(({ header }) => !clock.isHeld(header.hlc));
+      if (due === undefined) continue;
+      known.due = { seq: due.header.seq, id: due.id, hlc: due.header.hlc };
+      break;
+    }
+    known.heldFrom = (known.due?.seq ?? -1) + 1;
+  }
+
+  function scheduleRelease(): void {
+    cancelRelease?.();
+    cancelRelease = null;
+    const waits = [...logs.values()].filter(({ heldFrom }) => heldFrom !== null);
+    if (waits.length === 0 || closed) return;
+    // Looked at each time the first may be due, and now and then in case the wall clock is set.
+    cancelRelease = time.after(HELD_LOOK_MS, () => inBackground(inOrder(releaseHeld)));
+  }
+
+  async function releaseHeld(): Promise<void> {
+    for (const known of logs.values()) {
+      if (known.heldFrom === null) continue;
+      const first = (await store.range(known.log, known.heldFrom, known.heldFrom + 1))[0];
+      if (first === undefined || clock.isHeld(first.header.hlc)) continue;
+      const from = known.heldFrom;
+      known.heldFrom = null;
+      for (let at = from; at <= known.tip!.seq && known.heldFrom === null; at += PAGE_EVENTS)
+        await deliver(known, await store.range(known.log, at, Math.min(at + PAGE_EVENTS, known.tip!.seq + 1)));
+    }
+    scheduleRelease();
+  }
+
+  // ── reading ──
+
+  async function read(event: StoredEvent, keys: BodyKeys = bodyKeys): Promise<ReadableEvent> {
+    const { header, id } = event;
+    const author = logs.get(header.log)?.opening.device;
+    if (author === undefined)
+      throw new KinError("NOT_FOUND", `event ${id} is of log ${header.log}, which we do not have`);
+    const opened = event.body === null ? null : await openBody({ mesh, author }, header, event.body, keys);
+    return {
+      id,
+      log: header.log,
+      seq: header.seq,
+      device: author,
+      person: membership.devices.get(author)?.member.person ?? membership.formerDevices.get(author)?.person ?? null,
+      kind: header.kind,
+      audience: header.audience,
+      at: decodeStamp(header.hlc).ms,
+      hlc: header.hlc,
+      deps: header.deps,
+      standing: await standingOf(event, author),
+      value: opened?.state === "open" ? opened.value : undefined,
+      unreadable: unreadableWhy(opened),
+    };
+  }
+
+  async function standingOf({ id, header }: StoredEvent, author: DeviceId): Promise<Standing> {
+    const deps: StoredEvent["header"][] = [];
+    for (const dep of header.deps) {
+      const found = await store.event(dep);
+      if (found !== undefined) deps.push(found.header);
+      else if (awaitedDeps.size < MAX_AWAITED_DEPS) awaitedDeps.set(dep, { log: header.log, hlc: header.hlc });
+    }
+    return judge({ id, header }, author, { membership, clock, fork: forks.get(header.log), deps });
+  }
+
+  async function events({ position = 0, limit = SCAN_EVENTS, kinds }: Parameters<Replica["events"]>[0] = {}) {
+    const page = await store.since(position, limit);
+    const wanted = page.filter(({ event }) => kinds === undefined || kinds.has(event.header.kind));
+    const readable: ReadableEvent[] = [];
+    for (const { event } of wanted) readable.push(await read(event));
+    return { next: page.length === 0 ? position : page.at(-1)!.position + 1, events: readable };
+  }
+
+  // ── what a session needs ──
+
+  function accepts(log: LogId, opening: LogOpening): boolean {
+    const { device: author } = opening;
+    if (forks.has(log) || !(membership.devices.has(author) || membership.formerDevices.has(author))) return false;
+    if (logs.has(log)) return true;
+    const theirs = [...vector.values()].filter((entry) => entry.opening.device === author);
+    return theirs.length < MAX_OPEN_LOGS && vector.size < MAX_VECTOR_LOGS;
+  }
+
+  async function receive(run: EventRun, opening: LogOpening): Promise<Received> {
+    const { log, head } = run;
+    if (opening.chain !== "mesh" || logIdOf(mesh, opening) !== log)
+      throw new KinError("BAD_REQUEST", `log ${log} is not the one of device ${opening.device} that it is said to be`);
+    if (forks.has(log)) return { stored: 0, known: run.events.length, fork: null };
+    if (!accepts(log, opening))
+      throw new KinError(
+        "NOT_A_MEMBER",
+        `log ${log} of device ${opening.device} is not accepted: no member's, or one too many`,
+      );
+    const known = logs.get(log);
+    const events = await unknownPart(run, known);
+    if (events === "fork") return { stored: 0, known: 0, fork: await freeze(run, opening, known!) };
+    if (events.length === 0) return { stored: 0, known: run.events.length, fork: null };
+    verifyRun({ log, opening }, known?.tip ?? null, events, head);
+    await store.append({
+      logs: known === undefined ? [{ log, opening }] : [],
+      events,
+      heads: [head],
+      values: [...recordRows(events), ...missingRows(events)],
+    });
+    if (log === own.log) endIncarnation(log);
+    const stored = await inOrder(() => take(log, opening, events, head));
+    return { stored, known: run.events.length - stored, fork: null };
+  }
+
+  /** The events of a run that come after what we have; "fork" if the run is not of the chain that we have. */
+  async function unknownPart(run: EventRun, known: KnownLog | undefined): Promise<StoredEvent[] | "fork"> {
+    const { log, from, events } = run;
+    const tip = known?.tip ?? null;
+    const have = tip?.seq ?? -1;
+    const end = from + events.length - 1;
+    if (events.length === 0 || from > have + 1)
+      throw new KinError("BAD_REQUEST", `a run of log ${log} from ${from}: expected one from ${have + 1}`);
+    if (tip === null) return events;
+    if (from === have + 1) return events[0]!.header.prev === tip.id ? events : "fork";
+    const last = Math.min(end, have);
+    const mine = last === have ? tip.id : (await store.range(log, last, last + 1))[0]?.id;
+    return events[last - from]!.id === mine ? events.slice(have + 1 - from) : "fork";
+  }
+
+  /** Two signed heads that no chain contains: kept as proof; the log ends where they part (R2). */
+  async function freeze(run: EventRun, opening: LogOpening, known: KnownLog): Promise<ForkProof> {
+    const { log, from, events, head } = run;
+    const before = from === 0 ? null : { seq: from - 1, id: events[0]!.header.prev!, hlc: new Uint8Array(8) };
+    verifyRun({ log, opening }, before, events, head);
+    const end = head.head.seq;
+    const ours = end < known.tip!.seq ? await store.headFrom(log, end) : known.head;
+    if (ours === null || ours === undefined)
+      throw new KinError("CORRUPT", `log ${log} has events without a signed head`);
+    const proof =
+      end < ours.head.seq
+        ? makeForkProof({ log, opening }, head, {
+            head: ours,
+            events: await store.range(log, end + 1, ours.head.seq + 1),
+          })
+        : makeForkProof({ log, opening }, ours, { head, events });
+    await keepFork(proof);
+    return proof;
+  }
+
+  async function keepFork(proof: ForkProof): Promise<void> {
+    checkForkProof(proof);
+    await store.append({ values: [{ key: `fork/${proof.log}`, value: encodeSyncFrame({ type: "fork", proof }) }] });
+    if (forks.has(proof.log)) return;
+    forks.set(proof.log, proof);
+    emit({ type: "forked", proof });
+    if (logs.has(proof.log)) emit({ type: "rejudged", logs: [proof.log] });
+    endIncarnation(proof.log);
+  }
+
+  async function receiveFork(proof: ForkProof): Promise<boolean> {
+    if (forks.has(proof.log)) return false;
+    const { device: author } = proof.opening;
+    if (!membership.devices.has(author) && !membership.formerDevices.has(author)) return false;
+    await keepFork(proof);
+    return true;
+  }
+
+  function recordRows(events: StoredEvent[]): NonNullable<StoreBatch["values"]> {
+    return events.flatMap((event) => {
+      const record = recordOf(event);
+      return record === null ? [] : [recordRow(record.id, record.sealed, event.header)];
+    });
+  }
+
+  function missingRows(events: StoredEvent[]): NonNullable<StoreBatch["values"]> {
+    return events.flatMap(({ id, body }) => (body === null ? [{ key: `missing/${id}`, value: new Uint8Array() }] : []));
+  }
+
+  async function receiveBodies(bodies: LooseBody[]): Promise<number> {
+    const right: StoredEvent[] = [];
+    for (const { id, body } of bodies) {
+      if (!missing.has(id)) continue;
+      const event = await store.event(id);
+      if (event === undefined || event.body !== null || !isBodyOf(event.header, body)) continue;
+      right.push({ ...event, body });
+    }
+    if (right.length === 0) return 0;
+    const gone = right.map(({ id }) => ({ key: `missing/${id}`, value: null }));
+    const found = right.map(({ id, body }) => ({ id, body: body! }));
+    await store.append({ bodies: found, values: [...gone, ...recordRows(right)] });
+    await inOrder(async () => {
+      const fresh = right.filter(({ id }) => missing.delete(id));
+      await takeRecords(fresh);
+      for (const event of fresh) await deliverLate(event);
+    });
+    return right.length;
+  }
+
+  /** An event whose body came after its header. */
+  async function deliverLate(event: StoredEvent): Promise<void> {
+    const readable = await read(event);
+    if (readable.standing.state !== "good") return;
+    if (readable.unreadable === "no-key") await noteLocked(event);
+    if (readable.unreadable !== null) return;
+    if (readable.kind === "epoch-sealed") await takeSealedEpoch(readable);
+    emit({ type: "applied", events: [readable] });
+  }
+
+  async function runFrom(log: LogId, from: number) {
+    const known = logs.get(log);
+    if (known === undefined || known.opening.chain !== "mesh" || from > (known.tip?.seq ?? -1)) return undefined;
+    const { events, left } = await lightRange(log, from, from + MAX_RUN_EVENTS);
+    const last = events.at(-1)?.header.seq;
+    const head = last === undefined ? undefined : await lastHead(log, from, left.length > 0 ? left[0]!.seq : last);
+    if (head === undefined) return undefined;
+    const within = events.filter(({ header }) => header.seq <= head.head.seq);
+    return {
+      run: { log, from, events: within, head },
+      left: left.filter(({ seq }) => seq <= head.head.seq).map(({ id }) => id),
+    };
+  }
+
+  /** Events with bodies until they are RUN_BODY_BYTES, then headers only. */
+  async function lightRange(log: LogId, from: number, to: number) {
+    const events: StoredEvent[] = [];
+    const left: { id: EventId; seq: number }[] = [];
+    let bytes = 0;
+    for (let at = from; at < to; at += PAGE_EVENTS) {
+      const page = await store.range(log, at, Math.min(at + PAGE_EVENTS, to));
+      for (const event of page) {
+        bytes += event.body?.length ?? 0;
+        if (event.body === null || bytes <= RUN_BODY_BYTES) events.push(event);
+        else {
+          left.push({ id: event.id, seq: event.header.seq });
+          events.push({ ...event, body: null });
+        }
+      }
+      if (page.length < PAGE_EVENTS) break;
+    }
+    return { events, left };
+  }
+
+  /** The last signed head from `from` up to `last`, or the first one after it. */
+  async function lastHead(log: LogId, from: number, last: number): Promise<SignedHead | undefined> {
+    let best = await store.headFrom(log, from);
+    if (best === undefined || best.head.seq >= last) return best;
+    let low = best.head.seq + 1;
+    let high = last;
+    while (low <= high) {
+      const middle = Math.ceil((low + high) / 2);
+      const found = await store.headFrom(log, middle);
+      if (found !== undefined && found.head.seq <= last) {
+        best = found;
+        low = found.head.seq + 1;
+      } else high = middle - 1;
+    }
+    return best;
+  }
+
+  async function bodies(ids: EventId[]): Promise<LooseBody[]> {
+    const out: LooseBody[] = [];
+    for (const id of ids) {
+      const event = await store.event(id);
+      if (event !== undefined && event.body !== null && event.header.audience !== "here")
+        out.push({ id, body: event.body });
+    }
+    return out;
+  }
+
+  function recordsIn(ranges: Wanted[]): { id: RecordId; sealed: Sealed }[] {
+    const wanted = new Map(ranges.map((range) => [range.log, range]));
+    return roster.records().flatMap(({ id, sealed }) => {
+      const at = recordAt.get(id);
+      const range = at == null ? undefined : wanted.get(at.log);
+      const isIn = range !== undefined && at!.seq >= range.from && at!.seq <= range.to;
+      return at == null || isIn ? [{ id, sealed }] : [];
+    });
+  }
+
+  async function learn(sealed: Sealed[]): Promise<number> {
+    if (membership.waiting.length + sealed.length > MAX_WAITING_RECORDS)
+      throw new KinError("OVERLOADED", `${membership.waiting.length} roster records wait for their parents`);
+    const { added, refused } = roster.add(sealed);
+    if (added.length > 0) {
+      await keepRecords(added);
+      await inOrder(membershipChanged);
+    }
+    const forged = refused.find(({ error }) => error.code === "BAD_SIGNATURE");
+    if (forged !== undefined) throw new KinError(forged.error.code, forged.error.message);
+    return added.length;
+  }
+
+  async function keepRecords(records: RosterRecord[]): Promise<void> {
+    for (const { id } of records) if (!recordAt.has(id)) recordAt.set(id, null);
+    const rows = records.map(({ id, sealed }) => recordRow(id, sealed, recordAt.get(id) ?? null));
+    if (rows.length > 0) await store.append({ values: rows });
+  }
+
+  function noticeOwnLog(log: LogId, seq: number): void {
+    if (log !== own.log || seq <= (own.tip()?.seq ?? -1) || wrote || suspicion !== null) return;
+    suspicion = new Promise((resolve) => {
+      const cancel = time.after(SUSPICION_MS, resolve);
+      endSuspicion = () => {
+        cancel();
+        resolve();
+      };
+    });
+  }
+
+  async function close(): Promise<void> {
+    closed = true;
+    cancelRelease?.();
+    endSuspicion();
+    await Promise.all([own.close(), ownHere.close()]);
+    while (background.size > 0) await Promise.all(background);
+    await inOrder(async () => undefined);
+  }
+
+  return {
+    mesh,
+    device,
+    store,
+    claims,
+    roster,
+    membership: () => membership,
+    incarnation: () => incarnation,
+    needsNewIncarnation: () => ended,
+    on(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    append,
+    act,
+    read: (event) => read(event),
+    event: async (id) => {
+      const found = await store.event(id);
+      return found === undefined ? undefined : read(found);
+    },
+    events,
+    vector: () => vector,
+    accepts,
+    runFrom,
+    receive,
+    receiveBodies,
+    bodies,
+    missingBodies: async (limit) => [...missing].slice(0, limit),
+    records: () => roster.records().map(({ sealed }) => sealed),
+    rosterHeads: () => membership.heads.slice(0, MAX_ROSTER_HEADS),
+    knowsRecords: (ids) => [...ids].every((id) => roster.has(id)),
+    recordsIn,
+    learn,
+    forks: () => [...forks.values()],
+    receiveFork,
+    noticeOwnLog,
+    newEpoch,
+    close,
+  };
+}
+
+/** How often held events are looked at: the wall clock may be set at any time. */
+const HELD_LOOK_MS = 10_000;
+
+function unreadableWhy(opened: Awaited<ReturnType<typeof openBody>> | null): ReadableEvent["unreadable"] {
+  if (opened === null) return "no-body";
+  switch (opened.state) {
+    case "open":
+      return null;
+    case "refused":
+      return "damaged";
+    case "locked":
+      return opened.why === "epoch" ? "no-key" : "not-for-us";
+  }
+}
+
+/** Kinds whose mesh body is never sealed. */
+function isClearKind(kind: EventKind): boolean {
+  return kind === "roster" || kind === "agent-key" || kind === "log-opened";
+}
+
+function recordRow(
+  id: RecordId,
+  sealed: Sealed,
+  at: { log: LogId; seq: number } | null,
+): { key: string; value: Uint8Array } {
+  const place = at === null ? null : [idBytes(at.log), at.seq];
+  return { key: `roster/${id}`, value: encode({ r: sealedValue(sealed), at: place }) };
+}
+
+function parseRecordRow(row: Uint8Array): { sealed: Sealed; at: { log: LogId; seq: number } | null } {
+  const { r, at } = asMap(decode(row), "a row of the roster");
+  if (!Array.isArray(at)) return { sealed: parseSealed(r), at: null };
+  return { sealed: parseSealed(r), at: { log: idOf(at[0]), seq: at[1] as number } };
+}
+
+function parseForkRow(row: Uint8Array, mesh: MeshId): ForkProof {
+  const frame = parseSyncFrame(row, mesh);
+  if (frame.type !== "fork") throw new KinError("CORRUPT", "a stored fork proof is something else");
+  return frame.proof;
+}
+
+/** Runs jobs one after the other. */
+function createQueue(): <T>(job: () => Promise<T>) => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve();
+  return (job) => {
+    const next = last.then(job, job);
+    last = next.catch(() => undefined);
+    return next;
+  };
 }

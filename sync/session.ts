@@ -1,0 +1,493 @@
+/**
+ * One `/kin/sync/1` stream (dialogue: `protocols/sync.ts`). Two loops and no queue: the reader takes one frame at a time and
+ * answers only by changing what we know of the peer; the writer looks at that, builds the one frame that matters most,
+ * and waits until the wire has taken it. So a slow peer costs us one frame of memory, and a cut needs no clean-up.
+ *
+ *   order of writing:  vector · fork proofs · our own news (push) · what we want · news of other logs · records, runs, bodies asked of us
+ */
+import type { Time, Wire } from "../protocols/effects.ts";
+import { errorShape, KinError, WIRE_CODES, type ErrorShape } from "../protocols/errors.ts";
+import type { SignedHead, StoredEvent } from "../protocols/events.ts";
+import type { DeviceId, EventId, LogId, RecordId } from "../protocols/ids.ts";
+import type { Sealed } from "../protocols/signature.ts";
+import {
+  CLAIM_MS,
+  encodeSyncFrame,
+  MAX_JUNK,
+  MAX_RECORDS_PER_FRAME,
+  MAX_RUN_BYTES,
+  MAX_RUN_EVENTS,
+  MAX_VECTOR_LOGS,
+  MAX_WANTED_BODIES,
+  MAX_BODIES_SERVED,
+  parseSyncFrame,
+  partOf,
+  partsBySize,
+  STALL_MS,
+  type LooseBody,
+  type SyncFrame,
+  type VectorEntry,
+  type Wanted,
+} from "../protocols/sync.ts";
+import { forksOf, isCaughtUp, newsFor, peerLog, takeClaim, wantsOf, type PeerLog, type PeerLogs } from "./reconcile.ts";
+import type { Replica } from "./replica.ts";
+
+export interface SyncOptions {
+  /** The device at the other end, as the connection has proved it. */
+  peer: DeviceId;
+  time: Pick<Time, "monotonic" | "after">;
+  /** Ends the session from our side. */
+  signal: AbortSignal;
+  /** Called once, when we first have all that the peer named in its vector. */
+  onCaughtUp?: (() => void) | undefined;
+}
+
+/** Why a session ended. `error` says what the peer or we did not accept. */
+export interface SyncEnd {
+  reason: "closed" | "stopped" | "broken" | "stalled" | "refused-by-us" | "refused-by-peer";
+  error: ErrorShape | null;
+}
+
+/** Bodies taken from the store at once: at most 4 MiB. */
+const BODIES_AT_ONCE = 16;
+/** How long a peer may take to close its side after we have closed ours. */
+const PARTING_MS = 2_000;
+
+/** Speaks until the wire or `signal` ends. Never throws: what a peer does is a {@link SyncEnd}. */
+export async function runSync(wire: Wire, replica: Replica, options: SyncOptions): Promise<SyncEnd> {
+  const session = createSession(wire, replica, options);
+  const stops = [
+    replica.on(session.noticeChange),
+    replica.claims.onFree(session.noticeFree),
+    onAbort(options.signal, () => session.end({ reason: "stopped", error: null })),
+  ];
+  const reading = session.read();
+  await session.write();
+  for (const stop of stops) stop();
+  session.forget();
+  const { reason, error } = session.ended()!;
+  if (reason === "broken" || reason === "stalled") wire.abort(new KinError("CLOSED", `sync ${reason}`));
+  else await part(wire, reading, options.time);
+  await reading;
+  return { reason, error };
+}
+
+/** Closes our side and waits for the peer's, but not for ever. */
+async function part(wire: Wire, reading: Promise<void>, time: SyncOptions["time"]): Promise<void> {
+  const cancel = time.after(PARTING_MS, () => wire.abort(new KinError("CLOSED", "the peer does not close its side")));
+  await wire.close().catch(() => undefined);
+  await reading;
+  cancel();
+}
+
+function onAbort(signal: AbortSignal, run: () => void): () => void {
+  if (signal.aborted) run();
+  else signal.addEventListener("abort", run, { once: true });
+  return () => signal.removeEventListener("abort", run);
+}
+
+/** What the writer has to send besides what follows from the vectors. */
+interface Serving {
+  /** Runs asked of us, in the order of asking; at most one range a log. */
+  runs: Map<LogId, { from: number; to: number }>;
+  /** Bodies asked of us. */
+  bodies: EventId[];
+  /** Frames that belong together and are already built: parts of one run, its records, its bodies. Bounded by one run. */
+  ready: SyncFrame[];
+}
+
+function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
+  const { peer, time } = options;
+  const me = {};
+  const logs: PeerLogs = new Map();
+  const serving: Serving = { runs: new Map(), bodies: [], ready: [] };
+  const recordsTold = new Set<RecordId>();
+  const forksTold = new Set<LogId>();
+  const bodiesTold = new Set<EventId>();
+  const heads = { theirs: null as Set<RecordId> | null };
+  let partial: { log: LogId; from: number; events: StoredEvent[]; bytes: number } | null = null;
+  let bodiesAsked = 0;
+  let junk = 0;
+  let over: SyncEnd | null = null;
+  let caughtUp = false;
+  let blocked = false;
+  const due = { vector: true, news: false, wants: false, bodies: false, loose: false };
+  let wake: () => void = () => undefined;
+  let cancelLook: (() => void) | null = null;
+
+  // ── both loops ──
+
+  function end(as: SyncEnd): void {
+    over ??= as;
+    wake();
+  }
+
+  function lookAgain(): void {
+    due.wants = true;
+    wake();
+  }
+
+  function noticeFree(): void {
+    if (blocked) lookAgain();
+  }
+
+  function noticeChange(change: { type: string }): void {
+    if (change.type === "grown") due.news = true;
+    if (change.type === "membership") {
+      due.wants = due.news = true;
+      if (!isMember()) end({ reason: "refused-by-us", error: notMember() });
+    }
+    noticeCaughtUp();
+    wake();
+  }
+
+  function isMember(): boolean {
+    return replica.membership().devices.has(peer);
+  }
+
+  function notMember(): ErrorShape {
+    const removed = replica.membership().formerDevices.has(peer);
+    return {
+      code: removed ? "REMOVED" : "NOT_A_MEMBER",
+      message: `device ${peer} ${removed ? "is no longer" : "is not"} a member's`,
+    };
+  }
+
+  function may(log: LogId, known: PeerLog): boolean {
+    return replica.accepts(log, known.opening);
+  }
+
+  // ── reading ──
+
+  async function read(): Promise<void> {
+    if (!isMember()) end({ reason: "refused-by-us", error: notMember() });
+    try {
+      for await (const bytes of wire.frames()) {
+        if (over !== null) continue; // the wire is read to its end, so that it can close
+        await take(bytes).then(afterFrame, refuse);
+      }
+      end({ reason: "closed", error: null });
+    } catch (error) {
+      end({ reason: "broken", error: errorShape(error) });
+    }
+  }
+
+  function refuse(error: unknown): void {
+    end({ reason: "refused-by-us", error: errorShape(error) });
+  }
+
+  function afterFrame(): void {
+    if (junk > MAX_JUNK)
+      refuse(new KinError("OVERLOADED", `${junk} of the things that ${peer} sent were of no use: at most ${MAX_JUNK}`));
+    noticeCaughtUp();
+    wake();
+  }
+
+  async function take(bytes: Uint8Array): Promise<void> {
+    const frame = parseSyncFrame(bytes, replica.mesh);
+    if (frame.type === "end") return end({ reason: "refused-by-peer", error: frame.error });
+    if ((heads.theirs === null) !== (frame.type === "vector" && frame.full))
+      throw new KinError("BAD_REQUEST", `a sync begins with one full vector, ${peer} sent a "${frame.type}"`);
+    switch (frame.type) {
+      case "vector":
+        return takeVector(frame);
+      case "want":
+        return takeWant(frame);
+      case "records":
+        return count(frame.records.length, await replica.learn(frame.records));
+      case "run":
+        return await takeRun(frame);
+      case "bodies":
+        return await takeBodies(frame.bodies);
+      case "fork":
+        return count(1, (await replica.receiveFork(frame.proof)) ? 1 : 0);
+    }
+  }
+
+  /** Of `all` that a frame held, `useful` was news. Useful things make up for as many useless ones. */
+  function count(all: number, useful: number): void {
+    junk = Math.max(0, junk + all - 2 * useful);
+  }
+
+  function takeVector(frame: SyncFrame & { type: "vector" }): void {
+    let news = 0;
+    for (const entry of frame.logs) {
+      if (entry.opening.device === replica.device) replica.noticeOwnLog(entry.log, entry.seq, entry.id);
+      if (takeClaim(logs, entry)) news++;
+    }
+    heads.theirs = new Set(frame.roster);
+    due.loose = replica.rosterHeads().some((head) => !heads.theirs!.has(head));
+    count(Math.max(1, frame.logs.length), Math.max(frame.full ? 1 : 0, news));
+    due.wants = due.news = true;
+    if (frame.full) due.bodies = true;
+    for (const log of forksOf(replica.vector(), logs)) askAgain(log);
+  }
+
+  /** An equal seq with another id: the run that ends there is the proof, so we ask for its last event. */
+  function askAgain(log: LogId): void {
+    const known = logs.get(log)!;
+    known.asked = Math.min(known.asked, known.claimed!.seq - 1);
+    due.wants = true;
+  }
+
+  function takeWant(frame: SyncFrame & { type: "want" }): void {
+    for (const { log, from, to } of frame.logs) {
+      const mine = replica.vector().get(log);
+      const known = mine === undefined ? undefined : peerLog(logs, log, mine.opening);
+      // What this stream has carried is not carried again: asking everything again and again gains nothing (D4).
+      const start = Math.max(from, (known?.served ?? -1) + 1);
+      const last = Math.min(to, mine?.seq ?? -1);
+      count(1, known !== undefined && start <= last ? 1 : 0);
+      if (known === undefined || start > last) continue;
+      const waiting = serving.runs.get(log);
+      serving.runs.set(
+        log,
+        waiting === undefined ? { from: start, to: last } : { ...waiting, to: Math.max(waiting.to, last) },
+      );
+    }
+    for (const id of frame.bodies) {
+      const fresh =
+        !bodiesTold.has(id) && bodiesTold.size < MAX_BODIES_SERVED && serving.bodies.length < MAX_WANTED_BODIES;
+      count(1, fresh ? 1 : 0);
+      if (!fresh) continue;
+      bodiesTold.add(id);
+      serving.bodies.push(id);
+    }
+  }
+
+  async function takeRun(frame: SyncFrame & { type: "run" }): Promise<void> {
+    const { log, from, events } = frame;
+    const known = logs.get(log);
+    checkAsked(frame, known);
+    partial ??= { log, from, events: [], bytes: 0 };
+    if (
+      partial.log !== log ||
+      from !== partial.from + partial.events.length ||
+      (events.length === 0 && frame.head === null)
+    )
+      throw new KinError(
+        "BAD_REQUEST",
+        `a part of a run of log ${log} from ${from}, expected the next part of ${partial.log}`,
+      );
+    partial.events.push(...events);
+    for (const event of events) partial.bytes += event.headerBytes.length + (event.body?.length ?? 0);
+    if (partial.events.length > MAX_RUN_EVENTS || partial.bytes > MAX_RUN_BYTES)
+      throw new KinError(
+        "TOO_LARGE",
+        `a run of ${partial.events.length} events and ${partial.bytes} bytes without a head`,
+      );
+    if (frame.head !== null) await finishRun(known!, frame.head);
+  }
+
+  /** A run was asked for, or it is the live tail of one of the peer's own logs (D5). */
+  function checkAsked({ log, from }: { log: LogId; from: number }, known: PeerLog | undefined): void {
+    const asked = known !== undefined && (from <= known.asked || partial?.log === log);
+    const tail = known !== undefined && known.opening.device === peer && known.claimed !== null;
+    if (!asked && !tail) throw new KinError("BAD_REQUEST", `a run of log ${log} from ${from} that nobody asked for`);
+  }
+
+  async function finishRun(known: PeerLog, head: SignedHead): Promise<void> {
+    const { log, from, events } = partial!;
+    partial = null;
+    replica.claims.take(log, me);
+    const { stored, known: repeated } = await replica.receive({ log, from, events, head }, known.opening);
+    count(stored + repeated, stored);
+    const { seq, id } = head.head;
+    known.has = Math.max(known.has, seq);
+    if (known.claimed === null || seq > known.claimed.seq) known.claimed = { seq, id };
+    if (seq >= known.asked || seq >= known.claimed.seq) replica.claims.done(log, me);
+  }
+
+  async function takeBodies(bodies: LooseBody[]): Promise<void> {
+    const useful = await replica.receiveBodies(bodies);
+    count(bodies.length, useful);
+    if (useful > 0 && bodiesAsked > 0) due.bodies = true;
+  }
+
+  function noticeCaughtUp(): void {
+    if (caughtUp || over !== null || heads.theirs === null) return;
+    if (!isCaughtUp(replica.vector(), logs, may) || !replica.knowsRecords(heads.theirs)) return;
+    caughtUp = true;
+    options.onCaughtUp?.();
+  }
+
+  // ── writing ──
+
+  async function write(): Promise<void> {
+    for (;;) {
+      const asleep = new Promise<void>((resolve) => (wake = resolve));
+      if (over !== null) break;
+      try {
+        const frame = await nextFrame();
+        if (frame === null) await asleep;
+        else await send(frame);
+      } catch (error) {
+        end({ reason: "broken", error: errorShape(error) });
+      }
+    }
+    if (over.reason === "refused-by-us") await send({ type: "end", error: forWire(over.error) }).catch(() => undefined);
+  }
+
+  /** What is wrong on this machine is not told in its own words. */
+  function forWire(error: ErrorShape | null): ErrorShape {
+    if (error === null || !(WIRE_CODES as readonly string[]).includes(error.code))
+      return { code: "INTERNAL", message: "the other side can't go on" };
+    return { code: error.code, message: error.message.slice(0, 1024) };
+  }
+
+  /** Resolves when the wire has room again; ends the session if it has none for {@link STALL_MS}. */
+  async function send(frame: SyncFrame): Promise<void> {
+    const cancel = time.after(STALL_MS, () => {
+      end({ reason: "stalled", error: { code: "CLOSED", message: `${peer} took nothing for ${STALL_MS / 1000} s` } });
+      wire.abort(new KinError("CLOSED", "sync stalled"));
+    });
+    try {
+      await wire.send(encodeSyncFrame(frame));
+    } finally {
+      cancel();
+    }
+  }
+
+  /** The most urgent frame, or null if there is nothing to say. */
+  async function nextFrame(): Promise<SyncFrame | null> {
+    if (serving.ready.length > 0) return serving.ready.shift()!;
+    if (due.vector) return firstVector();
+    for (const proof of replica.forks()) {
+      if (forksTold.has(proof.log)) continue;
+      forksTold.add(proof.log);
+      return { type: "fork", proof };
+    }
+    if (heads.theirs === null) return null; // all else depends on what the peer has
+    return (await ownNews()) ?? (await want()) ?? news() ?? (await serve());
+  }
+
+  function firstVector(): SyncFrame {
+    due.vector = false;
+    const entries = [...replica.vector().values()].slice(0, MAX_VECTOR_LOGS);
+    for (const entry of entries) noteTold(entry);
+    return { type: "vector", full: true, roster: replica.rosterHeads(), logs: entries };
+  }
+
+  function noteTold(entry: VectorEntry): void {
+    const known = peerLog(logs, entry.log, entry.opening);
+    if (known !== undefined) known.told = Math.max(known.told, entry.seq);
+  }
+
+  /** The live tail of our own logs. */
+  async function ownNews(): Promise<SyncFrame | null> {
+    if (!due.news) return null;
+    const { push } = newsFor(replica.vector(), logs, ({ opening }) => opening.device === replica.device);
+    for (const wanted of push) await prepareRun(wanted.log, wanted.from);
+    return serving.ready.shift() ?? null;
+  }
+
+  function news(): SyncFrame | null {
+    if (!due.news) return null;
+    due.news = false;
+    const { tell } = newsFor(replica.vector(), logs, ({ opening }) => opening.device === replica.device);
+    for (const entry of tell) noteTold(entry);
+    if (tell.length === 0) return null;
+    return { type: "vector", full: false, roster: replica.rosterHeads(), logs: tell };
+  }
+
+  async function want(): Promise<SyncFrame | null> {
+    if (!due.wants && !due.bodies) return null;
+    const wanted = due.wants ? claimed() : [];
+    const bodies = due.bodies ? await replica.missingBodies(MAX_WANTED_BODIES) : [];
+    due.wants = due.bodies = false;
+    bodiesAsked += bodies.length;
+    return wanted.length + bodies.length === 0 ? null : { type: "want", logs: wanted, bodies };
+  }
+
+  /** What we want and nobody else is fetching. */
+  function claimed(): Wanted[] {
+    const vector = replica.vector();
+    const forked = new Set(forksOf(vector, logs).filter((log) => may(log, logs.get(log)!)));
+    const wants = wantsOf(vector, logs, (log, known) => may(log, known));
+    for (const log of forked) {
+      const { claimed: at, asked } = logs.get(log)!;
+      if (at !== null && asked < at.seq) wants.push({ log, from: at.seq, to: at.seq });
+    }
+    const free = wants.filter(({ log }) => replica.claims.take(log, me));
+    for (const { log, to } of free) logs.get(log)!.asked = to;
+    blocked = free.length < wants.length;
+    if (blocked) lookLater();
+    return free;
+  }
+
+  /** Another session fetches what we want too: look again when its claim may have run out. */
+  function lookLater(): void {
+    cancelLook ??= time.after(CLAIM_MS, () => {
+      cancelLook = null;
+      lookAgain();
+    });
+  }
+
+  async function serve(): Promise<SyncFrame | null> {
+    if (due.loose || serving.runs.size > 0) {
+      due.loose = false;
+      prepareRecords();
+      if (serving.ready.length > 0) return serving.ready.shift()!;
+    }
+    const [next] = serving.runs;
+    if (next !== undefined) {
+      const [log, { from, to }] = next;
+      const reached = await prepareRun(log, from);
+      if (reached === null || reached >= to) serving.runs.delete(log);
+      else serving.runs.set(log, { from: reached + 1, to });
+      // The next round of writing goes on here, after what is more urgent.
+      return serving.ready.shift() ?? (await serve());
+    }
+    if (serving.bodies.length === 0) return null;
+    prepareBodies(await replica.bodies(serving.bodies.splice(0, BODIES_AT_ONCE)));
+    return serving.ready.shift() ?? (await serve());
+  }
+
+  /** Roster and revocations first: those in all runs that wait to be served. */
+  function prepareRecords(): void {
+    const ranges = [...serving.runs].map(([log, { from, to }]) => ({ log, from, to }));
+    const fresh = replica.recordsIn(ranges).filter(({ id }) => !recordsTold.has(id));
+    for (const { id } of fresh) recordsTold.add(id);
+    const parts = partsBySize(
+      fresh.map(({ sealed }) => sealed),
+      (sealed: Sealed) => sealed.bytes.length + 512 + 34 * sealed.seal.path.hashes.length,
+      MAX_RECORDS_PER_FRAME,
+    );
+    serving.ready.push(...parts.map((records): SyncFrame => ({ type: "records", records })));
+  }
+
+  /** Cuts the run from `from` into frames. Returns the seq that it reaches, null if there is none. */
+  async function prepareRun(log: LogId, from: number): Promise<number | null> {
+    const found = await replica.runFrom(log, from);
+    if (found === undefined) return null;
+    const { events, head } = found.run;
+    let at = 0;
+    do {
+      const part = events.slice(at, at + partOf(events.slice(at)));
+      at += part.length;
+      const isLast = at >= events.length;
+      const { seq } = part[0]!.header;
+      serving.ready.push({ type: "run", log, from: seq, events: part, head: isLast ? head : null });
+    } while (at < events.length);
+    serving.bodies.push(...found.left);
+    const known = logs.get(log);
+    if (known !== undefined) {
+      known.served = Math.max(known.served, head.head.seq);
+      known.has = Math.max(known.has, head.head.seq);
+      known.told = Math.max(known.told, head.head.seq);
+    }
+    return head.head.seq;
+  }
+
+  function prepareBodies(bodies: LooseBody[]): void {
+    const parts = partsBySize(bodies, ({ body }) => body.length, MAX_WANTED_BODIES);
+    serving.ready.push(...parts.map((some): SyncFrame => ({ type: "bodies", bodies: some })));
+  }
+
+  function forget(): void {
+    cancelLook?.();
+    replica.claims.release(me);
+  }
+
+  return { read, write, end, ended: () => over, noticeChange, noticeFree, forget };
+}
