@@ -38,6 +38,9 @@ export const NODE_PARTS: readonly { part: string; rank: number; members: readonl
       "home.ts",
       "lock.ts",
       "atomic-file.ts",
+      "alive.ts",
+      "did-you-mean.ts",
+      "system.ts",
       "migrations/",
     ],
   },
@@ -53,7 +56,7 @@ export const NODE_PARTS: readonly { part: string; rank: number; members: readonl
 ];
 
 /** Files of `sync/` that touch disk or threads; no other file of sync and nothing of web imports them. */
-export const IMPURE_SYNC = /^sync\/(stores\/libsql|documents\/worker)/;
+export const IMPURE_SYNC = /^sync\/(stores\/(libsql|log-file)|documents\/worker)/;
 
 /** No disk, clock, randomness, network or process here: these are passed in (protocols/effects.ts). */
 export const PURE = /^(protocols|sync)\//;
@@ -90,7 +93,7 @@ export const PACKAGES: readonly { package: RegExp; where: RegExp; reason: string
   },
   {
     package: /^(@libsql\/client|libsql)($|\/)/,
-    where: /^(sync\/stores\/libsql|node\/(database|lock)\.ts$|node\/migrations\/|test\/)/,
+    where: /^(sync\/stores\/(libsql|log-file)|node\/(database|lock)\.ts$|node\/migrations\/|test\/)/,
     reason: "one file family opens databases",
   },
   {
