@@ -98,7 +98,7 @@ export async function openInside(jail: Jail, asked: string): Promise<OpenedFile>
     const stat = await handle.stat();
     const why = await openedRefusal(jail, path, handle, stat);
     if (why !== null) throw denied(asked, why);
-    return { handle, path, bytes: stat.size, mtimeMs: Math.floor(stat.mtimeMs) };
+    return { handle, path, bytes: stat.size, mtimeMs: stat.mtimeMs };
   } catch (error) {
     await handle.close();
     throw error;

@@ -27,7 +27,8 @@ export interface ToolsDeps {
   time: Time;
   /** Tools came or went: cards are to be made anew. */
   onChange?: () => void;
-  onAuditLost?: (error: unknown) => void;
+  /** A record of a read-only call could not be written. */
+  onAuditLost: (error: unknown) => void;
 }
 
 export interface Tools {
@@ -54,7 +55,7 @@ export async function createTools(deps: ToolsDeps): Promise<Tools> {
   for (const tool of [...fileTools(deps.limits), ...gitTools(deps.limits), timeTool(deps.time)]) registry.add(tool);
   const { mcpServers: servers, pinsFile, time, shares, record } = deps;
   const mcp = await createMcpClients({ servers, registry, pinsFile, time, onChange: deps.onChange ?? (() => {}) });
-  const path: ToolPath = { registry, shares, record, time, onAuditLost: deps.onAuditLost ?? (() => {}) };
+  const path: ToolPath = { registry, shares, record, time, onAuditLost: deps.onAuditLost };
   return {
     shares,
     limits: deps.limits,

@@ -17,6 +17,10 @@ const MAX_DIFF_BYTES = 1024 * 1024;
 const MAX_DIFF_FILES = 5000;
 /** Files that are left out by name: they go to git as arguments. */
 const MAX_EXCLUDED = 500;
+/** Files whose length is counted. */
+const MAX_COUNTED = 400;
+/** As `from`: nothing, so that all files of `to` are new. git writes a missing commit so. */
+export const NOTHING = "0".repeat(40);
 /** A commit's message in the answer. */
 const MAX_BODY_CHARS = 2000;
 
@@ -46,6 +50,8 @@ export interface ChangedFile {
   /** Null for binary files. */
   added: number | null;
   removed: number | null;
+  /** Lines it has afterwards; null if it is binary or gone, or too many files changed. */
+  lines: number | null;
 }
 
 export function gitTools(limits: ShareLimits): Tool[] {
@@ -138,7 +144,7 @@ function diffTool(limits: ShareLimits): Tool {
   return {
     name: "git.diff",
     description:
-      "What changed in a share. Only `to`: what that commit changed. Only `from`: from there to the files as they are now. Neither: what isn't committed yet.",
+      "What changed in a share. Only `to`: what that commit changed. Only `from`: from there to the files as they are now. Neither: what isn't committed yet. 40 zeros as `from`: from nothing.",
     readOnly: true,
     for: "share-people",
     onShare: true,
@@ -198,15 +204,43 @@ async function readDiff(git: Git, folder: ShareFolder, args: Arguments, signal: 
       .map((section) => section.text)
       .join(""),
     cut: printed.cut,
-    files: parseCounts(counted, names),
+    files: await withLengths(git, common, sides, parseCounts(counted, names)),
     omitted: [...omitted, ...keys.map((section) => section.path)],
     untracked: untracked.filter((path) => pathRefusal(path) === null),
   };
 }
 
+/** Compared with nothing, the added lines of a file are all that it has. */
+async function withLengths(
+  git: Git,
+  common: readonly string[],
+  sides: readonly string[],
+  files: ChangedFile[],
+): Promise<ChangedFile[]> {
+  const there = files
+    .filter((file) => file.status !== "deleted" && file.added !== null)
+    .map((file) => `:(literal)${file.path}`);
+  if (there.length === 0 || there.length > MAX_COUNTED) return files;
+  const against = [await emptyTree(git), ...sides.slice(1)];
+  const { text } = await git([
+    "diff",
+    ...common,
+    "--numstat",
+    "--no-renames",
+    "-z",
+    "--end-of-options",
+    ...against,
+    "--",
+    ...there,
+  ]);
+  const lengths = new Map(parseCounts(text, new Map()).map((file) => [file.path, file.added]));
+  return files.map((file) => ({ ...file, lines: lengths.get(file.path) ?? null }));
+}
+
 /** Only hashes go on: a name that could be read as something else never reaches `git diff`. */
 async function diffSides(git: Git, args: Arguments): Promise<string[]> {
   const [from, to] = [args["from"] as string | undefined, args["to"] as string | undefined];
+  if (from === NOTHING) return [await emptyTree(git), await resolveCommit(git, to ?? "HEAD")];
   if (from !== undefined && to !== undefined) return [await resolveCommit(git, from), await resolveCommit(git, to)];
   if (from !== undefined) return [await resolveCommit(git, from)];
   if (to === undefined) return [(await hasCommits(git)) ? await resolveCommit(git, "HEAD") : await emptyTree(git)];
@@ -273,7 +307,11 @@ function parseCounts(text: string, names: ReadonlyMap<string, ChangedFile["statu
   for (let at = 0; at < fields.length && files.length < MAX_DIFF_FILES; at++) {
     const [added, removed, path] = fields[at]!.split("\t");
     if (added === undefined || removed === undefined || path === undefined) continue;
-    const counts = { added: added === "-" ? null : Number(added), removed: removed === "-" ? null : Number(removed) };
+    const counts = {
+      added: added === "-" ? null : Number(added),
+      removed: removed === "-" ? null : Number(removed),
+      lines: null,
+    };
     if (path !== "") files.push({ path, status: names.get(path) ?? "modified", ...counts });
     else files.push({ path: fields[(at += 2)]!, status: "renamed", ...counts });
   }
