@@ -53,6 +53,8 @@ export interface Invite {
   openedBy: { person: PersonId; device: DeviceId };
   /** Uses left per admitting device. */
   usesLeft: Map<DeviceId, number>;
+  /** Uses that admissions took: by which device, which of its uses, and whom it admitted. */
+  used: { device: DeviceId; use: number; person: PersonId; admission: RecordId }[];
   /** Ed25519 public key derived from the seed. */
   key: Uint8Array;
 }

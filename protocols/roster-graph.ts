@@ -46,8 +46,11 @@ export interface Grants {
 }
 
 export function isInPast(earlier: Node, later: Node): boolean {
-  const word = later.past[earlier.index >>> 5];
-  return word !== undefined && (word & (1 << (earlier.index & 31))) !== 0;
+  return hasBit(later.past, earlier.index);
+}
+
+export function hasBit(set: Uint32Array, index: number): boolean {
+  return ((set[index >>> 5] ?? 0) & (1 << (index & 31))) !== 0;
 }
 
 export function isConcurrent(a: Node, b: Node): boolean {

@@ -326,6 +326,7 @@ function inviteOf(tables: Tables, invite: InviteEntry): Invite {
     closed: isInviteClosed(tables, invite),
     openedBy: invite.node.record.author,
     usesLeft,
+    used: invite.used.map(({ device, use, by }) => ({ device, use, person: personIdOf(by.id), admission: by.id })),
     key: invite.body.key,
   };
 }

@@ -25,6 +25,7 @@ import {
   isEnder,
   isInPast,
   maximal,
+  hasBit,
   pastOf,
   voids,
   endsPerson,
@@ -38,7 +39,6 @@ import {
   adminCount,
   applyRecord,
   copyTables,
-  isLivingDevice,
   membershipOf,
   roleBefore,
   startTables,
@@ -83,6 +83,8 @@ export interface Roster {
    * knows (`theirHeads` and their past). null if they are more than fit into one `present` (R14).
    */
   proofFor(device: DeviceId, theirHeads?: Iterable<RecordId>): RosterRecord[] | null;
+  /** R14: the record that ended this device, with all that it builds on as {@link proofFor}; null if it has not ended. */
+  removalOf(device: DeviceId, theirHeads?: Iterable<RecordId>): RosterRecord[] | null;
 }
 
 export interface RosterAddition {
@@ -191,7 +193,7 @@ export function createRoster(mesh: MeshId): Roster {
 
   function closure(tips: Node[]): Node[] {
     const past = pastOf(tips);
-    return inOrder.filter((node) => ((past[node.index >>> 5] ?? 0) & (1 << (node.index & 31))) !== 0).toSorted(byCause);
+    return inOrder.filter((node) => hasBit(past, node.index)).toSorted(byCause);
   }
 
   function refold(): void {
@@ -240,15 +242,24 @@ export function createRoster(mesh: MeshId): Roster {
   }
 
   function proofFor(device: DeviceId, theirHeads: Iterable<RecordId> = []): RosterRecord[] | null {
-    if (heads.length === 0) return null;
-    const entry = foldAt(heads).devices.get(device);
-    if (entry === undefined || !isLivingDevice(foldAt(heads), entry)) return null;
+    if (membership?.devices.has(device) !== true) return null;
+    const entry = foldAt(heads).devices.get(device)!;
+    return leadingTo(entry.grant, theirHeads);
+  }
+
+  function removalOf(device: DeviceId, theirHeads: Iterable<RecordId> = []): RosterRecord[] | null {
+    const former = membership?.formerDevices.get(device);
+    if (former === undefined) return null;
+    const ender = nodes.get(former.record)!;
+    return leadingTo(ender, theirHeads) ?? [ender.record];
+  }
+
+  function leadingTo(tip: Node, theirHeads: Iterable<RecordId>): RosterRecord[] | null {
     const known = pastOf([...theirHeads].flatMap((id) => nodes.get(id) ?? []));
-    const isKnown = (node: Node) => ((known[node.index >>> 5] ?? 0) & (1 << (node.index & 31))) !== 0;
-    const proof = closure([entry.grant]).filter((node) => !isKnown(node));
-    const bytes = proof.reduce((sum, node) => sum + node.record.sealed.bytes.length + SEAL_BYTES, 0);
-    if (proof.length > MAX_PRESENT_RECORDS || bytes > MAX_PRESENT_BYTES) return null;
-    return proof.map((node) => node.record);
+    const records = closure([tip]).filter((node) => !hasBit(known, node.index));
+    const bytes = records.reduce((sum, node) => sum + node.record.sealed.bytes.length + SEAL_BYTES, 0);
+    if (records.length > MAX_PRESENT_RECORDS || bytes > MAX_PRESENT_BYTES) return null;
+    return records.map((node) => node.record);
   }
 
   return {
@@ -263,6 +274,7 @@ export function createRoster(mesh: MeshId): Roster {
     records: () => inOrder.toSorted(byCause).map((node) => node.record),
     consider,
     proofFor,
+    removalOf,
   };
 }
 
