@@ -7,6 +7,7 @@
 import Database from "libsql";
 import { readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
+import { isAlive } from "./alive.ts";
 import { writeAtomic } from "./atomic-file.ts";
 import { KinError } from "../protocols/errors.ts";
 
@@ -103,14 +104,5 @@ function readPid(file: string): number | null {
     return Number.isSafeInteger(pid) && (pid as number) > 0 ? (pid as number) : null;
   } catch {
     return null;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }

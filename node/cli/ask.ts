@@ -1,0 +1,196 @@
+/**
+ * `kin ask`, `kin call`, `kin wait`: the answer streams. Progress is the answer's text as it comes; the result holds the
+ * whole, of which only what has not been shown yet is printed.
+ */
+import { statSync } from "node:fs";
+import { resolve } from "node:path";
+import type { Context } from "./context.ts";
+import { connectControl, type ControlClient } from "./control-client.ts";
+import { rewriteCommands } from "./hint.ts";
+import { EXIT, exitCodeOf, withHint } from "./output.ts";
+import { parseDuration } from "./parse.ts";
+import { readPiped } from "./piped.ts";
+import type { AskItem, Params, Result } from "../gateway/control-api.ts";
+import { KinError, kinError } from "../../protocols/errors.ts";
+import { parseAddress } from "../../protocols/ids.ts";
+import { MAX_BLOB_BYTES } from "../../protocols/limits.ts";
+import type { Json } from "../../protocols/tool.ts";
+
+interface CallOptions {
+  later?: boolean;
+  now?: boolean;
+  deadline?: string;
+}
+
+interface AskOptions extends CallOptions {
+  attach?: string[];
+  share?: string;
+  set?: string[];
+}
+
+export async function ask(context: Context, to: string, words: string[], options: AskOptions): Promise<number> {
+  const address = parseAddress(to);
+  if (address.kind !== "agent")
+    throw new KinError("USAGE", `${to} is a ${address.kind}, expected an agent such as ${address.person}/reviewer`, {
+      hint: address.kind === "tool" ? `kin call ${to} '{…}'` : undefined,
+    });
+  const stdin = await readPiped(words.length === 0 || words.join(" ") === "-");
+  const text = words.join(" ") === "-" ? "" : words.join(" ");
+  if (text === "" && (stdin === null || stdin === ""))
+    throw new KinError("USAGE", "there is nothing to ask", { hint: `kin ask ${to} "what can you do?"` });
+  return stream(context, "ask", {
+    to,
+    text,
+    stdin,
+    attach: (options.attach ?? []).map(attachment),
+    settings: settings(options),
+    ...timing(options),
+  });
+}
+
+export async function call(
+  context: Context,
+  to: string,
+  json: string | undefined,
+  options: CallOptions,
+): Promise<number> {
+  const address = parseAddress(to);
+  if (address.kind !== "tool")
+    throw new KinError("USAGE", `${to} is not a tool, expected something like ${address.person}/tools/git.log`, {
+      hint: address.kind === "agent" ? `kin ask ${to} "…"` : "kin tools",
+    });
+  return stream(context, "call", { to, arguments: parseArguments(json ?? "{}"), ...timing(options) });
+}
+
+export async function wait(context: Context, id: string, options: { timeout?: string }): Promise<number> {
+  const timeoutMs = options.timeout === undefined ? null : parseDuration(options.timeout, "--timeout");
+  return stream(context, "wait", { id, timeoutMs });
+}
+
+type StreamVerb = "ask" | "call" | "wait";
+
+async function stream<V extends StreamVerb>(context: Context, verb: V, params: Params<V>): Promise<number> {
+  const client = await connectControl(context.home.socketPath);
+  try {
+    const shown = createAnswer(context);
+    const result = await request(client, verb, params, shown.take, context.signal);
+    return finish(context, verb, result, shown);
+  } finally {
+    client.close();
+  }
+}
+
+async function request(
+  client: ControlClient,
+  verb: StreamVerb,
+  params: Params<StreamVerb>,
+  item: (item: AskItem) => void,
+  signal: AbortSignal,
+): Promise<Result<"ask">> {
+  return client.request(verb as "ask", params as Params<"ask">, { item, signal });
+}
+
+interface Answer {
+  take: (item: AskItem) => void;
+  hasFailed: boolean;
+}
+
+function createAnswer({ output, env }: Context): Answer {
+  let streamed = "";
+  const answer: Answer = {
+    hasFailed: false,
+    take: (item) => {
+      if (item.type === "failure") {
+        answer.hasFailed = true;
+        output.item({ ...item, error: withHint(item.error, (hint) => rewriteCommands(hint, env)) });
+        return;
+      }
+      output.item(item);
+      if (item.type === "progress") {
+        streamed += item.text;
+        output.text(item.text);
+      } else if (item.type === "result") output.text(rest(streamed, item.text));
+    },
+  };
+  return answer;
+}
+
+/** What of the whole answer has not been streamed, ended by a line break. */
+export function rest(streamed: string, whole: string): string {
+  const isContinued = whole.startsWith(streamed);
+  const isSaid = !isContinued && streamed.trimEnd().endsWith(whole.trimEnd());
+  const missing = isContinued ? whole.slice(streamed.length) : isSaid ? "" : whole;
+  const lineBreak = isContinued || streamed === "" || streamed.endsWith("\n") || missing === "" ? "" : "\n";
+  const all = `${streamed}${lineBreak}${missing}`;
+  return `${lineBreak}${missing}${all === "" || all.endsWith("\n") ? "" : "\n"}`;
+}
+
+function finish(context: Context, verb: StreamVerb, result: Result<"ask">, answer: Answer): number {
+  const { output } = context;
+  if (result.outcome === "answered") return EXIT.ok;
+  if (result.outcome === "failed") {
+    if (output.json && answer.hasFailed) return exitCodeOf(result.error.code);
+    if (!output.json) throw kinError(result.error);
+    output.item({ type: "failure", error: withHint(result.error, (hint) => rewriteCommands(hint, context.env)) });
+    return exitCodeOf(result.error.code);
+  }
+  const hint = context.command(`wait ${result.id}`);
+  output.object({ outcome: "queued", id: result.id, why: result.why, hint });
+  output.line(verb === "wait" ? `still waiting: ${result.why}` : `queued: ${result.why}`);
+  output.line(verb === "wait" ? `  ${hint}` : `  the answer arrives by itself; ${hint}`);
+  return verb === "wait" ? EXIT.timedOut : EXIT.queued;
+}
+
+function timing(options: CallOptions): { later: boolean; now: boolean; deadlineMs: number | null } {
+  if (options.later === true && options.now === true)
+    throw new KinError("USAGE", "--later queues it and --now forbids that: choose one");
+  return {
+    later: options.later ?? false,
+    now: options.now ?? false,
+    deadlineMs: options.deadline === undefined ? null : parseDuration(options.deadline, "--deadline"),
+  };
+}
+
+function attachment(typed: string): string {
+  const file = resolve(typed);
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found === undefined) throw new KinError("USAGE", `--attach: there is no file ${file}`);
+  if (!found.isFile()) throw new KinError("USAGE", `--attach: ${file} is not a file`);
+  if (found.size > MAX_BLOB_BYTES)
+    throw new KinError("TOO_LARGE", `--attach: ${file} has ${found.size} bytes, expected at most ${MAX_BLOB_BYTES}`);
+  return file;
+}
+
+/** `--set max=3` means the number 3; what isn't JSON is a text. */
+function settings(options: AskOptions): { [key: string]: Json } {
+  const all: { [key: string]: Json } = {};
+  for (const pair of options.set ?? []) {
+    const [key, word] = [pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1)];
+    if (!/^[A-Za-z][\w-]{0,63}$/.test(key) || !pair.includes("="))
+      throw new KinError("USAGE", `--set is "${pair}", expected name=value such as max=3`);
+    all[key] = jsonOrText(word);
+  }
+  if (options.share !== undefined) all["share"] = options.share;
+  return all;
+}
+
+function jsonOrText(word: string): Json {
+  try {
+    return JSON.parse(word) as Json;
+  } catch {
+    return word;
+  }
+}
+
+function parseArguments(json: string): { [key: string]: Json } {
+  const expected = `expected a JSON object such as '{"max": 3}'`;
+  let value: unknown;
+  try {
+    value = JSON.parse(json);
+  } catch (error) {
+    throw new KinError("USAGE", `the arguments are not JSON (${(error as Error).message}), ${expected}`);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    throw new KinError("USAGE", `the arguments are ${json.slice(0, 40)}, ${expected}`);
+  return value as { [key: string]: Json };
+}

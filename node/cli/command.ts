@@ -1,0 +1,168 @@
+/** The table of commands: what `kin help` shows. A verb's file is loaded when it runs, never for the help of another. */
+import { Command, CommanderError } from "commander";
+import { createContext, runVerb, type Context } from "./context.ts";
+import { EXIT } from "./output.ts";
+import { didYouMean } from "../did-you-mean.ts";
+import { KinError } from "../../protocols/errors.ts";
+
+type Run = (context: Context, ...args: never[]) => Promise<number>;
+
+/** Runs one command line; the exit code. `entry` is the file that a daemon is started with. */
+export async function runCli(argv: readonly string[], entry?: string): Promise<number> {
+  const context = createContext(argv, entry);
+  return runVerb(context, async () => {
+    const words = withoutGlobalFlags(argv);
+    let exit: number = EXIT.ok;
+    const program = createProgram((load) => async (...args: unknown[]) => {
+      // commander calls with the arguments, then the options, then the command itself
+      exit = await (await load())(context, ...(args.slice(0, -1) as never[]));
+    });
+    checkVerb(program, words);
+    try {
+      await program.parseAsync(words.length === 0 ? ["help"] : words, { from: "user" });
+    } catch (error) {
+      if (!(error instanceof CommanderError)) throw error;
+      if (error.exitCode !== 0) throw usageError(error, words);
+    }
+    return exit;
+  });
+}
+
+type Lazy = (load: () => Promise<Run>) => (...args: unknown[]) => Promise<void>;
+
+function createProgram(lazy: Lazy): Command {
+  const program = new Command("kin");
+  program
+    .description("A mesh of people's agents without a server: invite a colleague, ask their agents.")
+    .helpOption("-h, --help", "show help")
+    .version(packageVersion(), "-V, --version", "show the version")
+    .exitOverride()
+    .configureOutput({ outputError: () => {} })
+    .addHelpText(
+      "after",
+      "\nEvery command takes --json (for programs) and --debug (stack traces).\nExit codes: 0 ok, 1 failed, 2 usage, 3 not running, 4 denied, 5 queued, 6 timed out.",
+    );
+  const verb = (usage: string, summary: string): Command => program.command(usage).description(summary).exitOverride();
+
+  verb("invite", "invite somebody: prints a ticket")
+    .option("--name <name>", "the guest's name")
+    .option("--share <folder>", "let the guest read this folder, and ask agents about it")
+    .option("--share-name <name>", "name of the share; default: the folder's name")
+    .option("--role <role>", "member or admin", "member")
+    .option("--uses <n>", "how many people may use the ticket", "1")
+    .option("--expires <time>", "how long it is valid, e.g. 30m, 24h, 7d", "24h")
+    .option("--mesh <name>", "name of the mesh, if this makes it")
+    .option("--as <name>", "my own name, at the first use")
+    .option("--qr", "print the QR code also where the terminal seems too narrow")
+    .option("--close <ticket>", "close an open invite instead")
+    .action(lazy(async () => (await import("./invite.ts")).invite));
+  verb("join <ticket...>", "enter a mesh by a ticket (kint1…)")
+    .option("--as <name>", "my name there; default: the one in the ticket")
+    .action(lazy(async () => (await import("./join.ts")).join));
+  verb("up", "start the node; does nothing if it runs")
+    .option("--as <name>", "my name, at the first use")
+    .action(lazy(async () => (await import("./up.ts")).up));
+  verb("down", "stop the node").action(lazy(async () => (await import("./up.ts")).down));
+  verb("status", "what the node is doing").action(lazy(async () => (await import("./status.ts")).status));
+  verb("peers", "who is reachable, and how").action(lazy(async () => (await import("./lists.ts")).peers));
+  verb("agents", "whom I can ask").action(lazy(async () => (await import("./lists.ts")).agents));
+  verb("tools", "what I can call").action(lazy(async () => (await import("./lists.ts")).tools));
+  verb("members", "who is in the mesh").action(lazy(async () => (await import("./lists.ts")).members));
+  verb("ping <who>", "is a member's node there, how far away")
+    .option("-n, --count <n>", "how often", "3")
+    .action(lazy(async () => (await import("./ping.ts")).ping));
+  callOptions(verb("ask <who> [text...]", 'ask an agent, e.g. kin ask ben/reviewer "what changed?"'))
+    .option("--attach <file...>", "send files along")
+    .option("--share <name>", "which share the question is about")
+    .option("--set <key=value...>", "settings of the agent")
+    .action(lazy(async () => (await import("./ask.ts")).ask));
+  callOptions(verb("call <tool> [arguments]", "call a tool, e.g. kin call ben/tools/git.log '{\"max\": 3}'")).action(
+    lazy(async () => (await import("./ask.ts")).call),
+  );
+  verb("wait <id>", "wait for the answer to a queued call (kini1…)")
+    .option("--timeout <time>", "give up after, e.g. 30s")
+    .action(lazy(async () => (await import("./ask.ts")).wait));
+
+  const outbox = verb("outbox", "calls that wait for somebody to come online");
+  sub(outbox, "ls", "list them").action(lazy(async () => (await import("./outbox.ts")).outboxList));
+  sub(outbox, "drop <id>", "take one back").action(lazy(async () => (await import("./outbox.ts")).outboxDrop));
+  const audit = verb("audit", "who called what here");
+  sub(audit, "log", "the newest records")
+    .option("-n, --limit <n>", "how many", "50")
+    .action(lazy(async () => (await import("./audit.ts")).auditLog));
+  const share = verb("share", "folders that others may read");
+  sub(share, "ls", "list them").action(lazy(async () => (await import("./share.ts")).shareList));
+  sub(share, "add <folder>", "share a folder")
+    .option("--name <name>", "default: the folder's name")
+    .option("--for <people>", "names, comma-separated, or mesh for all", "mesh")
+    .action(lazy(async () => (await import("./share.ts")).shareAdd));
+  sub(share, "rm <name>", "end a share").action(lazy(async () => (await import("./share.ts")).shareRemove));
+
+  verb("remove <name>", "remove a member from the mesh").action(lazy(async () => (await import("./remove.ts")).remove));
+  verb("set [setting] [value]", "list or change settings").action(lazy(async () => (await import("./set.ts")).set));
+  verb("doctor", "check this installation").action(lazy(async () => (await import("./doctor.ts")).doctor));
+  const passphrase = verb("passphrase", "protect the keys on this disk by a passphrase");
+  sub(passphrase, "set", "set or change it").action(lazy(async () => (await import("./passphrase.ts")).passphraseSet));
+  sub(passphrase, "remove", "store the keys without").action(
+    lazy(async () => (await import("./passphrase.ts")).passphraseRemove),
+  );
+  verb("version", "show the version").action(lazy(async () => (await import("./version.ts")).version));
+  verb("demo", "a live two-person mesh on this machine")
+    .option("--once", "end by itself with a summary, leave nothing")
+    .action(lazy(async () => (await import("./version.ts")).demo));
+  verb("node", "run the node in this terminal, e.g. under systemd")
+    .option("--daemon", "internal: started by kin up")
+    .action(lazy(async () => (await import("./node.ts")).node));
+  return program;
+}
+
+function sub(parent: Command, usage: string, summary: string): Command {
+  return parent.command(usage).description(summary).exitOverride();
+}
+
+function callOptions(command: Command): Command {
+  return command
+    .option("--later", "queue it, don't try now")
+    .option("--now", "fail instead of queueing if they are offline")
+    .option("--deadline <time>", "give up after, e.g. 2m");
+}
+
+function withoutGlobalFlags(argv: readonly string[]): string[] {
+  const end = argv.indexOf("--");
+  const head = end < 0 ? argv : argv.slice(0, end);
+  return [...head.filter((word) => word !== "--json" && word !== "--debug"), ...(end < 0 ? [] : argv.slice(end))];
+}
+
+/** Before commander looks, for our own words. */
+function checkVerb(program: Command, words: readonly string[]): void {
+  const [verb, next] = words;
+  if (verb === undefined || verb.startsWith("-") || verb === "help") return;
+  const known = program.commands.map((command) => command.name());
+  const found = program.commands.find((command) => command.name() === verb);
+  if (found === undefined)
+    throw unknownWord("command", verb, known, verb.startsWith("kint1") ? "kin join <ticket>" : null);
+  const subs = found.commands.map((command) => command.name());
+  if (subs.length === 0 || next === "--help" || next === "-h" || next === "help") return;
+  if (next === undefined)
+    throw new KinError("USAGE", `kin ${verb} needs one of: ${subs.join(", ")}`, { hint: `kin ${verb} ${subs[0]}` });
+  if (!subs.includes(next)) throw unknownWord(`kin ${verb} command`, next, subs, null);
+}
+
+function unknownWord(what: string, word: string, known: readonly string[], meant: string | null): KinError {
+  const near = didYouMean(word, known);
+  const hint = meant ?? (near === null ? `there are: ${known.join(", ")}` : `did you mean "${near}"?`);
+  return new KinError("USAGE", `"${word}" is not a ${what}`, { hint });
+}
+
+function usageError(error: CommanderError, words: readonly string[]): KinError {
+  const [first, ...more] = error.message.replace(/^error: /, "").split("\n");
+  const suggestion = more.join(" ").replace(/^\(|\)$/g, "");
+  const hint = suggestion === "" ? `kin ${words[0] ?? ""} --help` : suggestion;
+  return new KinError("USAGE", first ?? "bad usage", { hint });
+}
+
+export function packageVersion(): string {
+  const { readFileSync } = process.getBuiltinModule("node:fs");
+  const text = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}

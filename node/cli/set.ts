@@ -1,0 +1,65 @@
+/** `kin set`: lists the settings; `kin set discovery.mdns off` changes one and keeps the file's comments. */
+import type { Context } from "./context.ts";
+import { connectControl } from "./control-client.ts";
+import { EXIT, table } from "./output.ts";
+import { SETTINGS, loadConfig, parseSetting, setConfig, type Config } from "../config.ts";
+import { KinError } from "../../protocols/errors.ts";
+
+export async function set(context: Context, path?: string, word?: string): Promise<number> {
+  const { configFile } = context.home;
+  const config = loadConfig(configFile);
+  if (path === undefined) return listSettings(context, config);
+  if (word === undefined) {
+    parseSetting(path, "");
+    context.output.object({ setting: path, value: valueAt(config, path) });
+    context.output.line(shown(valueAt(config, path)));
+    return EXIT.ok;
+  }
+  const value = valueAt(setConfig(configFile, path, parseSetting(path, word)), path);
+  const restart = await reload(context, path);
+  context.output.object({ setting: path, value, restartNeeded: restart });
+  context.output.line(`${path} is ${shown(value)}`);
+  if (restart)
+    context.output.line(`It counts from the next start: ${context.command("down")} && ${context.command("up")}`);
+  return EXIT.ok;
+}
+
+async function listSettings(context: Context, config: Config): Promise<number> {
+  const items = SETTINGS.map(({ path, what, defaultValue }) => ({
+    setting: path,
+    value: valueAt(config, path),
+    default: defaultValue,
+    what,
+  }));
+  context.output.object({ items, file: context.home.configFile });
+  await table(
+    context.output,
+    ["setting", "value", "what"],
+    items.map((item) => [item.setting, shown(item.value), item.what]),
+  );
+  context.output.line(`\nin ${context.home.configFile}`);
+  return EXIT.ok;
+}
+
+/** Tells a running node; true if the setting counts only from its next start. */
+async function reload(context: Context, path: string): Promise<boolean> {
+  try {
+    const client = await connectControl(context.home.socketPath);
+    const { restartNeeded } = await client.request("reload", {}, { signal: context.signal });
+    client.close();
+    return restartNeeded.includes(path);
+  } catch (error) {
+    if (error instanceof KinError && error.code === "NOT_RUNNING") return false;
+    throw error;
+  }
+}
+
+function valueAt(config: Config, path: string): unknown {
+  return path.split(".").reduce<unknown>((value, key) => (value as { [key: string]: unknown })[key], config);
+}
+
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return value.join(",") || "-";
+  if (value === null) return "-";
+  return typeof value === "string" ? value : JSON.stringify(value);
+}

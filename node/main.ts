@@ -1,0 +1,13 @@
+/** The command `kin`. `status` is asked most and must be quick, so it goes around the table of commands. */
+const argv = process.argv.slice(2);
+const isPlainStatus = argv[0] === "status" && argv.slice(1).every((word) => word === "--json" || word === "--debug");
+
+if (isPlainStatus) {
+  const { createContext, runVerb } = await import("./cli/context.ts");
+  const { status } = await import("./cli/status.ts");
+  const context = createContext(argv);
+  process.exitCode = await runVerb(context, () => status(context));
+} else {
+  const { runCli } = await import("./cli/command.ts");
+  process.exitCode = await runCli(argv);
+}

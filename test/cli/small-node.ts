@@ -1,0 +1,177 @@
+/**
+ * A small real node for tests of the CLI: the daemon's own way of starting (lock, keystore, settings, control socket),
+ * with handlers that answer from memory. Run as a program it is `kin` with this node in place of the mesh node.
+ */
+import { pathToFileURL } from "node:url";
+import { runCli } from "../../node/cli/command.ts";
+import { createContext, runVerb } from "../../node/cli/context.ts";
+import { runDaemon, type NodeParts } from "../../node/cli/node.ts";
+import { loadConfig } from "../../node/config.ts";
+import type { AgentItem, AskItem, ControlHandlers } from "../../node/gateway/control-api.ts";
+import { toHex } from "../../protocols/bytes.ts";
+import { KinError } from "../../protocols/errors.ts";
+import { idOf } from "../../protocols/ids.ts";
+import { makeTicket } from "../../protocols/ticket.ts";
+
+const REVIEWER: AgentItem = {
+  address: "ben/reviewer",
+  person: "ben",
+  device: "laptop",
+  online: true,
+  via: "log",
+  path: "direct",
+  mayAsk: true,
+  description: "reviews \u001B[31mred\u001B[0m changes\u0007",
+  shares: ["app"],
+};
+
+/** How the small node answers `ask`, by the text. */
+const ANSWERS: { [text: string]: (item: (item: AskItem) => void, signal: AbortSignal) => Promise<Outcome> } = {
+  stream: async (item) => {
+    item({ type: "accepted" });
+    item({ type: "progress", text: "one \u001B]0;owned\u0007" });
+    item({ type: "progress", text: "two" });
+    item({ type: "result", text: "one \u001B]0;owned\u0007two three", data: { count: 3 } });
+    return { outcome: "answered" };
+  },
+  queue: async () => ({ outcome: "queued", id: "kini1abc", why: "ben's laptop is offline" }),
+  deny: async (item) => failed(item, "DENIED", "ben does not let you ask reviewer"),
+  late: async (item) => failed(item, "DEADLINE_EXCEEDED", "no answer within 2 s"),
+  hang: (item, signal) =>
+    new Promise((_, reject) => {
+      item({ type: "accepted" });
+      item({ type: "progress", text: "waiting" });
+      signal.addEventListener("abort", () => reject(signal.reason as Error));
+    }),
+};
+
+type Outcome = Awaited<ReturnType<ControlHandlers["ask"]>>;
+
+async function failed(item: (item: AskItem) => void, code: string, message: string): Promise<Outcome> {
+  item({ type: "failure", error: { code, message } });
+  return { outcome: "failed", error: { code, message } };
+}
+
+export function smallControl({ home, keystore, config }: NodeParts): Omit<ControlHandlers, "down"> {
+  const name = config.name ?? "nobody";
+  const seen: string[] = [];
+  const device = idOf<"device">(keystore.device.publicKey);
+  const answer: ControlHandlers["ask"] = async (params, item, signal) => {
+    const answers = ANSWERS[params.text];
+    if (answers !== undefined) return answers(item, signal);
+    item({ type: "accepted" });
+    const { to, text, stdin, attach, settings, later, now, deadlineMs } = params;
+    item({ type: "result", text: JSON.stringify({ to, text, stdin, attach, settings, later, now, deadlineMs }) });
+    return { outcome: "answered" };
+  };
+  return {
+    status: async () => ({
+      name,
+      device: "laptop",
+      peerId: toHex(keystore.device.publicKey),
+      pid: process.pid,
+      startedAt: Date.now() - 90_000,
+      home: home.dataFolder,
+      version: "0.1.0",
+      listening: ["/ip4/127.0.0.1/tcp/1"],
+      mesh: null,
+      peers: { online: 0, known: 0 },
+      log: { events: 0, waiting: 0 },
+      outbox: 0,
+      warnings: [`sealed: ${keystore.isSealed}`],
+    }),
+    invite: async (params) => {
+      seen.push(JSON.stringify(params));
+      const expiresAt = Date.now() + params.expiresMs;
+      const id = (byte: number): Uint8Array => new Uint8Array(32).fill(byte);
+      const ticket = makeTicket({
+        mesh: idOf<"mesh">(id(1)),
+        meshName: params.mesh ?? "team",
+        inviter: device,
+        inviterName: name,
+        role: params.role,
+        expiresAt,
+        uses: params.uses,
+        guestName: params.name,
+        invite: idOf<"record">(id(2)),
+        seed: new Uint8Array(16).fill(3),
+        addresses: ["/ip4/127.0.0.1/tcp/1"],
+        relays: [],
+      });
+      const { uses } = params;
+      const share = params.share === null ? null : sharedItem(params.share, params.shareName ?? "none", ["ana"]);
+      return {
+        ticket,
+        mesh: "team",
+        meshMade: true,
+        addresses: ["/ip4/127.0.0.1/tcp/1"],
+        expiresAt,
+        uses,
+        will: ["ask ben/guide"],
+        share,
+      };
+    },
+    "invite-close": async () => ({ closed: true }),
+    join: async ({ as }, item) => {
+      item({ step: "dialling /ip4/127.0.0.1/tcp/1" });
+      return { mesh: "team", inviter: "ben", name: as ?? name, members: 2, agents: [REVIEWER], archived: null };
+    },
+    ask: answer,
+    call: async (params, item) => {
+      if (params.to.endsWith("fs.read")) return failed(item, "DENIED", "not shared with you");
+      item({ type: "result", text: JSON.stringify(params.arguments) });
+      return { outcome: "answered" };
+    },
+    wait: async ({ id, timeoutMs }, item) => {
+      if (timeoutMs !== null) return { outcome: "queued", id, why: "ben is offline" };
+      item({ type: "result", text: "at last" });
+      return { outcome: "answered" };
+    },
+    ping: async ({ to, count }, item) => {
+      for (let i = 0; i < count; i++) item({ ms: i });
+      return { peer: to, path: "direct", minMs: 0, avgMs: 0.5, maxMs: 1, skewMs: 3_600_000 };
+    },
+    peers: async () => ({ items: [] }),
+    agents: async () => ({ items: [REVIEWER] }),
+    tools: async () => ({ items: [] }),
+    members: async () => ({ items: [{ name, person: "kinp1abc", role: "admin", devices: [], me: true }] }),
+    remove: async ({ name: gone }) => {
+      if (gone !== "ana") throw new KinError("NOT_FOUND", `nobody here is named "${gone}"`, { hint: "kin members" });
+      return { name: gone, person: "kinp1abc", epoch: "e", reached: [] };
+    },
+    "share-ls": async () => ({ items: [] }),
+    "share-add": async (params) => ({
+      share: sharedItem(params.folder, params.name ?? "none", params.for),
+      will: ["call ben/tools/fs.read"],
+    }),
+    "share-rm": async (params) => params,
+    "audit-log": async ({ limit }) => ({
+      items: [
+        { at: 0, event: "refused", caller: "ana", target: "fs.read", call: "kini1abc", outcome: "DENIED", ms: limit },
+      ],
+    }),
+    "outbox-ls": async () => ({
+      items: [
+        { id: "kini1abc", to: "ben/reviewer", askedAt: Date.now(), expiresAt: Date.now() + 60_000, why: "offline" },
+      ],
+    }),
+    "outbox-drop": async (params) => params,
+    reload: async () => {
+      const { listen } = loadConfig(home.configFile);
+      return { changed: ["listen.port"], restartNeeded: listen.port === config.listen.port ? [] : ["listen.port"] };
+    },
+  };
+}
+
+function sharedItem(folder: string, name: string, people: "mesh" | string[]) {
+  return { name, folder, rights: "read" as const, for: people, problem: null };
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const argv = process.argv.slice(2);
+  const context = createContext(argv, import.meta.filename);
+  process.exitCode =
+    argv[0] === "node"
+      ? await runVerb(context, () => runDaemon(context, async (parts) => ({ control: smallControl(parts) })))
+      : await runCli(argv, import.meta.filename);
+}
