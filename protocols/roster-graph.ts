@@ -60,7 +60,7 @@ export function isConcurrent(a: Node, b: Node): boolean {
 /** The bit set of everything that `parents` know, themselves included. */
 export function pastOf(parents: Node[]): Uint32Array {
   const top = parents.reduce((max, parent) => Math.max(max, parent.index), -1);
-  const past = new Uint32Array((top >>> 5) + 1);
+  const past = new Uint32Array((top + 32) >>> 5); // none for none: −1 >>> 5 is 2^27 words
   for (const parent of parents) {
     for (let i = 0; i < parent.past.length; i++) past[i]! |= parent.past[i]!;
     past[parent.index >>> 5]! |= 1 << (parent.index & 31);
