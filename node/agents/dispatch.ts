@@ -32,7 +32,7 @@ export interface Runnable {
   readOnly: boolean;
   /** Default deny. The arguments matter: a share is for some people only. @throws KinError INVALID_ARGUMENTS, SHARE_NEEDED, NOT_FOUND */
   mayCall(person: PersonId, args: IncomingCall["request"]["arguments"]): boolean;
-  /** `emit` sends progress and resolves when there is room for more. @throws KinError; anything else becomes TOOL_FAILED or AGENT_FAILED */
+  /** `emit` sends progress and resolves when there is room for more; it rejects when the call is over. @throws KinError; anything else becomes TOOL_FAILED or AGENT_FAILED */
   run(call: IncomingCall, emit: (parts: Part[]) => Promise<void>, signal: AbortSignal): Promise<CallOutcome>;
 }
 
@@ -99,7 +99,7 @@ export function createDispatch(
     else {
       yield { type: "accepted", index: 0 };
       yield ending(
-        admitted.how === "join" ? await firstOf(admitted.running.outcome, time, call, signal) : admitted.recorded,
+        admitted.how === "recorded" ? admitted.recorded : await firstOf(admitted.running.outcome, time, call, signal),
         1,
       );
     }
@@ -297,7 +297,7 @@ function checkChain({ from, request }: IncomingCall, self: PersonId): void {
 }
 
 interface Progress {
-  /** Resolves when there is room for more, or the call is over. */
+  /** Resolves when there is room for more. @throws KinError CANCELLED if the call is over: a loop that emits must end */
   emit(parts: Part[]): Promise<void>;
   end(): void;
   /** Undefined: no more. */
@@ -319,7 +319,7 @@ function createProgress(): Progress {
     async emit(parts) {
       while (!state.ended && state.waiting.length >= MAX_WAITING_PROGRESS)
         await new Promise<void>((resolve) => wakeWriters.push(resolve));
-      if (state.ended) return;
+      if (state.ended) throw new KinError("CANCELLED", "the call is over: nobody hears its progress");
       state.waiting.push(parts);
       wakeReader();
     },
