@@ -252,7 +252,9 @@ function createReader(stream: Stream, options: WireOptions, fail: (reason: Error
   stream.addEventListener("message", (event) => {
     if (error !== undefined) return;
     try {
-      const bytes = event.data instanceof Uint8Array ? event.data : event.data.subarray();
+      const data = event.data instanceof Uint8Array ? event.data : event.data.subarray();
+      // TLS hands out Buffers, whose `slice` shares memory and which print and compare differently.
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
       for (const payload of cut.push(bytes)) {
         queue.push(payload);
         queuedBytes += payload.length + FRAME_COST_BYTES;

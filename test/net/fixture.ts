@@ -1,7 +1,12 @@
 /** Small real meshes for the tests of the network: memberships made by hand, nodes on 127.0.0.1 with real libp2p. */
 import { randomBytes } from "node:crypto";
+import { privateKeyFromRaw } from "@libp2p/crypto/keys";
+import type { Libp2p } from "@libp2p/interface";
+import { tcp } from "@libp2p/tcp";
+import { createLibp2p } from "libp2p";
 import { sha256, signingKeyFromSeed } from "#crypto";
-import { utf8Bytes } from "../../protocols/bytes.ts";
+import { connectionLayers } from "../../protocols/connection.ts";
+import { concat, utf8Bytes } from "../../protocols/bytes.ts";
 import type { Random, Time, Wire } from "../../protocols/effects.ts";
 import { idOf, type DeviceId, type MeshId, type PersonId } from "../../protocols/ids.ts";
 import type { Device, Member, Membership } from "../../protocols/membership.ts";
@@ -129,3 +134,16 @@ export async function until(condition: () => boolean): Promise<void> {
 }
 
 export const soon = (ms = 10_000): AbortSignal => AbortSignal.timeout(ms);
+
+/** A bare libp2p peer without kin's gate: what a stranger or an attacker runs. */
+export async function bareNode(who: Someone, settings: Record<string, unknown> = {}): Promise<Libp2p> {
+  return createLibp2p({
+    privateKey: privateKeyFromRaw(concat(who.seed, who.key.publicKey)),
+    addresses: { listen: [] },
+    transports: [tcp()],
+    connectionManager: { inboundConnectionThreshold: 1000 },
+    connectionMonitor: { enabled: false },
+    ...connectionLayers(),
+    ...settings,
+  });
+}
