@@ -30,6 +30,7 @@ import { idOf, type DeviceId, type EventId, type LogId, type MeshId } from "../p
 import { MAX_EVENTS_PER_HEAD } from "../protocols/limits.ts";
 import type { SigningKey } from "../protocols/crypto/keys.ts";
 import { CLOCK_BOUND_KEY, type Clock } from "./clock.ts";
+import { checkBounds } from "./stores/batch.ts";
 import { tipOf, type EventStore, type StoreBatch } from "./store.ts";
 
 /** Appends that may wait for the disk; more are refused with OVERLOADED. */
@@ -108,16 +109,23 @@ export async function openLog(deps: LogDeps): Promise<OwnLog> {
 
   function append(events: readonly NewEvent[], values: StoreBatch["values"] = []): Promise<StoredEvent[]> {
     return new Promise((done, failed) => {
-      const refusal = whyNot({ events, values });
+      const refusal = whyNot(events, values);
       if (refusal !== null) return failed(refusal);
+      checkBounds({ values });
       waiting.push({ events, values, done, failed });
       flushing ??= flushAll();
     });
   }
 
-  function whyNot({ events, values }: Pick<Waiting, "events" | "values">): KinError | null {
+  function whyNot(events: Waiting["events"], values: Waiting["values"]): KinError | null {
     if (closed) return new KinError("CLOSED", `log ${log} is closed`);
     if (events.length === 0) return new KinError("BAD_REQUEST", "nothing to append: values alone go to the store");
+    const stranger = events.find((event) => (event.audience === "here") !== (chain === "here"));
+    if (stranger !== undefined)
+      return new KinError(
+        "BAD_REQUEST",
+        `a ${stranger.kind} event for "${stranger.audience}" does not belong to a ${chain} chain`,
+      );
     if (events.length >= MAX_EVENTS_PER_HEAD || values.length >= MAX_EVENTS_PER_HEAD)
       return new KinError(
         "TOO_LARGE",
@@ -141,7 +149,7 @@ export async function openLog(deps: LogDeps): Promise<OwnLog> {
       const at = await buildWaiting(first === null ? tip : tipAt(first), first === null ? 0 : 1, built);
       if (built.length > 0) await commit(first, at!, built);
     } catch (error) {
-      for (const one of [...built, ...waiting.splice(0)]) one.failed(error);
+      for (const one of built.length > 0 ? built : waiting.splice(0)) one.failed(error);
       // The disk may hold what it reported as failed: only the store knows where the log stands.
       tip = await storedTip().catch(() => tip);
     }

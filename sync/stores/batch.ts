@@ -38,7 +38,7 @@ const KEY_PATTERN = /^[\x21-\x7e]{1,512}$/;
 
 /** @throws KinError BAD_REQUEST, FORKED, TOO_LARGE */
 export function planBatch(stored: Stored, batch: StoreBatch): BatchPlan {
-  checkSizes(batch);
+  checkBounds(batch);
   const plan: BatchPlan = { logs: [], events: [], heads: [], bodies: [], values: batch.values ?? [] };
   const tips = new Map<LogId, { seq: number; id: EventId | null; hlc: Uint8Array | null }>();
   const added = new Map<EventId, StoredEvent>();
@@ -89,7 +89,8 @@ export function planBatch(stored: Stored, batch: StoreBatch): BatchPlan {
   }
 }
 
-function checkSizes({ logs, events, heads, bodies, values }: StoreBatch): void {
+/** Counts, keys and sizes: what can be said without looking at what is stored. @throws KinError BAD_REQUEST, TOO_LARGE */
+export function checkBounds({ logs, events, heads, bodies, values }: StoreBatch): void {
   for (const [what, items] of Object.entries({ logs, events, heads, bodies, values }))
     if (items !== undefined && items.length > MAX_BATCH_ITEMS)
       throw new KinError("TOO_LARGE", `${items.length} ${what} in one batch: at most ${MAX_BATCH_ITEMS}`);

@@ -22,12 +22,12 @@ import {
   type StoredEvent,
 } from "../../protocols/events.ts";
 import { openBody, sealBody, type BodyKeys, type BodyPlan } from "../../protocols/event-body.ts";
-import { idOf, type DeviceId, type EpochId, type Id } from "../../protocols/ids.ts";
+import { idOf, type DeviceId, type EpochId } from "../../protocols/ids.ts";
 import { MAX_DEPS, MAX_EVENT_BODY_BYTES, MAX_EVENTS_PER_HEAD } from "../../protocols/limits.ts";
 import { bytesOf, deviceOf, epoch, epochKey, makeChain, mesh, seededRandom } from "./chains.ts";
 
 const bytes = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
-const id = <Kind extends string>() => bytes(32).map((raw) => idOf<Kind>(raw) as Id<Kind>);
+const id = <Kind extends string>() => bytes(32).map((raw) => idOf<Kind>(raw));
 const value: fc.Arbitrary<Value> = fc.letrec<{ value: Value }>((tie) => ({
   value: fc.oneof(
     { maxDepth: 3 },
