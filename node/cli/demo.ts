@@ -147,23 +147,31 @@ async function stopOwn(): Promise<void> {
   for (const who of ["ben", "ana"] as const) if (existsSync(home(who))) await kin(who, ["down"]);
 }
 
-/** This clone if it is a git work tree with a commit, else a small repository made here. */
+/**
+ * Ben's project: a clone of this repository, beside his data (a folder that holds kin's own data is never shared). Without one,
+ * a small repository made here; without git, a small folder.
+ */
 async function sharedFolder(): Promise<{ folder: string; git: boolean }> {
-  const git = async (args: string[], cwd: string): Promise<Ran> =>
-    run(
-      "git",
-      ["-c", `safe.directory=${cwd}`, "-c", "user.name=Ben", "-c", "user.email=ben@kin.invalid", ...args],
-      process.env,
-      cwd,
-    );
-  const here = await git(["rev-parse", "--show-toplevel", "HEAD"], CLONE);
-  if (here.code === 0 && resolve(here.out.split("\n")[0] ?? "") === CLONE) return { folder: CLONE, git: true };
   const folder = join(FOLDER, "app");
+  const settings = join(FOLDER, "gitconfig");
+  // The clone may belong to another user; for these commands that is fine.
+  await writeFile(settings, "[safe]\n\tdirectory = *\n[user]\n\tname = Ben\n\temail = ben@kin.invalid\n");
+  const env = { ...process.env, GIT_CONFIG_GLOBAL: settings, GIT_CONFIG_NOSYSTEM: "1", GIT_TERMINAL_PROMPT: "0" };
+  const git = async (args: string[], cwd: string): Promise<Ran> => run("git", args, env, cwd);
+  const here = await git(["rev-parse", "--show-toplevel", "--verify", "HEAD"], CLONE);
+  if (
+    here.code === 0 &&
+    resolve(here.out.split("\n")[0] ?? "") === CLONE &&
+    (await git(["clone", "-q", CLONE, folder], FOLDER)).code === 0
+  ) {
+    say("Ben's project is a clone of this repository.\n");
+    return { folder, git: true };
+  }
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, "README.md"), "# app\n\nSays hello.\n");
   if (here.code === 127 || (await git(["init", "-q"], folder)).code !== 0) {
     await writeFile(join(folder, "hello.txt"), "hello from Ben\n");
-    say("There is no git here, so Ben shares a small folder that this demo makes.\n");
+    say("There is no git on this machine, so Ben's project is a small folder that this demo makes.\n");
     return { folder, git: false };
   }
   await git(["add", "."], folder);
@@ -171,7 +179,7 @@ async function sharedFolder(): Promise<{ folder: string; git: boolean }> {
   await writeFile(join(folder, "hello.js"), 'console.log("hello"); // TODO: greet by name\n');
   await git(["add", "."], folder);
   await git(["commit", "-qm", "Say hello"], folder);
-  say("This folder is no git clone, so Ben shares a small repository that this demo makes.\n");
+  say("This folder is no git clone, so Ben's project is a small repository that this demo makes.\n");
   return { folder, git: true };
 }
 

@@ -1,0 +1,67 @@
+/** What the gateway sees of a running node: its parts, as `mesh-node.ts` made and connected them. */
+import type { Time, Random } from "../../protocols/effects.ts";
+import { KinError } from "../../protocols/errors.ts";
+import type { DeviceId, MeshId, PersonId } from "../../protocols/ids.ts";
+import type { InvokeDeps } from "../../protocols/invoke-deps.ts";
+import type { InvokeRemote } from "../../protocols/invoke.ts";
+import type { JoinResult } from "../../protocols/join.ts";
+import type { Outbox } from "../../sync/outbox.ts";
+import type { Replica } from "../../sync/replica.ts";
+import type { Blobs } from "../blobs.ts";
+import type { Config } from "../config.ts";
+import type { Home } from "../home.ts";
+import type { Keystore } from "../keystore.ts";
+import type { Telemetry } from "../telemetry.ts";
+import type { Directory } from "../net/directory.ts";
+import type { Network } from "../net/peers.ts";
+import type { ShareLimits } from "../tools/share.ts";
+
+/** The parts of a mesh that this node is in. */
+export interface Mesh {
+  id: MeshId;
+  me: { person: PersonId; device: DeviceId };
+  replica: Replica;
+  directory: Directory;
+  invoke: InvokeRemote;
+  /** Seals envelopes that travel as events. */
+  sealing: InvokeDeps;
+  outbox: Outbox;
+  blobs: Blobs;
+  /** Makes cards anew after shares or agents changed, and tells others. */
+  refreshCards(): Promise<void>;
+  /** Of MCP servers and agents that do not work as configured. */
+  problems(): string[];
+}
+
+export interface MeshNode {
+  home: Home;
+  keystore: Keystore;
+  telemetry: Telemetry;
+  time: Time;
+  random: Random;
+  version: string;
+  /** Wall ms. */
+  startedAt: number;
+  /** There with or without a mesh: without one it listens on nothing and only dials to join. */
+  network: Network;
+  limits: ShareLimits;
+  config(): Config;
+  /** Reads the settings again. */
+  reloadConfig(): Config;
+  mesh(): Mesh | null;
+  /** Makes a mesh of which this person is the founder. */
+  found(meshName: string, myName: string, deviceName: string): Promise<Mesh>;
+  /** Opens the mesh that a join has led into. */
+  enter(joined: JoinResult & { ok: true }): Promise<Mesh>;
+  /** Puts a mesh of nobody else aside, and says where. */
+  archive(): Promise<string>;
+}
+
+/** @throws KinError NOT_IN_MESH */
+export function needMesh(node: MeshNode): Mesh {
+  const mesh = node.mesh();
+  if (mesh !== null) return mesh;
+  throw new KinError("NOT_IN_MESH", "this node is in no mesh yet", {
+    hint: "kin join TICKET, or kin invite to begin one",
+  });
+}

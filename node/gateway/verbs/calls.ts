@@ -1,0 +1,317 @@
+/** `kin ask`, `call`, `wait`, `outbox`: a call goes live to who is there, else it waits in the outbox and says why. */
+import { readFile } from "node:fs/promises";
+import { basename } from "node:path";
+import { errorShape, KinError, type ErrorShape } from "../../../protocols/errors.ts";
+import {
+  formatText,
+  idBytes,
+  idOf,
+  parseAddress,
+  parseText,
+  type Address,
+  type EnvelopeId,
+} from "../../../protocols/ids.ts";
+import { requestBody } from "../../../protocols/invoke-bodies.ts";
+import { sealEnvelope } from "../../../protocols/invoke-deps.ts";
+import type { CallEvent, CallOutcome, CallRequest, CallTarget, Part } from "../../../protocols/invoke.ts";
+import {
+  DEFAULT_CALL_DEPTH,
+  DEFAULT_DEADLINE_MS,
+  MAX_BLOB_BYTES,
+  MAX_INLINE_BYTES,
+} from "../../../protocols/limits.ts";
+import { displayName, type Member } from "../../../protocols/membership.ts";
+import type { Card } from "../../../protocols/agent-card.ts";
+import { didYouMean } from "../../did-you-mean.ts";
+import type { FoundCard } from "../../net/directory.ts";
+import type { AskItem, OutboxItem, Params, Result } from "../control-api.ts";
+import { needMesh, type Mesh, type MeshNode } from "../mesh.ts";
+import { deviceName, resolveDevices, resolveMember } from "../resolve.ts";
+
+/** A look-up in the DHT or a dial before the ask is queued. */
+const FIND_TIMEOUT_MS = 5_000;
+const CONNECT_TIMEOUT_MS = 6_000;
+/** How long an ask to somebody who is away is worth answering. */
+const DURABLE_LIFE_MS = 30 * 24 * 3_600_000;
+/** Failures that say that the callee was not reached, so that nothing has begun there. */
+const NOT_REACHED: ReadonlySet<string> = new Set(["UNREACHABLE", "OFFLINE", "CLOSED"]);
+
+type Send = (item: AskItem) => void;
+type Outcome = Result<"ask">;
+
+export async function ask(node: MeshNode, params: Params<"ask">, send: Send, signal: AbortSignal): Promise<Outcome> {
+  const mesh = needMesh(node);
+  const to = parseAddress(params.to);
+  if (to.kind !== "agent")
+    throw new KinError("USAGE", `${params.to} names no agent`, { hint: `kin call ${params.to}` });
+  const target = await findTarget(node, mesh, to, signal);
+  const parts: Part[] = [];
+  if (params.text !== "") parts.push({ text: params.text });
+  if (params.stdin !== null && params.stdin !== "")
+    parts.push(await piece(mesh, target.member, "stdin", Buffer.from(params.stdin)));
+  for (const file of params.attach)
+    parts.push(await piece(mesh, target.member, basename(file), await readAttachment(file)));
+  return start(
+    node,
+    mesh,
+    target,
+    { target: { agent: to.name }, parts, arguments: params.settings },
+    params,
+    send,
+    signal,
+  );
+}
+
+export async function call(node: MeshNode, params: Params<"call">, send: Send, signal: AbortSignal): Promise<Outcome> {
+  const mesh = needMesh(node);
+  const to = parseAddress(params.to);
+  if (to.kind !== "tool") throw new KinError("USAGE", `${params.to} names no tool`, { hint: `kin ask ${params.to}` });
+  const target = await findTarget(node, mesh, to, signal);
+  return start(
+    node,
+    mesh,
+    target,
+    { target: { tool: to.name }, parts: [], arguments: params.arguments },
+    params,
+    send,
+    signal,
+  );
+}
+
+/** Piped text and small text files travel inside of the request; the rest as a blob that the callee fetches (F6). */
+async function piece(mesh: Mesh, member: Member, name: string, bytes: Buffer): Promise<Part> {
+  const isText = !bytes.includes(0) && bytes.toString("utf8").length <= bytes.length;
+  if (name === "stdin" && isText && bytes.length <= MAX_INLINE_BYTES) return { text: bytes.toString("utf8") };
+  const hash = await mesh.blobs.put(bytes, member.person);
+  const mediaType = isText ? "text/plain" : "application/octet-stream";
+  return { blob: { hash, bytes: bytes.length, mediaType, name } };
+}
+
+async function readAttachment(file: string): Promise<Buffer> {
+  const bytes = await readFile(file).catch((error: Error) => {
+    throw new KinError("USAGE", `cannot read the attachment ${file}: ${error.message}`);
+  });
+  if (bytes.length > MAX_BLOB_BYTES)
+    throw new KinError(
+      "TOO_LARGE",
+      `the attachment ${file} has ${bytes.length} bytes: at most ${MAX_BLOB_BYTES} (64 MiB)`,
+    );
+  return bytes;
+}
+
+interface Target {
+  member: Member;
+  device: Member["devices"][number];
+  name: string;
+}
+
+/** Who answers: the device that has such a card, one that is connected first. @throws KinError NOT_FOUND with what there is */
+async function findTarget(node: MeshNode, mesh: Mesh, to: Address, signal: AbortSignal): Promise<Target> {
+  const membership = mesh.replica.membership();
+  const member = resolveMember(membership, to);
+  const devices = resolveDevices(member, to.device);
+  const kind = to.kind as Card["kind"];
+  const isMatch = ({ card }: FoundCard): boolean =>
+    card.person === member.person &&
+    card.kind === kind &&
+    card.name === to.name &&
+    devices.some(({ id }) => id === card.device);
+  let found = mesh.directory.list().filter(isMatch);
+  if (found.length === 0)
+    found = (
+      await mesh.directory
+        .find(kind, to.name, AbortSignal.any([signal, AbortSignal.timeout(FIND_TIMEOUT_MS)]))
+        .catch(() => [])
+    ).filter(isMatch);
+  if (found.length === 0) found = (await fetchFrom(node, mesh, devices, signal)).filter(isMatch);
+  const connected = new Set(
+    node.network
+      .peers()
+      .filter((peer) => peer.connected)
+      .map((peer) => peer.device),
+  );
+  const isThere = (card: Card): number => (card.device === mesh.me.device || connected.has(card.device) ? 0 : 1);
+  const best = found.toSorted((a, b) => isThere(a.card) - isThere(b.card) || b.card.issuedAt - a.card.issuedAt)[0];
+  if (best === undefined) throw nothingThere(mesh, member, kind, to);
+  return { member, device: devices.find(({ id }) => id === best.card.device)!, name: to.name };
+}
+
+/** A person whose cards have not come yet: ask his devices that are connected. */
+async function fetchFrom(
+  node: MeshNode,
+  mesh: Mesh,
+  devices: Member["devices"],
+  signal: AbortSignal,
+): Promise<FoundCard[]> {
+  const there = devices.filter(({ id }) => node.network.greeting(id) !== null);
+  const answers = await Promise.allSettled(
+    there.map(({ id }) => mesh.directory.fetch(id, AbortSignal.any([signal, AbortSignal.timeout(FIND_TIMEOUT_MS)]))),
+  );
+  return answers.flatMap((answer) => (answer.status === "fulfilled" ? answer.value : []));
+}
+
+function nothingThere(mesh: Mesh, member: Member, kind: Card["kind"], to: Address): KinError {
+  const theirs = mesh.directory
+    .list()
+    .filter(({ card }) => card.person === member.person && card.kind === kind)
+    .map(({ card }) => card.name);
+  const near = didYouMean(to.name, theirs);
+  const who = displayName(mesh.replica.membership(), member.person);
+  const prefix = kind === "tool" ? `${who}/tools/` : `${who}/`;
+  return new KinError(
+    "NOT_FOUND",
+    `${who}${to.device === undefined ? "" : `@${to.device}`} offers no ${kind} "${to.name}" that this node knows of`,
+    {
+      hint:
+        near !== null
+          ? `did you mean ${prefix}${near}?`
+          : theirs.length > 0
+            ? `there is: ${[...new Set(theirs)].map((name) => `${prefix}${name}`).join(", ")}`
+            : `kin ${kind}s lists what there is`,
+    },
+  );
+}
+
+async function start(
+  node: MeshNode,
+  mesh: Mesh,
+  target: Target,
+  what: { target: CallTarget; parts: Part[]; arguments: CallRequest["arguments"] },
+  options: { later: boolean; now: boolean; deadlineMs: number | null },
+  send: Send,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const from = { ...mesh.me, agent: null };
+  const request: CallRequest = {
+    ...what,
+    key: node.random.bytes(16),
+    deadlineMs: options.deadlineMs ?? DEFAULT_DEADLINE_MS,
+    budget: { depth: DEFAULT_CALL_DEPTH },
+    chain: [from],
+  };
+  const who = displayName(mesh.replica.membership(), target.member.person);
+  if (options.later) return queue(mesh, target, request, "you asked for it to be delivered later (--later)");
+  const away = await reach(node, mesh, target, signal);
+  if (away !== null) {
+    if (options.now)
+      return failed(
+        { code: "OFFLINE", message: `${who} is offline: ${away}`, hint: "without --now it waits in the outbox" },
+        send,
+      );
+    return queue(mesh, target, request, `${who} is offline (${away})`);
+  }
+  const call = { from, to: { person: target.member.person, device: target.device.id }, request };
+  let accepted = false;
+  for await (const event of mesh.invoke(call, signal)) {
+    if (event.type === "accepted") accepted = true;
+    if (event.type === "failure" && !accepted && NOT_REACHED.has(event.error.code) && !options.now)
+      return queue(mesh, target, request, `${who} went offline (${event.error.message})`);
+    const end = show(event, send);
+    if (end !== null) return end;
+  }
+  return failed({ code: "INTERNAL", message: "the call ended without a result" }, send);
+}
+
+/** null: connected, or this very node. Else why not, in words. */
+async function reach(node: MeshNode, mesh: Mesh, target: Target, signal: AbortSignal): Promise<string | null> {
+  if (target.device.id === mesh.me.device || node.network.greeting(target.device.id) !== null) return null;
+  try {
+    await node.network.connect(target.device.id, {
+      signal: AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT_MS)]),
+    });
+    return null;
+  } catch (error) {
+    if (signal.aborted) throw error;
+    const { code, message } = errorShape(error);
+    return code === "UNREACHABLE" || code === "OFFLINE"
+      ? message
+      : `could not be reached within ${CONNECT_TIMEOUT_MS / 1000} s`;
+  }
+}
+
+async function queue(mesh: Mesh, target: Target, request: CallRequest, why: string): Promise<Outcome> {
+  const to = { person: target.member.person, device: target.device.id, agent: target.name };
+  const { sealed } = sealEnvelope(
+    mesh.sealing,
+    null,
+    { to, kind: "invoke/request", body: requestBody(request) },
+    DURABLE_LIFE_MS,
+  );
+  const asked = await mesh.outbox.ask(await sealed, why);
+  return { outcome: "queued", id: formatText("kini", idBytes(asked)), why };
+}
+
+/** Sends one event on; the outcome if it was the last. */
+function show(event: CallEvent, send: Send): Outcome | null {
+  switch (event.type) {
+    case "accepted":
+      send({ type: "accepted" });
+      return null;
+    case "progress":
+      send({ type: "progress", text: partsText(event.parts) });
+      return null;
+    case "result":
+      send(resultItem(event.outcome));
+      return { outcome: "answered" };
+    case "failure":
+      return failed(event.error, send);
+  }
+}
+
+function failed(error: ErrorShape, send: Send): Outcome {
+  send({ type: "failure", error });
+  return { outcome: "failed", error };
+}
+
+function resultItem(outcome: CallOutcome): AskItem {
+  if ("parts" in outcome) return { type: "result", text: partsText(outcome.parts) };
+  const { content, structured } = outcome.tool;
+  const text = content
+    .map((piece) => (piece.type === "text" ? piece.text : `[${piece.name ?? piece.mediaType}, ${piece.bytes} bytes]`))
+    .join("\n");
+  return structured === undefined ? { type: "result", text } : { type: "result", text, data: structured };
+}
+
+export function partsText(parts: Part[]): string {
+  return parts
+    .map((part) =>
+      "text" in part
+        ? part.text
+        : "data" in part
+          ? `${JSON.stringify(part.data, null, 2)}\n`
+          : `[${part.blob.name ?? part.blob.mediaType}, ${part.blob.bytes} bytes]\n`,
+    )
+    .join("");
+}
+
+/** `kin wait`: the answer of a queued call, now or when it comes. */
+export async function wait(node: MeshNode, params: Params<"wait">, send: Send, signal: AbortSignal): Promise<Outcome> {
+  const mesh = needMesh(node);
+  const id = parseCallId(params.id);
+  const until = params.timeoutMs === null ? signal : AbortSignal.any([signal, AbortSignal.timeout(params.timeoutMs)]);
+  const answer = await mesh.outbox.answer(id, until);
+  if (answer === null) return { outcome: "queued", id: params.id, why: mesh.outbox.why(id) ?? "no answer yet" };
+  for (const event of answer) {
+    const end = show(event, send);
+    if (end !== null) return end;
+  }
+  return failed({ code: "OUTCOME_UNKNOWN", message: "the answer says no result" }, send);
+}
+
+export function outboxItems(mesh: Mesh): OutboxItem[] {
+  const membership = mesh.replica.membership();
+  return mesh.outbox.waiting().map((item) => ({
+    id: formatText("kini", idBytes(item.id)),
+    to: `${displayName(membership, item.to.person)}@${deviceName(membership, item.to.device)}/${item.to.name}`,
+    askedAt: item.askedAt,
+    expiresAt: item.expiresAt,
+    why: item.why,
+  }));
+}
+
+/** @throws KinError USAGE */
+export function parseCallId(text: string): EnvelopeId {
+  const parsed = parseText("kini", text);
+  if (!parsed.ok) throw new KinError("USAGE", parsed.message, { hint: "kin outbox ls shows the ids of what waits" });
+  return idOf(parsed.body);
+}

@@ -1,0 +1,202 @@
+/** `kin invite`, `join`, `remove`: how people come into a mesh and leave it. */
+import { randomBytes } from "node:crypto";
+import { hostname } from "node:os";
+import { KinError, kinError } from "../../../protocols/errors.ts";
+import { formatText, idBytes, isName } from "../../../protocols/ids.ts";
+import { displayName } from "../../../protocols/membership.ts";
+import { makeTicket, parseTicket, TICKET_SEED_BYTES, ticketKey, type Ticket } from "../../../protocols/ticket.ts";
+import { closeInvite as closeInviteAct, openInvite, removePerson } from "../../../sync/acts.ts";
+import { addShareConfig } from "../../config.ts";
+import { joinByTicket } from "../../net/ticket-join.ts";
+import { whatInviteAllows } from "../../tools/share-rights.ts";
+import type { Item, Params, Result } from "../control-api.ts";
+import { needMesh, type Mesh, type MeshNode } from "../mesh.ts";
+import { resolveMember } from "../resolve.ts";
+import { inviteEntry, sharesOf } from "../shares.ts";
+import { agentItems } from "./listing.ts";
+import { newShare, shareItem } from "./shares.ts";
+import { viewOf } from "./status.ts";
+
+/** How long `join` waits for the first sync before it says what it knows. */
+const FIRST_SYNC_MS = 5_000;
+const POLL_MS = 50;
+
+export async function invite(node: MeshNode, params: Params<"invite">): Promise<Result<"invite">> {
+  const me = node.config().name;
+  if (me === null) throw new KinError("USAGE", "this node has no name yet", { hint: "kin set name NAME" });
+  // Checked before anything is made: a refused folder must not leave a mesh and an open invite behind.
+  const folder = params.share === null ? null : await newShare(node, params.share, params.shareName);
+  const before = node.mesh();
+  if (before !== null && params.mesh !== null && before.replica.membership().name !== params.mesh)
+    throw new KinError(
+      "ALREADY_IN_MESH",
+      `this node is in the mesh ${before.replica.membership().name}, not in ${params.mesh}`,
+      {
+        hint: "one data folder, one mesh: set another KIN_HOME for another mesh",
+      },
+    );
+  const mesh = before ?? (await node.found(params.mesh ?? `${me.slice(0, 27)}-mesh`, me, myDeviceName(node)));
+  const seed = Uint8Array.from(randomBytes(TICKET_SEED_BYTES));
+  const expiresAt = node.time.now() + params.expiresMs;
+  const record = await openInvite(mesh.replica, {
+    key: ticketKey(seed, mesh.id).publicKey,
+    name: params.name,
+    role: params.role,
+    expires: expiresAt,
+    shares: [{ device: mesh.me.device, uses: params.uses }],
+  });
+  let share = null;
+  if (folder !== null) {
+    const config = { ...folder, rights: "read" as const, for: [inviteEntry(record)] };
+    addShareConfig(node.home.configFile, config);
+    node.reloadConfig();
+    await mesh.refreshCards();
+    share = await shareItem(node, config);
+  }
+  const membership = mesh.replica.membership();
+  const addresses = node.network.ticketAddresses();
+  const ticket = makeTicket({
+    mesh: mesh.id,
+    meshName: membership.name,
+    inviter: mesh.me.device,
+    inviterName: displayName(membership, mesh.me.person),
+    role: params.role,
+    expiresAt,
+    uses: params.uses,
+    guestName: params.name,
+    invite: record,
+    seed,
+    addresses,
+    relays: [],
+  });
+  const granted = sharesOf(node.config().shares, membership).filter(
+    ({ name, for: audience }) => audience === "mesh" || name === share?.name,
+  );
+  return {
+    ticket,
+    mesh: membership.name,
+    meshMade: before === null,
+    addresses,
+    expiresAt,
+    uses: params.uses,
+    will: whatInviteAllows(granted, params.role),
+    share,
+  };
+}
+
+export async function closeInvite(node: MeshNode, params: Params<"invite-close">): Promise<Result<"invite-close">> {
+  const mesh = needMesh(node);
+  const parsed = parseTicket(params.ticket, { now: 0 });
+  const ticket = parsed.ok ? parsed.ticket : parsed.ticket;
+  if (ticket === undefined)
+    throw new KinError((parsed as { code: string }).code, (parsed as { message: string }).message);
+  if (ticket.mesh !== mesh.id)
+    throw new KinError(
+      "WRONG_MESH",
+      `the ticket is of the mesh ${ticket.meshName}, this node is in ${mesh.replica.membership().name}`,
+    );
+  await closeInviteAct(mesh.replica, ticket.invite);
+  return { closed: true };
+}
+
+export async function join(
+  node: MeshNode,
+  params: Params<"join">,
+  item: (item: Item<"join">) => void,
+  signal: AbortSignal,
+): Promise<Result<"join">> {
+  const parsed = parseTicket(params.ticket, { now: node.time.now(), mine: node.network.device });
+  if (!parsed.ok) throw new KinError(parsed.code, parsed.message, { hint: parsed.hint });
+  const { ticket } = parsed;
+  const archived = await makeRoom(node, ticket);
+  const name = params.as ?? node.config().name ?? ticket.guestName;
+  if (name === null || !isName(name))
+    throw new KinError("USAGE", "the ticket suggests no name for you", { hint: "say one: join --as NAME" });
+  item({ step: `dialling ${ticket.inviterName} at ${ticket.addresses.join(", ") || "no address"}` });
+  const sealing = node.keystore.sealingKeys()[0]!;
+  const guest = {
+    personKey: node.keystore.person,
+    device: { key: node.keystore.device, sealing, name: myDeviceName(node) },
+    random: node.random,
+  };
+  const joined = await joinByTicket(node.network, ticket, name, guest, signal);
+  if (!joined.ok)
+    throw kinError(joined.name === undefined ? joined.error : { ...joined.error, hint: `join --as ${joined.name}` });
+  item({ step: `admitted to ${ticket.meshName} by ${ticket.inviterName}` });
+  const mesh = await node.enter(joined);
+  await node.network
+    .connect(ticket.inviter, { addresses: ticket.addresses, signal })
+    .catch((error: Error) => node.telemetry.warn("after the join", { message: error.message }));
+  item({ step: "syncing" });
+  await firstCards(mesh, ticket, signal);
+  const membership = mesh.replica.membership();
+  return {
+    mesh: membership.name,
+    inviter: ticket.inviterName,
+    name: displayName(membership, mesh.me.person),
+    members: membership.members.size,
+    agents: agentItems(mesh.directory.list(), viewOf(node, mesh)).filter((agent) => agent.mayAsk),
+    archived,
+  };
+}
+
+/** A mesh with others in it stays; one of only me is put aside (F8). */
+async function makeRoom(node: MeshNode, ticket: Ticket): Promise<string | null> {
+  const mesh = node.mesh();
+  if (mesh === null) return null;
+  const membership = mesh.replica.membership();
+  if (mesh.id === ticket.mesh)
+    throw new KinError("ALREADY_IN_MESH", `you are in ${membership.name} already`, {
+      hint: "kin agents shows whom you can ask",
+    });
+  if (membership.members.size > 1 || membership.removed.size > 0)
+    throw new KinError(
+      "ALREADY_IN_MESH",
+      `this node is in the mesh ${membership.name} with ${membership.members.size - 1} others`,
+      {
+        hint: "one data folder, one mesh: KIN_HOME=~/.kin-other kin join TICKET makes a second node",
+      },
+    );
+  return node.archive();
+}
+
+/** The inviter's cards have come, or it takes too long to wait for them. */
+async function firstCards(mesh: Mesh, ticket: Ticket, signal: AbortSignal): Promise<void> {
+  for (let waited = 0; waited < FIRST_SYNC_MS && !signal.aborted; waited += POLL_MS) {
+    if (mesh.directory.list().some(({ card }) => card.device === ticket.inviter)) return;
+    await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+  }
+}
+
+export async function remove(node: MeshNode, params: Params<"remove">): Promise<Result<"remove">> {
+  const mesh = needMesh(node);
+  const membership = mesh.replica.membership();
+  const [person, tag] = params.name.split("~");
+  const member = resolveMember(membership, { person: person!, tag });
+  const name = displayName(membership, member.person);
+  const made = await removePerson(mesh.replica, member.person);
+  const reached = node.network
+    .peers()
+    .filter((peer) => peer.connected && peer.person !== member.person)
+    .map((peer) => displayName(mesh.replica.membership(), peer.person));
+  const epoch = made.find(({ body }) => body.type === "epoch");
+  return {
+    name,
+    person: formatText("kinp", idBytes(member.person)),
+    epoch: epoch?.id ?? "",
+    reached: [...new Set(reached)],
+  };
+}
+
+/** What the settings say, else the host's name made to fit, else `main`. */
+function myDeviceName(node: MeshNode): string {
+  const said = node.config().device;
+  if (said !== null) return said;
+  const fit = hostname()
+    .toLowerCase()
+    .split(".")[0]!
+    .replaceAll(/[^a-z0-9-]/g, "-")
+    .replace(/^[^a-z]+/, "")
+    .slice(0, 32);
+  return isName(fit) ? fit : "main";
+}

@@ -1,0 +1,86 @@
+/** `kin share ls|add|rm`: which folders of this machine others may read. */
+import { basename } from "node:path";
+import { KinError } from "../../../protocols/errors.ts";
+import { isName } from "../../../protocols/ids.ts";
+import { addShareConfig, removeShareConfig, type ShareConfig } from "../../config.ts";
+import { whatInviteAllows } from "../../tools/share-rights.ts";
+import { checkShare, shareProblem } from "../../tools/share.ts";
+import type { Params, Result, ShareItem } from "../control-api.ts";
+import type { MeshNode } from "../mesh.ts";
+import { resolveMember } from "../resolve.ts";
+import { audienceNames, sharesOf } from "../shares.ts";
+
+/** Checks folder and name of a share that is to be. @throws KinError SHARE_REFUSED, NAME_TAKEN, USAGE */
+export async function newShare(
+  node: MeshNode,
+  folder: string,
+  name: string | null,
+): Promise<{ name: string; folder: string }> {
+  const real = await checkShare(folder, node.limits);
+  const chosen =
+    name ??
+    basename(real)
+      .toLowerCase()
+      .replaceAll(/[^a-z0-9-]/g, "-")
+      .replace(/^[^a-z]+/, "")
+      .slice(0, 32);
+  if (!isName(chosen))
+    throw new KinError("USAGE", `"${chosen}" cannot name a share: a–z first, then a–z, 0–9 or -`, {
+      hint: "say a name: --share-name NAME",
+    });
+  if (node.config().shares.some((share) => share.name === chosen))
+    throw new KinError("NAME_TAKEN", `there is a share "${chosen}" already`, {
+      hint: "say another name, or kin share rm it first",
+    });
+  return { name: chosen, folder: real };
+}
+
+export async function shareItem(node: MeshNode, share: ShareConfig): Promise<ShareItem> {
+  const membership = node.mesh()?.replica.membership() ?? null;
+  return {
+    name: share.name,
+    folder: share.folder,
+    rights: share.rights,
+    for: audienceNames(share.for, membership),
+    problem: await shareProblem({ ...share, for: [] }, node.limits),
+  };
+}
+
+export async function shareLs(node: MeshNode): Promise<Result<"share-ls">> {
+  return { items: await Promise.all(node.config().shares.map((share) => shareItem(node, share))) };
+}
+
+export async function shareAdd(node: MeshNode, params: Params<"share-add">): Promise<Result<"share-add">> {
+  const mesh = node.mesh();
+  if (params.for !== "mesh") {
+    if (mesh === null)
+      throw new KinError("NOT_IN_MESH", "there is nobody to share with yet", { hint: "kin invite --share FOLDER" });
+    for (const who of params.for) {
+      const [person, tag] = who.split("~");
+      resolveMember(mesh.replica.membership(), { person: person!, tag });
+    }
+  }
+  const share: ShareConfig = { ...(await newShare(node, params.folder, params.name)), rights: "read", for: params.for };
+  addShareConfig(node.home.configFile, share);
+  node.reloadConfig();
+  await mesh?.refreshCards();
+  const granted = sharesOf(node.config().shares, mesh?.replica.membership() ?? null).filter(
+    ({ name }) => name === share.name,
+  );
+  return {
+    share: await shareItem(
+      node,
+      node.config().shares.find(({ name }) => name === share.name)!,
+    ),
+    will: whatInviteAllows(granted, "member"),
+  };
+}
+
+export async function shareRm(node: MeshNode, params: Params<"share-rm">): Promise<Result<"share-rm">> {
+  if (!node.config().shares.some(({ name }) => name === params.name))
+    throw new KinError("NOT_FOUND", `there is no share "${params.name}"`, { hint: "kin share ls" });
+  removeShareConfig(node.home.configFile, params.name);
+  node.reloadConfig();
+  await node.mesh()?.refreshCards();
+  return { name: params.name };
+}

@@ -1,0 +1,37 @@
+/** The verbs of the control socket over a node's parts. */
+import type { ControlHandlers } from "../control-api.ts";
+import { needMesh, type MeshNode } from "../mesh.ts";
+import { ask, call, outboxItems, parseCallId, wait } from "./calls.ts";
+import { agentItems, memberItems, peerItems, toolItems } from "./listing.ts";
+import { closeInvite, invite, join, remove } from "./people.ts";
+import { shareAdd, shareLs, shareRm } from "./shares.ts";
+import { auditLog, ping, reload, status, viewOf } from "./status.ts";
+
+/** `down` is the process's own. */
+export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
+  return {
+    status: async () => status(node),
+    invite: (params) => invite(node, params),
+    "invite-close": (params) => closeInvite(node, params),
+    join: (params, item, signal) => join(node, params, item, signal),
+    ask: (params, item, signal) => ask(node, params, item, signal),
+    call: (params, item, signal) => call(node, params, item, signal),
+    wait: (params, item, signal) => wait(node, params, item, signal),
+    ping: (params, item, signal) => ping(node, params, item, signal),
+    peers: async () => ({ items: peerItems(viewOf(node, needMesh(node))) }),
+    agents: async () => ({ items: agentItems(needMesh(node).directory.list(), viewOf(node, needMesh(node))) }),
+    tools: async () => ({ items: toolItems(needMesh(node).directory.list(), viewOf(node, needMesh(node))) }),
+    members: async () => ({ items: memberItems(viewOf(node, needMesh(node))) }),
+    remove: (params) => remove(node, params),
+    "share-ls": () => shareLs(node),
+    "share-add": (params) => shareAdd(node, params),
+    "share-rm": (params) => shareRm(node, params),
+    "audit-log": (params) => auditLog(node, params),
+    "outbox-ls": async () => ({ items: outboxItems(needMesh(node)) }),
+    "outbox-drop": async (params) => {
+      await needMesh(node).outbox.drop(parseCallId(params.id));
+      return { id: params.id };
+    },
+    reload: () => reload(node),
+  };
+}
