@@ -7,6 +7,7 @@ import type { Client, InStatement, Row } from "@libsql/client";
 import type { Json } from "../../../protocols/tool.ts";
 import type { Tool } from "../registry.ts";
 import type { ShareFolder, ShareLimits } from "../share.ts";
+import { KinError } from "../../../protocols/errors.ts";
 import { textResult } from "../output.ts";
 import { openShare } from "../share.ts";
 import { linesOf, SHARE_ARGUMENT } from "./file.ts";
@@ -40,8 +41,9 @@ const FILLERS = new Set(
   ),
 );
 
-export function libraryTool(limits: ShareLimits, views: Views, shareNames: () => readonly string[]): Tool {
-  const library = createLibrary(views);
+/** `views`: null as long as there is no mesh, so no views.db. */
+export function libraryTool(limits: ShareLimits, views: () => Views | null, shareNames: () => readonly string[]): Tool {
+  const libraries = new WeakMap<Views, Library>();
   return {
     name: "library.search",
     description: "Full-text search over a share.",
@@ -63,6 +65,7 @@ export function libraryTool(limits: ShareLimits, views: Views, shareNames: () =>
       if (words.length === 0)
         return textResult("Ask with the words to look for, for example: where is the ticket parsed?", { hits: [] });
       const folder = await openShare(share!, limits);
+      const library = libraryOf(libraries, views());
       const state = await library.follow(folder, shareNames(), signal);
       const hits = await library.search(share!.name, words, (args["max"] as number | undefined) ?? DEFAULT_HITS);
       const tail =
@@ -75,6 +78,13 @@ export function libraryTool(limits: ShareLimits, views: Views, shareNames: () =>
       } as unknown as Json);
     },
   };
+}
+
+function libraryOf(libraries: WeakMap<Views, Library>, views: Views | null): Library {
+  if (views === null) throw new KinError("NOT_IN_MESH", "there is no index yet: this node is in no mesh");
+  const library = libraries.get(views) ?? createLibrary(views);
+  libraries.set(views, library);
+  return library;
 }
 
 export interface Hit {
@@ -293,14 +303,12 @@ function pickLines(blocks: readonly Block[], words: readonly string[], max: numb
 
 /** Lines with the most words of the question; a block that was found by its file's name shows its first line. */
 function bestLines(block: Block, words: readonly string[]): Hit[] {
-  const lines = block.text
-    .split("\n")
-    .map((text, index) => ({
-      path: block.path,
-      line: block.line + index,
-      text: text.trim().slice(0, MAX_SHOWN_LINE),
-      score: score(text, words),
-    }));
+  const lines = block.text.split("\n").map((text, index) => ({
+    path: block.path,
+    line: block.line + index,
+    text: text.trim().slice(0, MAX_SHOWN_LINE),
+    score: score(text, words),
+  }));
   const best = Math.max(...lines.map((line) => line.score));
   const chosen =
     best === 0

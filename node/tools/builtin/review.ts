@@ -126,8 +126,9 @@ function sinceOf(text: string): string | null {
 }
 
 interface Scope {
-  /** False: there is nothing to review; `note` says why. */
-  found: boolean;
+  /** Null: there is nothing to review; `nothing` says why. */
+  found: true | null;
+  nothing: string | null;
   /** "the last commit of app" */
   what: string;
   note: string;
@@ -141,6 +142,22 @@ interface Scope {
   whole: boolean;
 }
 
+const EMPTY: Scope = {
+  found: true,
+  nothing: null,
+  what: "",
+  note: "",
+  to: null,
+  from: null,
+  commits: 0,
+  logFrom: null,
+  whole: false,
+};
+
+function nothing(why: string): Scope {
+  return { ...EMPTY, found: null, nothing: why };
+}
+
 function scopeTool(limits: ShareLimits): Tool {
   return {
     ...INSIDE,
@@ -150,16 +167,6 @@ function scopeTool(limits: ShareLimits): Tool {
     inputSchema: { type: "object", properties: { share: SHARE_ARGUMENT, question: TEXT }, additionalProperties: false },
     async run({ args, share }, signal) {
       const folder = await openShare(share!, limits);
-      const nothing = (note: string): Scope => ({
-        found: false,
-        what: "",
-        note,
-        to: null,
-        from: null,
-        commits: 0,
-        logFrom: null,
-        whole: false,
-      });
       if (folder.repository === null)
         return answer(
           nothing(
@@ -167,45 +174,29 @@ function scopeTool(limits: ShareLimits): Tool {
           ) as unknown as Json,
         );
       const scope = await folder.git(signal, (git) =>
-        findScope(git, folder, readQuestion(String(args["question"] ?? "")), nothing),
+        findScope(git, folder, readQuestion(String(args["question"] ?? ""))),
       );
       return answer(scope as unknown as Json);
     },
   };
 }
 
-async function findScope(
-  git: Git,
-  folder: ShareFolder,
-  asked: Asked,
-  nothing: (note: string) => Scope,
-): Promise<Scope> {
+async function findScope(git: Git, folder: ShareFolder, asked: Asked): Promise<Scope> {
   const name = folder.share.name;
   if (!(await hasCommits(git))) return nothing(`The repository in "${name}" has no commit yet.`);
   switch (asked.about) {
     case "uncommitted":
-      return {
-        found: true,
-        what: `What is not committed yet in ${name}`,
-        note: "",
-        to: null,
-        from: "HEAD",
-        commits: 0,
-        logFrom: null,
-        whole: false,
-      };
+      return { ...EMPTY, what: `What is not committed yet in ${name}`, from: "HEAD" };
     case "range": {
       const [from, to] = [await commitOrNull(git, asked.from), await commitOrNull(git, asked.to)];
       if (from === null || to === null) return unnamed(git, name, from === null ? asked.from : asked.to);
       return {
-        found: true,
+        ...EMPTY,
         what: `From ${asked.from} to ${asked.to} in ${name}`,
-        note: "",
         to,
         from,
         commits: SHOWN_COMMITS,
         logFrom: from,
-        whole: false,
       };
     }
     case "commit": {
@@ -214,30 +205,8 @@ async function findScope(
         ? unnamed(git, name, asked.commit)
         : before(git, to, 1, `Commit ${to.slice(0, 10)} of ${name}`);
     }
-    case "since": {
-      const list = (
-        await git([
-          "rev-list",
-          "--first-parent",
-          `--since=${asked.since}`,
-          `--max-count=${MAX_REVIEWED + 1}`,
-          "HEAD",
-          "--",
-          ".",
-        ])
-      ).text.trim();
-      const hashes = list === "" ? [] : list.split("\n");
-      if (hashes.length === 0) return nothing(`No commits in "${name}" since ${asked.since}.`);
-      const scope = await reach(
-        git,
-        hashes[0]!,
-        hashes[Math.min(hashes.length, MAX_REVIEWED) - 1]!,
-        `Since ${asked.since} in ${name}`,
-      );
-      return hashes.length > MAX_REVIEWED
-        ? { ...scope, note: join(scope.note, `Only the newest ${MAX_REVIEWED} commits were looked at.`) }
-        : scope;
-    }
+    case "since":
+      return sinceScope(git, name, asked.since);
     case "commits":
       return before(
         git,
@@ -246,6 +215,15 @@ async function findScope(
         `The last ${asked.count === 1 ? "commit" : `${asked.count} commits`} of ${name}`,
       );
   }
+}
+
+async function sinceScope(git: Git, name: string, since: string): Promise<Scope> {
+  const args = ["rev-list", "--first-parent", `--since=${since}`, `--max-count=${MAX_REVIEWED + 1}`, "HEAD", "--", "."];
+  const hashes = (await git(args)).text.split("\n").filter((hash) => hash !== "");
+  if (hashes.length === 0) return nothing(`No commits in "${name}" since ${since}.`);
+  const scope = await reach(git, hashes[0]!, hashes.slice(0, MAX_REVIEWED).at(-1)!, `Since ${since} in ${name}`);
+  if (hashes.length <= MAX_REVIEWED) return scope;
+  return { ...scope, note: join(scope.note, `Only the newest ${MAX_REVIEWED} commits were looked at.`) };
 }
 
 async function commitOrNull(git: Git, revision: string): Promise<string | null> {
@@ -276,7 +254,7 @@ async function reach(git: Git, newest: string, oldest: string, what: string): Pr
     .trim()
     .split(" ")
     .slice(1);
-  const base = { found: true, what, to: newest, commits: SHOWN_COMMITS, whole: false };
+  const base: Scope = { ...EMPTY, what, to: newest, commits: SHOWN_COMMITS };
   if (parents.length > 1 && newest === oldest)
     return {
       ...base,
