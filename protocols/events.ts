@@ -203,7 +203,7 @@ export function eventId(headerBytes: Uint8Array): EventId {
   return idOf(sha256(headerBytes));
 }
 
-export function isBodyOf(header: EventHeader, body: Uint8Array): boolean {
+export function isBodyOf(header: Pick<EventHeader, "bodyHash">, body: Uint8Array): boolean {
   return body.length <= MAX_EVENT_BODY_BYTES && equal(sha256(body), header.bodyHash);
 }
 

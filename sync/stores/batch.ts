@@ -3,13 +3,7 @@
  * what does not follow is refused. Pure over a few look-ups.
  */
 import { KinError } from "../../protocols/errors.ts";
-import {
-  isBodyOf,
-  type EventHeader,
-  type LogOpening,
-  type SignedHead,
-  type StoredEvent,
-} from "../../protocols/events.ts";
+import { isBodyOf, type EventHeader, type Head, type LogOpening } from "../../protocols/events.ts";
 import { compareBytes } from "../../protocols/bytes.ts";
 import type { EventId, LogId } from "../../protocols/ids.ts";
 import { MAX_BATCH_ITEMS, type StoreBatch } from "../store.ts";
@@ -18,15 +12,35 @@ import { MAX_BATCH_ITEMS, type StoreBatch } from "../store.ts";
 export interface Stored {
   log(log: LogId): { opening: LogOpening; seq: number; id: EventId | null; hlc: Uint8Array | null } | undefined;
   idAt(log: LogId, seq: number): EventId | undefined;
-  event(id: EventId): { header: EventHeader; hasBody: boolean } | undefined;
+  event(id: EventId): { header: Pick<EventHeader, "bodyHash">; hasBody: boolean } | undefined;
   hasHead(log: LogId, seq: number): boolean;
 }
 
+/** What of an event is looked at here: a stored event is one. */
+export interface PlannedEvent {
+  id: EventId;
+  header: Pick<EventHeader, "log" | "seq" | "prev" | "hlc" | "bodyHash">;
+  headerBytes: Uint8Array;
+  body: Uint8Array | null;
+}
+
+/** What of a head is looked at here: a signed head is one. */
+export interface PlannedHead {
+  head: Pick<Head, "log" | "seq" | "id">;
+  bytes: Uint8Array;
+  sig: Uint8Array;
+}
+
+export type PlannedBatch<Event = PlannedEvent, Head = PlannedHead> = Omit<StoreBatch, "events" | "heads"> & {
+  events?: Event[];
+  heads?: Head[];
+};
+
 /** What is new. */
-export interface BatchPlan {
+export interface BatchPlan<Event = PlannedEvent, Head = PlannedHead> {
   logs: { log: LogId; opening: LogOpening }[];
-  events: StoredEvent[];
-  heads: SignedHead[];
+  events: Event[];
+  heads: Head[];
   bodies: { id: EventId; body: Uint8Array }[];
   values: { key: string; value: Uint8Array | null }[];
 }
@@ -37,11 +51,14 @@ export const MAX_VALUE_BYTES = 1024 * 1024;
 const KEY_PATTERN = /^[\x21-\x7e]{1,512}$/;
 
 /** @throws KinError BAD_REQUEST, FORKED, TOO_LARGE */
-export function planBatch(stored: Stored, batch: StoreBatch): BatchPlan {
+export function planBatch<Event extends PlannedEvent, Head extends PlannedHead>(
+  stored: Stored,
+  batch: PlannedBatch<Event, Head>,
+): BatchPlan<Event, Head> {
   checkBounds(batch);
-  const plan: BatchPlan = { logs: [], events: [], heads: [], bodies: [], values: batch.values ?? [] };
+  const plan: BatchPlan<Event, Head> = { logs: [], events: [], heads: [], bodies: [], values: batch.values ?? [] };
   const tips = new Map<LogId, { seq: number; id: EventId | null; hlc: Uint8Array | null }>();
-  const added = new Map<EventId, StoredEvent>();
+  const added = new Map<EventId, Event>();
   const addedAt = new Map<string, EventId>();
   const tipIn = (log: LogId) => tips.get(log) ?? stored.log(log);
   const idAt = (log: LogId, seq: number) => addedAt.get(`${log} ${seq}`) ?? stored.idAt(log, seq);
@@ -90,7 +107,7 @@ export function planBatch(stored: Stored, batch: StoreBatch): BatchPlan {
 }
 
 /** Counts, keys and sizes: what can be said without looking at what is stored. @throws KinError BAD_REQUEST, TOO_LARGE */
-export function checkBounds({ logs, events, heads, bodies, values }: StoreBatch): void {
+export function checkBounds({ logs, events, heads, bodies, values }: PlannedBatch): void {
   for (const [what, items] of Object.entries({ logs, events, heads, bodies, values }))
     if (items !== undefined && items.length > MAX_BATCH_ITEMS)
       throw new KinError("TOO_LARGE", `${items.length} ${what} in one batch: at most ${MAX_BATCH_ITEMS}`);
@@ -111,7 +128,7 @@ export function batchBytes({ events, heads, bodies, values }: StoreBatch): numbe
   return sum;
 }
 
-function forked(event: StoredEvent, there: EventId | null | undefined): KinError {
+function forked(event: PlannedEvent, there: EventId | null | undefined): KinError {
   const { log, seq } = event.header;
   return new KinError(
     "FORKED",

@@ -8,6 +8,7 @@ import type { EventStore } from "../store.ts";
 import { createGroupCommit } from "./group.ts";
 import type { LogFile, LogFileOptions } from "./log-file.ts";
 import type { Reply } from "./libsql-worker.ts";
+import { packBatches } from "./packed-batch.ts";
 
 export interface LibsqlStore extends EventStore {
   /** Transactions committed since it was opened: with group commit far fewer than batches. */
@@ -24,7 +25,7 @@ export async function openLibsqlStore(options: LogFileOptions): Promise<LibsqlSt
   const thread = startThread();
   let closing: Promise<void> | null = null;
   const group = createGroupCommit(async (batches) =>
-    (await thread.ask("commit", batches)).map((refusal) => (refusal === null ? null : kinError(refusal))),
+    (await thread.ask("commit", packBatches(batches))).map((refusal) => (refusal === null ? null : kinError(refusal))),
   );
 
   function open<T>(work: () => Promise<T>): Promise<T> {
@@ -91,9 +92,15 @@ function startThread() {
       const n = nextNumber++;
       open.set(n, { done: (value) => done(value as ReturnType<Asks[Ask]>), failed });
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-      worker.postMessage({ n, ask, args });
+      worker.postMessage({ n, ask, args }, args.flatMap(buffersOf));
     });
   }
 
   return { ask, ended: () => exited };
+}
+
+/** What of a question is handed over instead of copied. */
+function buffersOf(argument: unknown): ArrayBuffer[] {
+  const bytes = (argument as { bytes?: unknown }).bytes;
+  return bytes instanceof Uint8Array ? [bytes.buffer as ArrayBuffer] : [];
 }

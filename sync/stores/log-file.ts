@@ -20,8 +20,16 @@ import {
   type StoredEvent,
 } from "../../protocols/events.ts";
 import { idOf, type EventId, type LogId } from "../../protocols/ids.ts";
-import type { LogState, StoreBatch } from "../store.ts";
-import { planBatch, type BatchPlan, type Stored } from "./batch.ts";
+import type { LogState } from "../store.ts";
+import {
+  planBatch,
+  type BatchPlan,
+  type PlannedBatch,
+  type PlannedEvent,
+  type PlannedHead,
+  type Stored,
+} from "./batch.ts";
+import { unpackBatches, type PackedBatches } from "./packed-batch.ts";
 
 /** "kinL": tells our file from any other SQLite file. */
 const APPLICATION_ID = 0x6b696e4c;
@@ -61,10 +69,10 @@ interface KnownLog {
 
 /** What one transaction will write. */
 interface Group {
-  events: StoredEvent[];
-  byId: Map<EventId, StoredEvent>;
+  events: PlannedEvent[];
+  byId: Map<EventId, PlannedEvent>;
   byPlace: Map<string, EventId>;
-  heads: Map<string, SignedHead>;
+  heads: Map<string, PlannedHead>;
   bodies: Map<EventId, Uint8Array>;
   values: Map<string, Uint8Array | null>;
 }
@@ -109,7 +117,8 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   // ── Writing ──
 
   /** Writes what the batches bring as one transaction; says of each whether it is in it. Throws if there was none. */
-  function commit(batches: readonly StoreBatch[]): (KinError | null)[] {
+  function commit(packed: PackedBatches): (KinError | null)[] {
+    const batches = unpackBatches(packed);
     return guarded(() => {
       try {
         db.exec("BEGIN IMMEDIATE");
@@ -128,7 +137,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   }
 
   /** Adds a batch to the group, or says why it can't be added. */
-  function take(group: Group, batch: StoreBatch): KinError | null {
+  function take(group: Group, batch: PlannedBatch): KinError | null {
     let plan: BatchPlan;
     try {
       plan = planBatch(lookUp(group), batch);

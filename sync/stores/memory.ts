@@ -24,6 +24,8 @@ import { planBatch, type BatchPlan, type Stored } from "./batch.ts";
 import { createGroupCommit } from "./group.ts";
 import { frameRecord, readRecords, segmentName } from "./journal.ts";
 
+type Plan = BatchPlan<StoredEvent, SignedHead>;
+
 interface MemoryLog {
   opening: LogOpening;
   /** At its seq. */
@@ -57,7 +59,7 @@ export async function openMemoryStore(disk: Disk): Promise<EventStore> {
 
   async function commitGroup(batches: StoreBatch[]): Promise<(KinError | null)[]> {
     const now = await current();
-    const plans: BatchPlan[] = [];
+    const plans: Plan[] = [];
     const refusals = batches.map((batch) => {
       try {
         const plan = planBatch(lookUp(now), batch);
@@ -163,7 +165,7 @@ function stateOf(logs: Memory["logs"], log: LogId): LogState {
   };
 }
 
-function apply(memory: Memory, plan: BatchPlan): void {
+function apply(memory: Memory, plan: Plan): void {
   for (const { log, opening } of plan.logs) memory.logs.set(log, { opening, events: [], heads: [] });
   for (const event of plan.events) {
     memory.logs.get(event.header.log)!.events.push(event);
@@ -228,7 +230,7 @@ type PlanValue = {
   v: [string, Uint8Array | null][];
 };
 
-function planValue(plan: BatchPlan): PlanValue {
+function planValue(plan: Plan): PlanValue {
   return {
     l: plan.logs.map(({ log, opening }) => [idBytes(log), logOpeningValue(opening)]),
     e: plan.events.map(eventValue),

@@ -1,0 +1,87 @@
+/**
+ * Batches on their way to the worker: all bytes in one buffer that changes hands, the rest as plain numbers and strings.
+ * A structured clone of each event costs 40 µs, of a packed one 3 µs.
+ */
+import type { LogId, EventId } from "../../protocols/ids.ts";
+import type { LogOpening } from "../../protocols/events.ts";
+import type { StoreBatch } from "../store.ts";
+import type { PlannedBatch } from "./batch.ts";
+
+/** A piece of the buffer. */
+type Piece = [from: number, to: number];
+
+export interface PackedBatches {
+  bytes: Uint8Array<ArrayBuffer>;
+  batches: PackedBatch[];
+}
+
+interface PackedBatch {
+  logs: { log: LogId; opening: LogOpening }[];
+  events: [
+    id: EventId,
+    log: LogId,
+    seq: number,
+    prev: EventId | null,
+    hlc: Piece,
+    bodyHash: Piece,
+    header: Piece,
+    body: Piece | null,
+  ][];
+  heads: [log: LogId, seq: number, id: EventId, bytes: Piece, sig: Piece][];
+  bodies: [id: EventId, body: Piece][];
+  values: [key: string, value: Piece | null][];
+}
+
+export function packBatches(batches: readonly StoreBatch[]): PackedBatches {
+  const parts: Uint8Array[] = [];
+  let length = 0;
+  function piece(part: Uint8Array): Piece {
+    parts.push(part);
+    const from = length;
+    length += part.length;
+    return [from, length];
+  }
+  const packed = batches.map((batch) => packBatch(batch, piece));
+  const bytes = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return { bytes, batches: packed };
+}
+
+function packBatch(batch: StoreBatch, piece: (part: Uint8Array) => Piece): PackedBatch {
+  return {
+    logs: batch.logs ?? [],
+    events: (batch.events ?? []).map(({ id, header: { log, seq, prev, hlc, bodyHash }, headerBytes, body }) => [
+      id,
+      log,
+      seq,
+      prev,
+      piece(hlc),
+      piece(bodyHash),
+      piece(headerBytes),
+      body && piece(body),
+    ]),
+    heads: (batch.heads ?? []).map(({ head, bytes, sig }) => [head.log, head.seq, head.id, piece(bytes), piece(sig)]),
+    bodies: (batch.bodies ?? []).map(({ id, body }) => [id, piece(body)]),
+    values: (batch.values ?? []).map(({ key, value }) => [key, value && piece(value)]),
+  };
+}
+
+export function unpackBatches({ bytes, batches }: PackedBatches): PlannedBatch[] {
+  const at = ([from, to]: Piece) => bytes.subarray(from, to);
+  return batches.map(({ logs, events, heads, bodies, values }) => ({
+    logs,
+    events: events.map(([id, log, seq, prev, hlc, bodyHash, header, body]) => ({
+      id,
+      header: { log, seq, prev, hlc: at(hlc), bodyHash: at(bodyHash) },
+      headerBytes: at(header),
+      body: body && at(body),
+    })),
+    heads: heads.map(([log, seq, id, head, sig]) => ({ head: { log, seq, id }, bytes: at(head), sig: at(sig) })),
+    bodies: bodies.map(([id, body]) => ({ id, body: at(body) })),
+    values: values.map(([key, value]) => ({ key, value: value && at(value) })),
+  }));
+}
