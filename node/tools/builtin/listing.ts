@@ -61,15 +61,18 @@ function ranked(items: readonly ListedItem[], words: readonly string[]): ListedI
   return scored.toSorted((a, b) => b.score - a.score).map(({ item }) => item);
 }
 
+/** A name says more than a tag, a tag more than a sentence. */
 function score(item: ListedItem, words: readonly string[]): number {
-  const [strong, weak] = [
-    `${item.address} ${item.skills.join(" ")}`.toLowerCase(),
-    `${item.description} ${item.shares.join(" ")}`.toLowerCase(),
-  ];
-  return words.reduce(
-    (total, word) => total + (strong.includes(stem(word)) ? 2 : weak.includes(stem(word)) ? 1 : 0),
-    0,
+  const [name, tags, rest] = [item.address, item.skills.join(" "), `${item.description} ${item.shares.join(" ")}`].map(
+    (text) => text.toLowerCase(),
   );
+  return words
+    .map(stem)
+    .reduce(
+      (total, word) =>
+        total + (name!.includes(word) ? 4 : 0) + (tags!.includes(word) ? 2 : 0) + (rest!.includes(word) ? 1 : 0),
+      0,
+    );
 }
 
 /** `reviews`, `reviewing` → `review` */

@@ -47,9 +47,9 @@ function inputTool(): Tool {
     run({ args }) {
       const [question, attached] = [String(args["question"] ?? ""), String(args["attached"] ?? "")];
       const diff = [attached, question].find(looksLikeDiff);
-      if (diff !== undefined) return answer({ repository: false, diff, what: "the attached diff" });
+      if (diff !== undefined) return answer({ repository: false, diff, what: "The attached diff" });
       if (attached.trim() === "") return answer({ repository: true, diff: null, what: null });
-      return answer({ repository: false, diff: asNewFile(attached), what: "the attached text" });
+      return answer({ repository: false, diff: asNewFile(attached), what: "The attached text" });
     },
   };
 }
