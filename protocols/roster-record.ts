@@ -137,7 +137,9 @@ export type RosterType = RosterBody["type"];
 export type BodyOf<T extends RosterType> = Extract<RosterBody, { type: T }>;
 
 /** A record whose shape, signature and new keys have been checked; only {@link parseRosterRecord} and the makers make one. */
-export interface RosterRecord<T extends RosterType = RosterType> {
+export type RosterRecord<T extends RosterType = RosterType> = RecordOf<BodyOf<T>>;
+
+export interface RecordOf<Body extends RosterBody> {
   id: RecordId;
   mesh: MeshId;
   /** Of a genesis: the founder and his first device. */
@@ -145,7 +147,7 @@ export interface RosterRecord<T extends RosterType = RosterType> {
   parents: RecordId[];
   /** 8 bytes (F1). */
   hlc: Uint8Array;
-  body: BodyOf<T>;
+  body: Body;
   sealed: Sealed;
 }
 
@@ -214,7 +216,7 @@ export function makeRecord<T extends Exclude<RosterType, "genesis">>(
     n: by.n,
     ...fieldsOf(body),
   });
-  return parseRosterRecord(sealOne(by.device, "roster", bytes)) as unknown as RosterRecord<T>;
+  return parseRosterRecord(sealOne(by.device, "roster", bytes)) as RosterRecord<T>;
 }
 
 export function makeGenesis(

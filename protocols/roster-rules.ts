@@ -167,8 +167,19 @@ function judgeAdmission(record: RosterRecord<"admit">, view: Tables): string | n
   if (invite.used.some((used) => used.device === author.device && used.use === body.use))
     return `use ${body.use + 1} of this share was taken`;
   if (stampMs(record.hlc) > invite.body.expires) return "its invite had expired";
-  if (!isProof(invite.body.key, body.proof, proofSubjectOf(record))) return "its ticket proof does not match";
+  if (!isProved(record, invite.body.key)) return "its ticket proof does not match";
   return judgeName(body.name, view) ?? judgeUnknownDevice(body.device, view);
+}
+
+/** An admission names its invite by hash, so its proof is good or bad for ever. */
+const proved = new WeakMap<RosterRecord, boolean>();
+
+function isProved(record: RosterRecord<"admit">, inviteKey: Uint8Array): boolean {
+  const known = proved.get(record);
+  if (known !== undefined) return known;
+  const good = isProof(inviteKey, record.body.proof, proofSubjectOf(record));
+  proved.set(record, good);
+  return good;
 }
 
 function judgeName(name: string, view: Tables, self?: PersonEntry["id"]): string | null {

@@ -46,8 +46,10 @@ import {
 } from "./roster-tables.ts";
 import type { Sealed } from "./signature.ts";
 
-/** Folds kept for the next record or merge: enough for some branches at once, small beside the records. */
-const MAX_KEPT_FOLDS = 64;
+export interface RosterOptions {
+  /** Folds kept for the next record or merge: enough for some branches at once, small beside the records. 0: each is folded from the start. @default 64 */
+  keptFolds?: number;
+}
 
 /** The membership that a set of records amounts to. @throws KinError BAD_REQUEST without their genesis, WRONG_MESH if they are of two meshes */
 export function foldRoster(records: Iterable<RosterRecord>): Membership {
@@ -93,7 +95,7 @@ export interface RosterAddition {
   membership: Membership | null;
 }
 
-export function createRoster(mesh: MeshId): Roster {
+export function createRoster(mesh: MeshId, { keptFolds = 64 }: RosterOptions = {}): Roster {
   const nodes = new Map<RecordId, Node>();
   const inOrder: Node[] = [];
   const waiting = new Map<RecordId, RosterRecord>();
@@ -170,8 +172,8 @@ export function createRoster(mesh: MeshId): Roster {
     const kept = folds.get(key);
     if (kept !== undefined) return kept;
     const tables = extend(tips) ?? foldAll(closure(tips));
-    if (folds.size >= MAX_KEPT_FOLDS) folds.delete(folds.keys().next().value!);
-    folds.set(key, tables);
+    if (folds.size >= keptFolds && folds.size > 0) folds.delete(folds.keys().next().value!);
+    if (keptFolds > 0) folds.set(key, tables);
     return tables;
   }
 
