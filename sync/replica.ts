@@ -165,7 +165,7 @@ export interface Replica {
   /** Which session fetches which log. */
   readonly claims: Claims;
   /** What folds to the membership: for `present` and its proofs (R14). Records are added by `learn` and `act` only. */
-  readonly roster: Pick<Roster, "has" | "get" | "records" | "consider" | "proofFor">;
+  readonly roster: Pick<Roster, "has" | "get" | "records" | "consider" | "proofFor" | "removalOf">;
   membership(): Membership;
   /** The living incarnation. */
   incarnation(): Incarnation;
@@ -231,6 +231,8 @@ export interface Replica {
     recipients: Iterable<{ device: { id: DeviceId; sealingKey: Uint8Array } }>,
   ): Promise<RosterAct>;
 
+  /** Resolves when the replica has done what it does by itself: sharing epoch keys, witnessing, releasing. */
+  idle(): Promise<void>;
   /** Waits for what was asked before. The store stays open: who opened it closes it. */
   close(): Promise<void>;
 }
@@ -1136,13 +1138,17 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     });
   }
 
+  async function idle(): Promise<void> {
+    while (background.size > 0) await Promise.all(background);
+    await inOrder(async () => undefined);
+  }
+
   async function close(): Promise<void> {
     closed = true;
     cancelRelease?.();
     endSuspicion();
     await Promise.all([own.close(), ownHere.close()]);
-    while (background.size > 0) await Promise.all(background);
-    await inOrder(async () => undefined);
+    await idle();
   }
 
   return {
@@ -1182,6 +1188,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     receiveFork,
     noticeOwnLog,
     newEpoch,
+    idle,
     close,
   };
 }

@@ -247,6 +247,12 @@ export async function notesOf(member: TestMember): Promise<string[]> {
     .toSorted();
 }
 
+export function memberOf({ replica }: TestMember, name: string) {
+  const found = [...replica.membership().members.values()].find((member) => member.name === name);
+  if (found === undefined) throw new Error(`no member ${name}`);
+  return found;
+}
+
 export function note(text: string) {
   return { kind: "note", audience: "mesh" as const, value: text };
 }

@@ -1,6 +1,21 @@
 /** `/kin/sync/1` between real replicas: equal after every cut, live afterwards, and nothing that a peer sends does harm. */
+import fc from "fast-check";
 import { expect, test } from "vitest";
-import { admitMember, foundMesh, note, notesOf, startSync, stateOf, syncOnce, testTime, until } from "./mesh.ts";
+import { decode } from "../../protocols/bytes.ts";
+import { removePerson } from "../../sync/acts.ts";
+import {
+  admitMember,
+  foundMesh,
+  memberOf,
+  note,
+  notesOf,
+  startSync,
+  stateOf,
+  syncOnce,
+  testTime,
+  until,
+  type TestMember,
+} from "./mesh.ts";
 
 test("two replicas that wrote apart are equal after one sync", async () => {
   const time = testTime();
@@ -28,3 +43,101 @@ test("after the first reconcile each side's new events reach the other while the
   expect(stateOf(ana)).toEqual(stateOf(ben));
   expect(await syncing.stop()).toMatchObject([{ error: null }, { error: null }]);
 });
+
+test("a log reaches who never meets its author, and a newcomer reads what was written before (F5, R6)", async () => {
+  const time = testTime();
+  const ben = await foundMesh("ben", time);
+  await ben.replica.append([note("before all")]);
+  const ana = await admitMember(ben, "ana");
+  const li = await admitMember(ben, "li");
+  await ana.replica.append([note("by ana")]);
+  await syncOnce(ana, ben);
+  await syncOnce(ben, li);
+  expect(await notesOf(li)).toEqual(["before all", "by ana"]);
+  expect(stateOf(li)).toEqual(stateOf(ben));
+});
+
+test("roster and revocations go before the runs that wait to be served", async () => {
+  const time = testTime();
+  const ben = await foundMesh("ben", time);
+  const ana = await admitMember(ben, "ana");
+  await syncOnce(ana, ben);
+  for (let i = 0; i < 10; i++) await ben.replica.append([note(`${i}`)]);
+  const li = await admitMember(ben, "li");
+  await removePerson(ben.replica, memberOf(ben, "li").person);
+  await li.replica.close();
+  const sent: string[] = [];
+  const syncing = startSync(ana, ben, {
+    tap: (from, frame) => {
+      if (from === "right") sent.push((decode(frame) as { t: string }).t);
+      return frame;
+    },
+  });
+  await syncing.caughtUp;
+  await syncing.stop();
+  expect(sent.indexOf("records")).toBeGreaterThan(0);
+  expect(sent.indexOf("records")).toBeLessThan(sent.indexOf("run"));
+  expect([...ana.replica.membership().removed.values()].map(({ name }) => name)).toEqual(["li"]);
+});
+
+/** What a random history is made of. */
+type Step = { who: number; what: "write"; count: number } | { who: number; what: "sync"; with: number; cutAfter: number };
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  fc.record({ who: fc.nat(2), what: fc.constant("write" as const), count: fc.integer({ min: 1, max: 5 }) }),
+  fc.record({
+    who: fc.nat(2),
+    what: fc.constant("sync" as const),
+    with: fc.nat(2),
+    cutAfter: fc.integer({ min: 0, max: 12 }),
+  }),
+);
+
+test("any three replicas become equal, whatever they wrote and wherever their syncs were cut (P3)", async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { maxLength: 14 }), async (steps) => {
+      const time = testTime();
+      const ben = await foundMesh("ben", time);
+      const members = [ben, await admitMember(ben, "ana"), await admitMember(ben, "li")];
+      let written = 0;
+      for (const one of steps) {
+        time.pass(1000);
+        const me = members[one.who]!;
+        if (one.what === "write")
+          await me.replica.append(Array.from({ length: one.count }, () => note(`${me.name} ${written++}`)));
+        else if (one.with !== one.who) await cutSync(me, members[one.with]!, one.cutAfter);
+      }
+      const [a, b, c] = members as [TestMember, TestMember, TestMember];
+      await settle(a, b, c);
+      expect(stateOf(b)).toEqual(stateOf(a));
+      expect(stateOf(c)).toEqual(stateOf(a));
+      const notes = await notesOf(a);
+      expect(notes).toHaveLength(written);
+      expect(await notesOf(b)).toEqual(notes);
+      expect(await notesOf(c)).toEqual(notes);
+    }),
+    { numRuns: 12 },
+  );
+});
+
+/** Syncs round and round until nobody has anything new to say: keys that are shared on the way need a second round. */
+async function settle(...members: TestMember[]): Promise<void> {
+  for (let round = 0; round < 4; round++)
+    for (const [i, member] of members.entries()) {
+      await syncOnce(member, members[(i + 1) % members.length]!);
+      for (const { replica } of members) await replica.idle();
+    }
+}
+
+/** A sync that breaks after some frames in either direction. */
+async function cutSync(a: TestMember, b: TestMember, frames: number): Promise<void> {
+  let left = frames;
+  const syncing = startSync(a, b, {
+    tap: (_, frame) => {
+      if (left-- === 0) queueMicrotask(() => syncing.pair.cut());
+      return frame;
+    },
+  });
+  await Promise.race([syncing.caughtUp, syncing.ends]);
+  await syncing.stop();
+}

@@ -1,0 +1,217 @@
+/**
+ * Views: what readable events fold to, with the position at which each stands. A view pulls events in order of arrival, so it
+ * can stop anywhere and go on; what it met and could not read yet (held, no key, no body) it remembers by id and takes when
+ * the replica tells that it counts now. When what counted counts no longer (a removal, a fork) it folds again from the start.
+ *
+ *   arrival   0 1 2 3 4 5 6 │ 7 8 …
+ *   position ───────────────┘            waiting: { 3, 5 }
+ */
+import { decode, encode, type Value } from "../protocols/bytes.ts";
+import { cardSlot, openCard, type OpenedCard } from "../protocols/agent-card.ts";
+import { KinError } from "../protocols/errors.ts";
+import type { EventKind } from "../protocols/events.ts";
+import { idBytes, idOf, type DeviceId, type EventId } from "../protocols/ids.ts";
+import { asMap, parseSealed } from "../protocols/signature.ts";
+import type { ReadableEvent, Replica, ReplicaChange } from "./replica.ts";
+
+/** Events that one step reads. */
+const PAGE_EVENTS = 512;
+/** Waiting events that a saved view keeps; with more it starts again from 0. */
+const MAX_SAVED_WAITING = 4096;
+
+export interface ProjectionOptions {
+  /** Kinds that the view is made of; all if it is left out. */
+  kinds?: ReadonlySet<EventKind> | undefined;
+  /** Takes one event that counts; each once, in order of arrival but for late ones, so it must not depend on the order. Must not throw. */
+  fold(event: ReadableEvent): void;
+  /** Back to the beginning: nothing folded. */
+  clear(): void;
+  /** Makes the view resumable: its state is kept in the store under `view/<name>`. */
+  saved?: { name: string; save(): Value; restore(state: Value): void } | undefined;
+  /** Called when something was folded. */
+  changed?: (() => void) | undefined;
+}
+
+export interface Projection {
+  /** How far in the order of arrival it stands: all before has been folded or waits. */
+  position(): number;
+  /** Resolves when all that the replica has now is in the view. */
+  settled(): Promise<void>;
+  /** Stores where it stands, if it is resumable. */
+  save(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Folds all there is, then stays up to date. */
+export async function openProjection(replica: Replica, options: ProjectionOptions): Promise<Projection> {
+  const { kinds, fold, clear, saved } = options;
+  const waiting = new Set<EventId>();
+  let position = 0;
+  let pulling: Promise<void> | null = null;
+  let again = false;
+  let fresh = false;
+  let restart = false;
+  let closed = false;
+
+  const stop = replica.on(notice);
+  await restore();
+  await settled();
+
+  async function restore(): Promise<void> {
+    if (saved === undefined) return;
+    const row = await replica.store.value(`view/${saved.name}`);
+    if (row === undefined) return;
+    const state = asMap(decode(row), "a saved view");
+    position = state["position"] as number;
+    for (const id of state["waiting"] as Uint8Array[]) waiting.add(idOf(id));
+    saved.restore(state["state"] as Value);
+    // What was waiting may have become readable while we were away.
+    for (const id of waiting) {
+      const event = await replica.event(id);
+      if (event !== undefined) take(event);
+    }
+  }
+
+  function notice(change: ReplicaChange): void {
+    if (change.type === "rejudged") restart = true;
+    if (change.type === "applied") for (const event of change.events) if (waiting.has(event.id)) take(event);
+    if (change.type === "applied" || change.type === "rejudged") void settled();
+  }
+
+  function take(event: ReadableEvent): void {
+    if (kinds !== undefined && !kinds.has(event.kind)) return;
+    if (event.standing.state === "quarantined") return void waiting.delete(event.id);
+    const isReadable = event.standing.state === "good" && event.unreadable === null;
+    const mayComeYet =
+      event.standing.state === "held" || event.unreadable === "no-key" || event.unreadable === "no-body";
+    if (!isReadable) {
+      if (mayComeYet) waiting.add(event.id);
+      return;
+    }
+    waiting.delete(event.id);
+    fold(event);
+    fresh = true;
+  }
+
+  /** One pull at a time; a change during it makes it look once more. */
+  function settled(): Promise<void> {
+    again = true;
+    pulling ??= pullAll().finally(() => (pulling = null));
+    return pulling;
+  }
+
+  async function pullAll(): Promise<void> {
+    while (again && !closed) {
+      again = false;
+      if (restart) startOver();
+      await pull();
+      if (fresh) options.changed?.();
+      fresh = false;
+    }
+  }
+
+  function startOver(): void {
+    restart = false;
+    position = 0;
+    waiting.clear();
+    clear();
+    fresh = true;
+  }
+
+  async function pull(): Promise<void> {
+    while (!closed && !restart) {
+      const page = await replica.events({
+        position,
+        limit: PAGE_EVENTS,
+        ...(kinds !== undefined && { kinds }),
+      });
+      if (page.next === position || restart) break;
+      for (const event of page.events) take(event);
+      position = page.next;
+    }
+    if (restart) again = true;
+  }
+
+  async function save(): Promise<void> {
+    if (saved === undefined) return;
+    await settled();
+    if (waiting.size > MAX_SAVED_WAITING) return;
+    const state = { position, waiting: [...waiting].map(idBytes), state: saved.save() };
+    await replica.store.append({ values: [{ key: `view/${saved.name}`, value: encode(state) }] });
+  }
+
+  return {
+    position: () => position,
+    settled,
+    save,
+    async close() {
+      closed = true;
+      stop();
+      await pulling;
+    },
+  };
+}
+
+/** Cards that came as events (§6): one a device, kind and name; the newest counts. */
+export interface CardsView extends Projection {
+  /** Of living devices; an ended one is not among them. */
+  list(): OpenedCard[];
+}
+
+export async function openCardsView(replica: Replica, changed?: () => void): Promise<CardsView> {
+  const cards = new Map<string, OpenedCard>();
+
+  function fold(event: ReadableEvent): void {
+    const opened = openedCard(event);
+    if (opened === null) return;
+    const slot = cardSlot(opened.card);
+    const before = cards.get(slot);
+    if (before === undefined || isNewer(opened, before)) cards.set(slot, opened);
+  }
+
+  function openedCard(event: ReadableEvent): OpenedCard | null {
+    try {
+      const opened = openCard(parseSealed(event.value), replica.membership());
+      return opened.card.device === event.device ? opened : null;
+    } catch (error) {
+      if (error instanceof KinError) return null; // signed by a member and nonsense all the same
+      throw error;
+    }
+  }
+
+  const projection = await openProjection(replica, {
+    kinds: new Set(["card"]),
+    fold,
+    clear: () => cards.clear(),
+    changed,
+  });
+  const living = ({ card }: OpenedCard) => !card.ended && replica.membership().devices.has(card.device);
+  return { ...projection, list: () => [...cards.values()].filter(living) };
+}
+
+/** Later, or at the same ms the one with the greater signature: every replica picks the same. */
+function isNewer(card: OpenedCard, than: OpenedCard): boolean {
+  if (card.card.issuedAt !== than.card.issuedAt) return card.card.issuedAt > than.card.issuedAt;
+  return String(card.sealed.seal.sig) > String(than.sealed.seal.sig);
+}
+
+/** When each device was last heard of, by the stamps of its events: wall ms. */
+export interface SeenView extends Projection {
+  lastSeen(device: DeviceId): number | null;
+}
+
+export async function openSeenView(replica: Replica): Promise<SeenView> {
+  const seen = new Map<DeviceId, number>();
+  const projection = await openProjection(replica, {
+    fold: ({ device, at }) => void seen.set(device, Math.max(at, seen.get(device) ?? 0)),
+    clear: () => seen.clear(),
+    saved: {
+      name: "seen",
+      save: () => [...seen].map(([device, at]) => [idBytes(device), at]),
+      restore: (state) => {
+        for (const [device, at] of state as [Uint8Array, number][]) seen.set(idOf(device), at);
+      },
+    },
+  });
+  return { ...projection, lastSeen: (device) => seen.get(device) ?? null };
+}
