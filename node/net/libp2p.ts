@@ -90,7 +90,8 @@ export interface RunningLibp2p {
   dialAddress(address: Multiaddr, signal: AbortSignal): Promise<Connection>;
   contentRouting: ContentRouting;
   dht: KadDHT | null;
-  routingTableSize(): number;
+  /** Peers in the DHT's table. */
+  routingTable(): PeerId[];
   /** Port that we really listen on; null if on none. */
   port: number | null;
   /** Registers a handler that has already been guarded. */
@@ -184,7 +185,7 @@ export async function createLibp2p(
       await running.identify.identify(connection, { signal: AbortSignal.timeout(DIAL_TIMEOUT_MS) });
     },
     dialAddress: (address, signal) => inside!.transportManager.dial(address, { signal }),
-    routingTableSize: () => routingTableOf(running.dht)?.size ?? 0,
+    routingTable: () => [...(routingTableOf(running.dht)?.kb.toIterable() ?? [])].map((peer) => peer.peerId),
     handle: (protocol, handler, maxInboundStreams) =>
       node.handle(protocol, handler, { runOnLimitedConnection: true, maxInboundStreams, force: true }),
     forget: async (peer) => {
@@ -252,9 +253,13 @@ function meshDht(gate: Gate, protocol: string): (components: DhtParts) => KadDHT
 }
 
 /** Not in kad-dht's interface, but there is no other way to take a removed member out of the table. */
-function routingTableOf(dht: KadDHT | undefined): { size: number; remove(peer: PeerId): Promise<void> } | undefined {
-  return (dht as unknown as { routingTable: { size: number; remove(peer: PeerId): Promise<void> } } | undefined)
-    ?.routingTable;
+function routingTableOf(dht: KadDHT | undefined): RoutingTable | undefined {
+  return (dht as unknown as { routingTable: RoutingTable } | undefined)?.routingTable;
+}
+
+interface RoutingTable {
+  remove(peer: PeerId): Promise<void>;
+  kb: { toIterable(): Iterable<{ peerId: PeerId }> };
 }
 
 function tellingMdns(options: MdnsOptions, found: (device: DeviceId, addresses: string[]) => void) {

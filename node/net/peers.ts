@@ -114,6 +114,15 @@ export interface Network extends AsyncDisposable {
     /** Members that say they have it. Their addresses are remembered, so `open` reaches them. */
     findProviders(cid: CID, signal: AbortSignal): AsyncIterable<{ device: DeviceId; addresses: string[] }>;
   };
+  /** What `doctor` and tests look at. */
+  inside(): {
+    /** All protocols that we serve to members. */
+    protocols(): string[];
+    /** Devices in the DHT's routing table. */
+    routingTable(): DeviceId[];
+    /** Whether libp2p remembers anything of the device. */
+    knows(device: DeviceId): Promise<boolean>;
+  };
   stop(): Promise<void>;
 }
 
@@ -206,6 +215,8 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
   let defaultInterface: string | null = null;
   let chosenPort: number | null = null;
   let autoDials = 0;
+  /** Devices that a join is just dialling. */
+  const joining = new Set<DeviceId>();
   const stopped = new AbortController();
   const entries = new Map<DeviceId, Entry>();
   const listeners = new Set<(event: NetworkEvent) => void>();
@@ -276,7 +287,9 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
       const hello = sayHello(entry, connection);
       entry.hellos.set(connection, hello);
       hello.catch((error: unknown) => {
-        // The peer is there but won't have us: a connection without a hello is of no use.
+        // The peer is there but won't have us: without a hello the connection is good for joining only.
+        entry.connections.delete(connection);
+        if (joining.has(entry.device) || connection.streams.some((stream) => stream.protocol === JOIN_PROTOCOL)) return;
         connection.abort(error instanceof Error ? error : new Error(String(error)));
       });
     }
@@ -502,7 +515,7 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
   }
 
   async function askDht(lib: RunningLibp2p, entry: Entry, signal: AbortSignal): Promise<string[]> {
-    if (lib.dht === null || lib.routingTableSize() === 0) return [];
+    if (lib.dht === null || lib.routingTable().length === 0) return [];
     try {
       const limit = AbortSignal.any([signal, AbortSignal.timeout(FIND_PEER_TIMEOUT_MS)]);
       const found = await lib.node.peerRouting.findPeer(peerIdOf(entry.device), { signal: limit });
@@ -609,17 +622,29 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
 
   async function dialForJoin(addresses: string[], expected: DeviceId, signal: AbortSignal): Promise<Wire> {
     const release = gate.expect(expected);
+    joining.add(expected);
     try {
       const lib = await libp2p();
-      const connection =
-        lib.node.getConnections(peerIdOf(expected))[0] ?? (await dial(lib, expected, addresses, signal));
-      return createWire(await connection.newStream(JOIN_PROTOCOL, { signal, runOnLimitedConnection: true }));
+      const open = lib.node.getConnections(peerIdOf(expected)).find((connection) => connection.status === "open");
+      const connection = open ?? (await dial(lib, expected, addresses, signal));
+      return await joinWire(connection, signal).catch(async (error: unknown) => {
+        // An open connection may be one that the peer is just cutting.
+        if (open === undefined) throw error;
+        return joinWire(await dial(lib, expected, addresses, signal), signal);
+      });
     } catch (error) {
       signal.throwIfAborted();
       throw joinError(error);
     } finally {
+      joining.delete(expected);
       release();
     }
+  }
+
+  async function joinWire(connection: Connection, signal: AbortSignal): Promise<Wire> {
+    const stream = await connection.newStream(JOIN_PROTOCOL, { signal, runOnLimitedConnection: true });
+    if (connection.status !== "open") throw new KinError("CLOSED", "the connection was closed");
+    return createWire(stream);
   }
 
   function joinError(error: unknown): KinError {
@@ -846,6 +871,11 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
       },
       findProviders,
     },
+    inside: () => ({
+      protocols: () => running?.node.getProtocols() ?? [],
+      routingTable: () => (running?.routingTable() ?? []).flatMap((peer) => deviceOf(peer) ?? []),
+      knows: async (device) => (await running?.node.peerStore.has(peerIdOf(device))) ?? false,
+    }),
     stop,
     [Symbol.asyncDispose]: stop,
   };

@@ -71,7 +71,7 @@ export function createWire(stream: Stream, options: WireOptions = {}): Wire {
   });
   if (stream.status !== "open" && stream.status !== "closing") {
     const reason = new KinError("CLOSED", "the stream was closed before it was used");
-    reader.broke(reason);
+    if (stream.status !== "closed") reader.broke(reason);
     end(reason);
   }
 
@@ -268,14 +268,18 @@ function createReader(stream: Stream, options: WireOptions, fail: (reason: Error
     pauseIfFull();
     heard?.();
     wake?.();
+    finishIfAllRead();
   });
   stream.addEventListener("remoteCloseWrite", () => {
     peerClosed = true;
+    finishIfAllRead();
   });
-  stream.addEventListener("end", () => {
-    if (peerClosed) finish();
-  });
-  if (stream.readableEnded && peerClosed) finish();
+  finishIfAllRead();
+
+  /** Not libp2p's "end": negotiation may have read ahead to the end, seen that event, and put back what follows its own line. */
+  function finishIfAllRead(): void {
+    if (peerClosed && stream.readBufferLength === 0) finish();
+  }
 
   async function* frames(): AsyncGenerator<Uint8Array> {
     if (reading) throw new KinError("INTERNAL", "a wire has one reader at a time");

@@ -80,6 +80,20 @@ describe("a wire over a libp2p stream", () => {
     await until(() => a.signal.aborted && b.signal.aborted);
   });
 
+  test("an answer that arrives together with the end, while the protocol is still negotiated, is read", async () => {
+    accept = (stream) => {
+      stream.send(frame(numbered(5)));
+      stream.close().catch(() => {});
+    };
+    for (let i = 0; i < 20; i++) {
+      const stream = await dialer.dialProtocol(listener.getMultiaddrs(), PROTOCOL);
+      await new Promise((later) => setTimeout(later, i % 3));
+      const wire = createWire(stream);
+      expect((await collect(wire)).map(numberOf)).toEqual([5]);
+      await wire.close();
+    }
+  });
+
   test("frames of one tick leave in one send", async () => {
     const [a, b] = await streams();
     let sends = 0;
