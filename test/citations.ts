@@ -42,7 +42,7 @@ export function citingFiles(root: string, citations: readonly Citation[], id: st
 }
 
 const NOT_TESTS =
-  /^(requirements|faults|inject-faults|citations|reporter|architecture-rules)\.|^(interop|bench)\/.*(?<!\.test)\.ts$/;
+  /^(requirements(?!\.test)|faults|inject-faults|citations|reporter|architecture-rules)\.|^(interop|bench)\/.*(?<!\.test)\.ts$/;
 const NAMING = new Set(["test", "it", "describe"]);
 
 interface Node {
@@ -53,16 +53,24 @@ interface Node {
 function textsOf(file: string, source: string): Citation[] {
   const found: Citation[] = [];
   visit(parseSync(file, source).program as unknown as Node, (node) => {
-    const named =
-      node.type === "CallExpression" && NAMING.has(rootName(node["callee"]))
-        ? (node["arguments"] as Node[])[0]
-        : node.type === "Property" && (node["key"] as Node)["name"] === "id"
-          ? (node["value"] as Node)
-          : undefined;
-    const text = named === undefined ? undefined : literalText(named);
-    if (text !== undefined) found.push({ file, text });
+    for (const named of namesIn(node)) {
+      const text = literalText(named);
+      if (text !== undefined) found.push({ file, text });
+    }
   });
   return found;
+}
+
+/** Where names stand: `test(name, …)`, the first column of `test.each([[name, …], …])`, and `id: name` in a row of a table. */
+function namesIn(node: Node): Node[] {
+  if (node.type === "Property" && (node["key"] as Node)["name"] === "id") return [node["value"] as Node];
+  if (node.type !== "CallExpression" || !NAMING.has(rootName(node["callee"]))) return [];
+  const [first] = node["arguments"] as Node[];
+  const rows = first?.type === "TSAsExpression" ? (first["expression"] as Node) : first;
+  if (rows?.type !== "ArrayExpression") return first === undefined ? [] : [first];
+  return (rows["elements"] as Node[]).map((row) =>
+    row.type === "ArrayExpression" ? (row["elements"] as Node[])[0]! : row,
+  );
 }
 
 /** `test`, `test.skipIf(x)`, `test.each(rows)` and `describe.each(rows)` all answer with their first word. */

@@ -25,7 +25,7 @@ function needsGo(context: TestContext): void {
   if (missing !== undefined) context.skip(missing);
 }
 
-describe("go-libp2p interop", () => {
+describe("interop-go", () => {
   test.for(WAYS)(
     "kin echoes 0 B to 64 KiB through go over $transport with $encrypter",
     async ({ transport, encrypter }, context) => {

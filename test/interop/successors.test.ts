@@ -5,7 +5,7 @@ import { startJsPeer } from "./js-peer.ts";
 const PAIRINGS = [true, false].flatMap((noise) => [true, false].map((yamux) => ({ noise, yamux })));
 
 test.each(PAIRINGS)(
-  "kin's noise and yamux with successors (noise: $noise, yamux: $yamux), both ways",
+  "interop-successors: kin's noise and yamux with successors (noise: $noise, yamux: $yamux), both ways",
   async (successor) => {
     const used = { encryption: "/noise", multiplexer: "/yamux/1.0.0" };
     for (const [dialler, listener] of [
