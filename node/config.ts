@@ -176,7 +176,9 @@ export function parseConfig(text: string, file: string): Config {
   const fail = (offset: number, sentence: string, hint?: string): never => {
     throw new KinError("CONFIG_INVALID", `${file}:${position(text, offset)}: ${sentence}`, { hint });
   };
-  if (errors[0] !== undefined && text.trim() !== "")
+  const isOnlyComments =
+    tree === undefined && errors.every(({ error }) => printParseErrorCode(error) === "ValueExpected");
+  if (errors[0] !== undefined && !isOnlyComments)
     fail(errors[0].offset, `not JSON with comments: ${spaced(printParseErrorCode(errors[0].error))}`);
   if (tree === undefined) return structuredClone(DEFAULT_CONFIG);
   checkNode(tree, SHAPE, "", fail);

@@ -29,20 +29,30 @@ export async function openViews(folder: MeshFolder): Promise<Client> {
   }
 }
 
+/** One life of this folder's logs: see `Incarnation` of sync/replica.ts. */
+export interface IncarnationMark {
+  /** 16 random bytes. */
+  id: Uint8Array;
+  /** The device's first in this mesh: it may run what was asked before its birth (R8). */
+  first: boolean;
+  /** Wall ms. */
+  bornAt: number;
+}
+
 /** The incarnation that this folder was last run as; null if none was marked. @throws KinError CORRUPT */
-export function readIncarnation(folder: MeshFolder): Uint8Array | null {
+export function readIncarnation(folder: MeshFolder): IncarnationMark | null {
   if (!existsSync(folder.incarnationFile)) return null;
-  const text = readFileSync(folder.incarnationFile, "utf8").trim();
-  if (!/^[0-9a-f]{32}$/.test(text))
-    throw new KinError("CORRUPT", `${folder.incarnationFile} does not hold 32 hex digits`, {
+  const found = /^1 ([0-9a-f]{32}) (first|later) (\d{1,15})\n$/.exec(readFileSync(folder.incarnationFile, "utf8"));
+  if (found === null)
+    throw new KinError("CORRUPT", `${folder.incarnationFile} does not hold "1 <32 hex digits> first|later <ms>"`, {
       hint: "delete this file: the node then opens a new log, as after a restored backup",
     });
-  return fromHex(text);
+  return { id: fromHex(found[1]!), first: found[2] === "first", bornAt: Number(found[3]) };
 }
 
 /** Durable when it returns. */
-export function writeIncarnation(folder: MeshFolder, incarnation: Uint8Array): void {
-  if (incarnation.length !== INCARNATION_BYTES)
-    throw new KinError("BAD_REQUEST", `an incarnation is ${INCARNATION_BYTES} bytes, got ${incarnation.length}`);
-  writeAtomic(folder.incarnationFile, `${toHex(incarnation)}\n`);
+export function writeIncarnation(folder: MeshFolder, { id, first, bornAt }: IncarnationMark): void {
+  if (id.length !== INCARNATION_BYTES)
+    throw new KinError("BAD_REQUEST", `an incarnation is ${INCARNATION_BYTES} bytes, got ${id.length}`);
+  writeAtomic(folder.incarnationFile, `1 ${toHex(id)} ${first ? "first" : "later"} ${bornAt}\n`);
 }

@@ -5,7 +5,7 @@
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { createRequire } from "node:module";
+import module, { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
@@ -18,6 +18,7 @@ if (!isInstalled()) {
   process.exitCode = 1;
 } else if (Number(process.versions.node.split(".")[0]) >= NEEDED_MAJOR) {
   process.argv[1] = main;
+  module.enableCompileCache(join(here, "..", "..", "node_modules", ".cache", "kin")); // as main.ts, one file earlier
   await import(pathToFileURL(main).href);
 } else {
   handOver();

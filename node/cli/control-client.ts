@@ -28,17 +28,15 @@ export async function connectControl(socketPath: string): Promise<ControlClient>
   const socket = await open(socketPath);
   const pending = new Map<number, Pending>();
   let nextId = 1;
-  const failAll = (error: Error): void => {
-    for (const request of pending.values()) request.done({ error });
-    pending.clear();
-  };
+  let broken: Error | null = null;
   const fail = (error: Error): void => {
-    failAll(error);
+    broken ??= error;
+    for (const request of pending.values()) request.done({ error: broken });
     socket.destroy();
   };
   readFrames(socket, (frame) => take(frame, pending, fail), fail);
   socket.once("close", () =>
-    failAll(new KinError("CLOSED", "the node stopped while it was answering", { hint: "kin up" })),
+    fail(new KinError("CLOSED", "the node stopped while it was answering", { hint: "kin up" })),
   );
   socket.on("error", () => socket.destroy());
 
@@ -49,6 +47,10 @@ export async function connectControl(socketPath: string): Promise<ControlClient>
       options: { item?: (item: Item<V>) => void; signal?: AbortSignal } = {},
     ) =>
       new Promise<Result<V>>((resolve, reject) => {
+        if (broken !== null) {
+          reject(broken);
+          return;
+        }
         const id = nextId++;
         const cancel = (): void => {
           socket.write(`${JSON.stringify({ id, cancel: true })}\n`);
