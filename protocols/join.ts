@@ -12,7 +12,7 @@
  *
  *   somebody whom the other does not know yet                    any member
  *   { t: "present", v: 1, mesh, heads: [record ids] }       →
- *                                                           ←    { t: "heads", heads: [record ids] }
+ *                                                           ←    { t: "heads", heads: [record ids] }               or at once what follows
  *   { t: "proofs", records: [sealed…] }  ≤ 256, ≤ 256 KiB   →
  *                                                           ←    { t: "member" }  or  { t: "removed", records: [sealed…] }  or  { t: "refused", error }
  *
@@ -256,20 +256,23 @@ export async function presentRecords(wire: Wire, deps: PresentDeps, signal: Abor
       heads: deps.heads.slice(0, MAX_PARENTS).map(idBytes),
     });
     const first = await peer.receive();
-    if (first.t === "refused") return { ok: false, error: readRefusal(first.fields).error, records: [] };
-    const theirHeads = expectFrame(first, "heads").list("heads", 0, MAX_PARENTS, (value) => idOf<"record">(value));
+    if (first.t !== "heads") return readVerdict(first);
+    const theirHeads = first.fields.list("heads", 0, MAX_PARENTS, (value) => idOf<"record">(value));
     const proof = deps.proof(theirHeads);
     if (proof === null) {
       const message = `the peer lacks more than ${MAX_PRESENT_RECORDS} roster records that prove us: it has to sync with another member first`;
       return { ok: false, error: { code: "TOO_LARGE", message }, records: [] };
     }
     await peer.send({ t: "proofs", records: proof.map((record) => sealedValue(record.sealed)) });
-    const last = await peer.receive();
-    if (last.t === "member") return { ok: true };
-    if (last.t === "refused") return { ok: false, error: readRefusal(last.fields).error, records: [] };
-    const records = expectFrame(last, "removed").list("records", 1, MAX_PRESENT_RECORDS, parseRosterValue);
-    return { ok: false, error: { code: "REMOVED", message: "this device was removed from the mesh" }, records };
+    return readVerdict(await peer.receive());
   });
+}
+
+function readVerdict(frame: Frame): PresentResult {
+  if (frame.t === "member") return { ok: true };
+  if (frame.t === "refused") return { ok: false, error: readRefusal(frame.fields).error, records: [] };
+  const records = expectFrame(frame, "removed").list("records", 1, MAX_PRESENT_RECORDS, parseRosterValue);
+  return { ok: false, error: { code: "REMOVED", message: "this device was removed from the mesh" }, records };
 }
 
 // ── the admitting side ──────────────────────────────────────────────────────────────────────────────────────────────
