@@ -20,6 +20,8 @@ export const MAX_REQUESTS_PER_SOCKET = 64;
 export const MAX_SOCKETS = 256;
 /** A reader that stopped reading gets this much and is then cut off. */
 const MAX_UNREAD_BYTES = 16 * 1024 * 1024;
+/** How long a reader may take for what was written to it before the node stops. */
+const GOODBYE_MS = 500;
 /** A living node answers a connect at once. */
 const PROBE_TIMEOUT_MS = 1_000;
 
@@ -49,7 +51,9 @@ export async function serveControl(socketPath: string, handlers: ControlHandlers
     close: async () => {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
       for (const socket of sockets) socket.destroySoon();
+      const late = setTimeout(() => sockets.forEach((socket) => socket.destroy()), GOODBYE_MS);
       await closed;
+      clearTimeout(late);
     },
   };
 }

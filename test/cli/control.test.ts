@@ -238,7 +238,7 @@ test("nobody there: NOT_RUNNING, with what to do", async () => {
 
 test("what answers but is no node is said", async () => {
   const other = join(folder, "other.sock");
-  const http = createServer((socket) => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")).listen(other);
+  const http = createServer((socket) => socket.resume().end("HTTP/1.1 400 Bad Request\r\n\r\n")).listen(other);
   const client = await connectControl(other);
   await expect(client.request("status", {})).rejects.toMatchObject({
     message: "what answers on the control socket is not a node",
