@@ -104,6 +104,8 @@ export interface Network extends AsyncDisposable {
   /** A `/kin/join/1` wire to `expected`. @throws KinError JOIN_FAILED naming each address and what happened there. */
   dialForJoin(addresses: string[], expected: DeviceId, signal: AbortSignal): Promise<Wire>;
   peers(): PeerState[];
+  /** What told us of the device's address last: mDNS or the DHT. */
+  foundBy(device: DeviceId): "mdns" | "dht" | undefined;
   /** The live greeting of a connected member. */
   greeting(device: DeviceId): Greeting | null;
   /** Returns what removes the listener. */
@@ -203,6 +205,7 @@ interface Entry {
   cancelRetry: (() => void) | null;
   cancelDuplicateCheck: (() => void) | null;
   lastSeenAt: number | null;
+  foundBy?: "mdns" | "dht";
 }
 
 export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
@@ -667,6 +670,7 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
     emit({ type: "peer-found", device, addresses, member });
     if (!member) return;
     const entry = entryOf(device);
+    entry.foundBy = "mdns";
     remember(entry, addresses, "last");
     if (autoConnect && entry.greeting === null && entry.dialling === null) autoDial(entry);
   }
@@ -818,7 +822,9 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
       if (device === null || device === self || gate.personOf(device) === null || seen.has(device)) continue;
       seen.add(device);
       const told = provider.multiaddrs.map(String).filter((address) => isDialable(address));
-      remember(entryOf(device), told, "last");
+      const entry = entryOf(device);
+      entry.foundBy = "dht";
+      remember(entry, told, "last");
       yield { device, addresses: told };
     }
   }
@@ -859,6 +865,7 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
       [...(membership?.devices ?? [])]
         .filter(([device]) => device !== self)
         .map(([device, { member }]) => stateOf(device, member.person)),
+    foundBy: (device) => entries.get(device)?.foundBy,
     greeting: (device) => entries.get(device)?.greeting ?? null,
     on(listener) {
       listeners.add(listener);
