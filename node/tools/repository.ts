@@ -66,6 +66,7 @@ const GUARDS = [
   "core.quotePath=false",
   "safe.directory=*",
   "gc.auto=0",
+  "core.bigFileThreshold=8m",
   "maintenance.auto=false",
 ];
 
