@@ -26,6 +26,8 @@ import type { Sealed } from "./signature.ts";
 
 /** The callee says DEADLINE_EXCEEDED itself; we wait so much longer for its answer. */
 const DEADLINE_GRACE_MS = 1000;
+/** Made once: an error costs its stack. */
+const OVER = new KinError("CLOSED", "the call is over");
 /** Pauses between attempts to reach a callee again: doubling from the first to the last. */
 const FIRST_PAUSE_MS = 50;
 const LAST_PAUSE_MS = 5000;
@@ -128,7 +130,7 @@ export function createCaller(deps: CallerDeps): Caller {
       signal.removeEventListener("abort", abort);
       if (!call.heardEnd) void sendCancel(call);
       call.cut("resume");
-      over.abort();
+      over.abort(OVER);
     }
   }
 

@@ -67,6 +67,9 @@ export interface Envelope {
   bodyHash?: Uint8Array | undefined;
 }
 
+/** Capabilities in one envelope: a chain has at most 8 links (§8), and a call needs a few. */
+const MAX_CAPS = 32;
+
 const KEYS = new Set([
   "v",
   "mesh",
@@ -133,8 +136,8 @@ export function decodeEnvelope(bytes: Uint8Array): Envelope {
     !(typeof trace === "string" && /^[\da-f]{2}-[\da-f]{32}-[\da-f]{16}-[\da-f]{2}$/.test(trace))
   )
     throw new KinError("BAD_REQUEST", "an envelope's trace is a W3C traceparent");
-  if (!Array.isArray(caps) || !caps.every((cap) => cap instanceof Uint8Array))
-    throw new KinError("BAD_REQUEST", "an envelope's caps are byte strings");
+  if (!Array.isArray(caps) || caps.length > MAX_CAPS || !caps.every((cap) => cap instanceof Uint8Array))
+    throw new KinError("BAD_REQUEST", `an envelope's caps are at most ${MAX_CAPS} byte strings`);
   if ((body === undefined) === (bodyHash === undefined))
     throw new KinError("BAD_REQUEST", "an envelope has a body or a bodyHash");
   if (bodyHash !== undefined && !isBytes(bodyHash, 32))
@@ -161,7 +164,10 @@ export function decodeEnvelope(bytes: Uint8Array): Envelope {
 function parseSender(value: unknown): Sender {
   if (!Array.isArray(value) || value.length !== 3)
     throw new KinError("BAD_REQUEST", "an envelope's from is [person, device, agent | null]");
-  return { person: idOf(value[0]), device: idOf(value[1]), agent: parseName(value[2], "from") };
+  const agent = parseName(value[2], "from");
+  if (agent !== null && !isName(agent))
+    throw new KinError("BAD_REQUEST", `an envelope is from an agent or a person, never from the tool ${agent}`);
+  return { person: idOf(value[0]), device: idOf(value[1]), agent };
 }
 
 function parseRecipient(value: unknown): Recipient {

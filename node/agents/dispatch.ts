@@ -38,6 +38,10 @@ export interface Runnable {
 
 export type FindRunnable = (target: CallTarget) => Runnable | undefined;
 
+/** Made once: an error costs its stack. */
+const OVER = new KinError("CLOSED", "the call is over");
+const UNHEARD = new KinError("CANCELLED", "nobody waits for the call");
+
 /** Progress that waits for the caller before `emit` makes the runnable wait. */
 const MAX_WAITING_PROGRESS = 8;
 
@@ -235,7 +239,7 @@ export function createDispatch(
       return { error: failure(call, error) };
     } finally {
       cancelTimer();
-      stop.abort(new KinError("CLOSED", "the call is over"));
+      stop.abort(OVER);
     }
   }
 
@@ -252,7 +256,7 @@ export function createDispatch(
       yield ending(await run.outcome, index);
     } finally {
       signal.removeEventListener("abort", stop);
-      run.stop.abort(new KinError("CANCELLED", "nobody waits for the call"));
+      run.stop.abort(UNHEARD);
     }
   }
 

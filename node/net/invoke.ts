@@ -21,6 +21,8 @@ import { createLoopback } from "./loopback.ts";
 
 /** Dialling and hello take 3–4 round trips; a peer that needs longer isn't there. */
 const OPEN_TIMEOUT_MS = 15_000;
+/** Given to a wire and not taken by it: one stream's window and what goes along. */
+const MAX_UNSENT_BYTES = 1024 * 1024;
 /** Both sides may open one at the same time, and one more while an old one dies. */
 const MAX_STREAMS_PER_PEER = 4;
 
@@ -66,7 +68,7 @@ export function createInvocations(deps: InvocationDeps): Invocations {
   function attach(device: DeviceId, wire: Wire, boot: Uint8Array): Link {
     const session = {
       peer: device,
-      send: (frame: Uint8Array) => wire.send(frame),
+      send: createOrderlySend(wire),
       fail: (error: Error) => wire.abort(error),
     };
     const link: Link = {
@@ -171,6 +173,37 @@ export function createInvocations(deps: InvocationDeps): Invocations {
       await Promise.all(all.map((link) => link.done));
     },
   };
+}
+
+/**
+ * Frames in order, and no more of them given to the wire than it may hold: 256 calls that all have a large result would else
+ * pile up there. What waits here is bounded by the calls: each has one frame under way.
+ */
+function createOrderlySend(wire: Wire): (frame: Uint8Array) => Promise<void> {
+  const waiting: { frame: Uint8Array; sent: () => void; failed: (error: unknown) => void }[] = [];
+  let unsentBytes = 0;
+
+  function pump(): void {
+    for (let next = waiting[0]; next !== undefined; next = waiting[0]) {
+      const { frame, sent, failed } = next;
+      if (unsentBytes > 0 && unsentBytes + frame.length > MAX_UNSENT_BYTES) return;
+      waiting.shift();
+      unsentBytes += frame.length;
+      void wire
+        .send(frame)
+        .then(sent, failed)
+        .finally(() => {
+          unsentBytes -= frame.length;
+          pump();
+        });
+    }
+  }
+
+  return (frame) =>
+    new Promise((sent, failed) => {
+      waiting.push({ frame, sent, failed });
+      pump();
+    });
 }
 
 /** `promise`, or the signal's reason as soon as it fires. */

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { decode, encode, toHex } from "../../protocols/bytes.ts";
 import { idOf } from "../../protocols/ids.ts";
@@ -139,7 +139,11 @@ test.each<[string, Record<string, unknown>, string]>([
   ["a depth of 17", { budget: { depth: 17 } }, "at most 16"],
   ["a budget of what nobody knows", { budget: { depth: 1, wishes: 3 } }, 'no field "wishes"'],
   ["no chain", { chain: [] }, "at least the caller's link"],
-  ["18 links", { chain: Array(18).fill([new Uint8Array(32), new Uint8Array(32), null]) }, "at most 17"],
+  [
+    "18 links",
+    { chain: Array.from({ length: 18 }, () => [new Uint8Array(32), new Uint8Array(32), null]) },
+    "at most 17",
+  ],
   ["a link without device", { chain: [[new Uint8Array(32), null]] }, "a link of a chain"],
   ["args that are no object", { args: "[1]" }, "JSON object"],
   ["args that are no JSON", { args: "{" }, "not JSON"],
@@ -148,7 +152,7 @@ test.each<[string, Record<string, unknown>, string]>([
   ["B12: args nested 65 deep", { args: `{"a":${"[".repeat(64)}${"]".repeat(64)}}` }, "deeper than 64"],
   ["args over 128 KiB", { args: `{"a":"${"x".repeat(131_072)}"}` }, "at most 131072"],
   ["a part of two kinds", { parts: [{ text: "a", data: "1" }] }, "one of text, data, blob"],
-  ["257 parts", { parts: Array(257).fill({ text: "" }) }, "at most 256"],
+  ["257 parts", { parts: Array.from({ length: 257 }, () => ({ text: "" })) }, "at most 256"],
   ["a blob with a short hash", { parts: [{ blob: { hash: new Uint8Array(31), bytes: 1, type: "a" } }] }, "32 bytes"],
   ["a retry without iat", { retry: [new Uint8Array(32), null] }, "a retry's iat"],
 ])("a request with %s is refused", (_name, change, why) => {

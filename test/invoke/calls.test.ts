@@ -125,9 +125,7 @@ test("a tool that hangs ends with DEADLINE_EXCEEDED, and its signal fires", asyn
 test("a callee that never answers is given up after the deadline", async () => {
   const ana = await world.add("ana");
   const ben = await world.add("ben", {
-    handle: async function* () {
-      await new Promise(() => {});
-    },
+    handle: () => ({ [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) }),
   });
   const events = await all(invoke(ana, ben, { agent: "reviewer" }, { deadlineMs: 30 }));
   expect(told(events)).toBe("failure:DEADLINE_EXCEEDED");

@@ -1,5 +1,5 @@
 /** P6: what is malformed ends its stream, never the node, never other peers' calls. */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { encode } from "../../protocols/bytes.ts";
 import { KinError } from "../../protocols/errors.ts";

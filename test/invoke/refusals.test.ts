@@ -403,3 +403,40 @@ test.each(LIES)("an answer $name fails the call", async ({ code, lie }) => {
   await liar;
   await caller.stop();
 });
+
+test("an envelope from a tool's name, or with 33 capabilities, is none and ends the stream", async () => {
+  for (const change of [{ from: ana.me("git.log") }, { caps: Array.from({ length: 33 }, () => new Uint8Array(1)) }]) {
+    const peer = rawPeer(ana, ben);
+    await peer.say("request", change);
+    expect(await peer.hear()).toBeUndefined();
+  }
+});
+
+test("P15: a peer that does not read holds 1 MiB at most in its wire, however many results wait", async () => {
+  const dora = await world.add("dora", {
+    runnables: { "tools/echo": open(() => Promise.resolve({ parts: [{ text: "x".repeat(120_000) }] })) },
+  });
+  const pair = wirePair({ capacity: 1000 });
+  let held = 0;
+  const deaf = {
+    ...pair.right,
+    frames: () => pair.right.frames(),
+    send(frame: Uint8Array) {
+      if (frame.length < 10_000) return Promise.resolve(); // an accepted still fits into the window
+      held += frame.length;
+      return new Promise<void>(() => {});
+    },
+  };
+  void dora.invocations.serve(ana.device, deaf);
+  for (let call = 1; call <= 40; call++)
+    await pair.left.send(
+      encodeInvokeFrame({
+        t: "request",
+        call,
+        sealed: await sealAs(ana, ana.me(), envelope(dora, "invoke/request", ana.me(), {})),
+      }),
+    );
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(held).toBeGreaterThan(500_000);
+  expect(held).toBeLessThanOrEqual(1024 * 1024);
+});

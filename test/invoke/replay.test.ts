@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { toHex } from "../../protocols/bytes.ts";
 import type { Time } from "../../protocols/effects.ts";

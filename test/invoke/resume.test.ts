@@ -1,5 +1,5 @@
 /** A stream that breaks ends no call. */
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import type { Envelope } from "../../protocols/envelope.ts";
 import { decodeInvokeFrame } from "../../protocols/invoke-frames.ts";
