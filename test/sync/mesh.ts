@@ -261,7 +261,7 @@ export function note(text: string) {
 export async function until(is: () => boolean | Promise<boolean>, what: string): Promise<void> {
   for (let i = 0; i < 2000; i++) {
     if (await is()) return;
-    await new Promise((resolve) => setImmediate(resolve));
+    await new Promise((resolve) => setTimeout(resolve, 1)); // key work runs on other threads
   }
   throw new Error(`it never came to be that ${what}`);
 }
