@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import Database from "libsql";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { verifyRun, type Tip } from "../../protocols/events.ts";
 import { tipOf } from "../../sync/store.ts";
@@ -69,6 +70,9 @@ test(
     expect(lost).toEqual([]);
     await verifyLog(store);
     await store.close();
+    const db = new Database(file);
+    expect(db.pragma("integrity_check", { simple: true })).toMatchObject({ integrity_check: "ok" });
+    db.close();
   },
   60_000 + KILLS * 2000,
 );
