@@ -169,6 +169,8 @@ export interface Replica {
   membership(): Membership;
   /** The living incarnation. */
   incarnation(): Incarnation;
+  /** A new HLC stamp, 8 bytes, for what is signed outside of events. */
+  stamp(): Uint8Array;
   /** True: the next append opens a new log first (R2). */
   needsNewIncarnation(): boolean;
   /** Called in order, after the change is durable. Returns how to stop. A listener must not throw. */
@@ -1180,6 +1182,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     bodies,
     missingBodies: async (limit) => [...missing].slice(0, limit),
     records: () => roster.records().map(({ sealed }) => sealed),
+    stamp: () => clock.stamp(),
     rosterHeads: () => membership.heads.slice(0, MAX_ROSTER_HEADS),
     knowsRecords: (ids) => [...ids].every((id) => roster.has(id)),
     recordsIn,

@@ -16,22 +16,9 @@ import { createLifecycle, type Lifecycle } from "../lifecycle.ts";
 import { lockFolder } from "../lock.ts";
 import { createTelemetry, type Telemetry } from "../telemetry.ts";
 import { serveControl } from "../gateway/control.ts";
-import type { ControlHandlers } from "../gateway/control-api.ts";
+import type { StartMeshNode } from "../mesh-node.ts";
 import { systemTime } from "../system.ts";
 import { errorShape, KinError } from "../../protocols/errors.ts";
-
-/** What `startMeshNode` of `node/mesh-node.ts` gets. The lock is held. */
-export interface NodeParts {
-  home: Home;
-  config: Config;
-  keystore: Keystore;
-  telemetry: Telemetry;
-  /** Register what must be closed; `kin down` is answered before any of it. */
-  lifecycle: Lifecycle;
-}
-
-/** What it gives: the verbs of the control socket. `down` is ours. */
-export type StartMeshNode = (parts: NodeParts) => Promise<{ control: Omit<ControlHandlers, "down"> }>;
 
 export interface RunNodeOptions {
   home: Home;
@@ -112,9 +99,7 @@ export async function node(context: Context, options: { daemon?: boolean }): Pro
 }
 
 async function loadStart(): Promise<StartMeshNode> {
-  const file: string = "../mesh-node.ts";
-  const { startMeshNode } = (await import(file)) as { startMeshNode: StartMeshNode };
-  return startMeshNode;
+  return (await import("../mesh-node.ts")).startMeshNode;
 }
 
 export async function runDaemon(context: Context, start: StartMeshNode): Promise<number> {

@@ -7,6 +7,7 @@ import type { InvokeRemote } from "../../protocols/invoke.ts";
 import type { JoinResult } from "../../protocols/join.ts";
 import type { Outbox } from "../../sync/outbox.ts";
 import type { Replica } from "../../sync/replica.ts";
+import type { Agents } from "../agents/agents.ts";
 import type { Blobs } from "../blobs.ts";
 import type { Config } from "../config.ts";
 import type { Home } from "../home.ts";
@@ -27,6 +28,7 @@ export interface Mesh {
   sealing: InvokeDeps;
   outbox: Outbox;
   blobs: Blobs;
+  agents: Agents;
   /** Makes cards anew after shares or agents changed, and tells others. */
   refreshCards(): Promise<void>;
   /** Of MCP servers and agents that do not work as configured. */

@@ -21,7 +21,7 @@ import {
 } from "@libp2p/interface";
 import { kadDHT, passthroughMapper, type KadDHT } from "@libp2p/kad-dht";
 import { peerIdFromPublicKey } from "@libp2p/peer-id";
-import { ping } from "@libp2p/ping";
+import { ping, type Ping } from "@libp2p/ping";
 import { tcp } from "@libp2p/tcp";
 import { webSockets } from "@libp2p/websockets";
 import type { Multiaddr } from "@multiformats/multiaddr";
@@ -86,6 +86,8 @@ const PING_INTERVAL_MS = 8_000;
 export interface RunningLibp2p {
   node: Libp2p;
   identify(connection: Connection): Promise<void>;
+  /** Round trip, ms. */
+  ping(device: DeviceId, signal: AbortSignal): Promise<number>;
   /** Dials one address, without libp2p's queue: it would merge dials to one peer and lose which address failed how. */
   dialAddress(address: Multiaddr, signal: AbortSignal): Promise<Connection>;
   contentRouting: ContentRouting;
@@ -175,7 +177,7 @@ export async function createLibp2p(
   } catch (cause) {
     throw listenError(cause, port);
   }
-  const running = node.services as unknown as { identify: Identify; dht?: KadDHT };
+  const running = node.services as unknown as { identify: Identify; ping: Ping; dht?: KadDHT };
   return {
     node,
     port,
@@ -184,6 +186,7 @@ export async function createLibp2p(
     identify: async (connection) => {
       await running.identify.identify(connection, { signal: AbortSignal.timeout(DIAL_TIMEOUT_MS) });
     },
+    ping: (device, signal) => running.ping.ping(peerIdOf(device), { signal }),
     dialAddress: (address, signal) => inside!.transportManager.dial(address, { signal }),
     routingTable: () => [...(routingTableOf(running.dht)?.kb.toIterable() ?? [])].map((peer) => peer.peerId),
     handle: (protocol, handler, maxInboundStreams) =>

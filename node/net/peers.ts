@@ -108,6 +108,10 @@ export interface Network extends AsyncDisposable {
   foundBy(device: DeviceId): "mdns" | "dht" | undefined;
   /** The live greeting of a connected member. */
   greeting(device: DeviceId): Greeting | null;
+  /** libp2p's text form of a device's key. */
+  peerId(device: DeviceId): string;
+  /** Round trip over `/ipfs/ping/1.0.0`, ms, dialling first if need be. @throws KinError UNREACHABLE */
+  ping(device: DeviceId, signal: AbortSignal): Promise<number>;
   /** Returns what removes the listener. */
   on(listener: (event: NetworkEvent) => void): () => void;
   readonly dht: {
@@ -867,6 +871,11 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
         .map(([device, { member }]) => stateOf(device, member.person)),
     foundBy: (device) => entries.get(device)?.foundBy,
     greeting: (device) => entries.get(device)?.greeting ?? null,
+    peerId: (device) => peerIdOf(device).toString(),
+    async ping(device, signal) {
+      await connect(device, { signal });
+      return (await libp2p()).ping(device, signal);
+    },
     on(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

@@ -5,7 +5,8 @@
 import { pathToFileURL } from "node:url";
 import { runCli } from "../../node/cli/command.ts";
 import { createContext, runVerb } from "../../node/cli/context.ts";
-import { runDaemon, type NodeParts } from "../../node/cli/node.ts";
+import { runDaemon } from "../../node/cli/node.ts";
+import type { NodeParts } from "../../node/mesh-node.ts";
 import { loadConfig } from "../../node/config.ts";
 import type { AgentItem, AskItem, ControlHandlers } from "../../node/gateway/control-api.ts";
 import { toHex } from "../../protocols/bytes.ts";

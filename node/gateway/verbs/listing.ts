@@ -4,6 +4,7 @@ import { formatText, idBytes, type DeviceId, type PersonId } from "../../../prot
 import { displayName, type Membership } from "../../../protocols/membership.ts";
 import type { FoundCard } from "../../net/directory.ts";
 import type { PeerState } from "../../net/peers.ts";
+import type { ListedItem } from "../../tools/builtin/listing.ts";
 import type { AgentItem, MemberItem, Path, PeerItem, ToolItem, Via } from "../control-api.ts";
 import { deviceName, formatAddress } from "../resolve.ts";
 
@@ -61,6 +62,21 @@ function offered(
 
 export function mayUse(card: Card, view: Pick<View, "me">): boolean {
   return card.person === view.me.person || isAllowed(card.allowed, view.me.person);
+}
+
+/** What `person` can ask whom, for the agent `guide`: cards of what he may not use are left out. */
+export function listedItems(cards: FoundCard[], person: PersonId, view: View): ListedItem[] {
+  return cards
+    .filter(({ card }) => card.person === person || isAllowed(card.allowed, person))
+    .map((found) => ({
+      address: offered(found, cards, view).address,
+      kind: found.card.kind,
+      description: found.card.description,
+      skills: found.card.kind === "agent" ? found.card.skills : [],
+      online: offered(found, cards, view).online,
+      mayAsk: true,
+      shares: found.card.shares,
+    }));
 }
 
 export function memberItems(view: View): MemberItem[] {

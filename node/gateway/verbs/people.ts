@@ -8,13 +8,12 @@ import { makeTicket, parseTicket, TICKET_SEED_BYTES, ticketKey, type Ticket } fr
 import { closeInvite as closeInviteAct, openInvite, removePerson } from "../../../sync/acts.ts";
 import { addShareConfig } from "../../config.ts";
 import { joinByTicket } from "../../net/ticket-join.ts";
-import { whatInviteAllows } from "../../tools/share-rights.ts";
 import type { Item, Params, Result } from "../control-api.ts";
 import { needMesh, type Mesh, type MeshNode } from "../mesh.ts";
 import { resolveMember } from "../resolve.ts";
-import { inviteEntry, sharesOf } from "../shares.ts";
+import { inviteEntry } from "../shares.ts";
 import { agentItems } from "./listing.ts";
-import { newShare, shareItem } from "./shares.ts";
+import { guestRights, newShare, shareItem } from "./shares.ts";
 import { viewOf } from "./status.ts";
 
 /** How long `join` waits for the first sync before it says what it knows. */
@@ -69,9 +68,6 @@ export async function invite(node: MeshNode, params: Params<"invite">): Promise<
     addresses,
     relays: [],
   });
-  const granted = sharesOf(node.config().shares, membership).filter(
-    ({ name, for: audience }) => audience === "mesh" || name === share?.name,
-  );
   return {
     ticket,
     mesh: membership.name,
@@ -79,7 +75,7 @@ export async function invite(node: MeshNode, params: Params<"invite">): Promise<
     addresses,
     expiresAt,
     uses: params.uses,
-    will: whatInviteAllows(granted, params.role),
+    will: guestRights(node, mesh, share?.name ?? null, params.role),
     share,
   };
 }

@@ -2,11 +2,11 @@
 import { basename } from "node:path";
 import { KinError } from "../../../protocols/errors.ts";
 import { isName } from "../../../protocols/ids.ts";
-import { addShareConfig, removeShareConfig, type ShareConfig } from "../../config.ts";
 import { whatInviteAllows } from "../../tools/share-rights.ts";
+import { addShareConfig, removeShareConfig, type ShareConfig } from "../../config.ts";
 import { checkShare, shareProblem } from "../../tools/share.ts";
 import type { Params, Result, ShareItem } from "../control-api.ts";
-import type { MeshNode } from "../mesh.ts";
+import type { Mesh, MeshNode } from "../mesh.ts";
 import { resolveMember } from "../resolve.ts";
 import { audienceNames, sharesOf } from "../shares.ts";
 
@@ -64,16 +64,21 @@ export async function shareAdd(node: MeshNode, params: Params<"share-add">): Pro
   addShareConfig(node.home.configFile, share);
   node.reloadConfig();
   await mesh?.refreshCards();
-  const granted = sharesOf(node.config().shares, mesh?.replica.membership() ?? null).filter(
-    ({ name }) => name === share.name,
+  const will = mesh === null ? [] : guestRights(node, mesh, share.name);
+  return { share: await shareItem(node, share), will };
+}
+
+/** What somebody may do here for whom `shareName` and all that is for everybody is shared, in sentences. */
+export function guestRights(
+  node: MeshNode,
+  mesh: Mesh,
+  shareName: string | null,
+  role: "admin" | "member" = "member",
+): string[] {
+  const granted = sharesOf(node.config().shares, mesh.replica.membership()).filter(
+    (share) => share.for === "mesh" || share.name === shareName,
   );
-  return {
-    share: await shareItem(
-      node,
-      node.config().shares.find(({ name }) => name === share.name)!,
-    ),
-    will: whatInviteAllows(granted, "member"),
-  };
+  return whatInviteAllows(granted, role, mesh.agents.rights());
 }
 
 export async function shareRm(node: MeshNode, params: Params<"share-rm">): Promise<Result<"share-rm">> {

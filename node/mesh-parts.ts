@@ -1,0 +1,319 @@
+/** The parts of one mesh, made and connected: the other half of the composition root. */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { KinError } from "../protocols/errors.ts";
+import type { Membership } from "../protocols/membership.ts";
+import { CARD_PROTOCOL } from "../protocols/directory.ts";
+import type { SigningKey } from "../protocols/crypto/keys.ts";
+import { idOf, type DeviceId, type MeshId, type PersonId } from "../protocols/ids.ts";
+import type { InvokeDeps } from "../protocols/invoke-deps.ts";
+import { INVOKE_PROTOCOL } from "../protocols/invoke.ts";
+import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
+import { createSealer, type Sealed } from "../protocols/signature.ts";
+import { newIncarnation } from "../sync/log.ts";
+import { createOutbox } from "../sync/outbox.ts";
+import { openReplica, type EpochKeys, type Incarnation } from "../sync/replica.ts";
+import { runSync } from "../sync/session.ts";
+import { openLibsqlStore } from "../sync/stores/libsql.ts";
+import { createAgents, type Agents, type Cards } from "./agents/agents.ts";
+import { createDispatch } from "./agents/dispatch.ts";
+import { createLedger } from "./agents/ledger.ts";
+import { openBlobs } from "./blobs.ts";
+import type { Config } from "./config.ts";
+import { openViews, readIncarnation, writeIncarnation } from "./database.ts";
+import { listedItems } from "./gateway/verbs/listing.ts";
+import type { Mesh, MeshNode } from "./gateway/mesh.ts";
+import { resolveEntry, sharesOf } from "./gateway/shares.ts";
+import { prepareMeshFolder } from "./home.ts";
+import { createLifecycle } from "./lifecycle.ts";
+import { createAttachments } from "./net/attachments.ts";
+import type { LocalCard } from "./net/advertise.ts";
+import { createDirectory } from "./net/directory.ts";
+import { createInvocations } from "./net/invoke.ts";
+import { openLogCards } from "./net/log-cards.ts";
+import { createOwnCards } from "./net/own-cards.ts";
+import { createSyncing } from "./net/sync.ts";
+import { openDoor } from "./net/ticket-join.ts";
+import type { McpServer } from "./tools/mcp-client.ts";
+import { createTools } from "./tools/tools.ts";
+
+/** What a mesh gets of the node. */
+export type MeshDeps = Pick<
+  MeshNode,
+  "home" | "keystore" | "telemetry" | "time" | "random" | "network" | "limits" | "config"
+> & { boot: Uint8Array };
+
+export interface OpenMesh extends Mesh {
+  /** Of this device, for its hello. */
+  keyRecords(): Sealed[];
+  stop(): Promise<void>;
+}
+
+/** Opens the mesh in its folder; `records` are what founding or joining has made. @throws KinError CORRUPT, DISK_FULL, PORT_TAKEN */
+export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): Promise<OpenMesh> {
+  const { keystore, telemetry, time, random, network } = deps;
+  const lifecycle = createLifecycle();
+  const folder = prepareMeshFolder(deps.home, id);
+  const warn = (message: string): void => telemetry.warn(message);
+  const lost = (sentence: string, error: unknown): void => telemetry.warn(sentence, { message: String(error) });
+  const isNew = !existsSync(folder.logFile);
+
+  const store = await openLibsqlStore({ file: folder.logFile });
+  lifecycle.onStop("log.db", () => store.close());
+  const views = await openViews(folder);
+  lifecycle.onStop("views.db", () => views.close());
+  const blobs = openBlobs(folder.blobsFolder);
+  const epochKeys: EpochKeys = {
+    get: (epoch) => keystore.epochKey(id, epoch),
+    put: async (epoch, key) => keystore.putEpochKey(id, epoch, key),
+  };
+
+  const marked = readIncarnation(folder);
+  const renewIncarnation = async (): Promise<Incarnation> => {
+    const next = { id: newIncarnation(random), first: isNew && marked === null, bornAt: time.now() };
+    writeIncarnation(folder, next);
+    return { ...next, fresh: true };
+  };
+  const replica = await openReplica({
+    store,
+    mesh: id,
+    deviceKey: keystore.device,
+    sealingKeys: [...keystore.sealingKeys()],
+    epochKeys,
+    incarnation: marked ?? (await renewIncarnation()),
+    renewIncarnation,
+    time,
+    random,
+    records,
+  });
+  lifecycle.onStop("replica", () => replica.close());
+
+  const device = network.device;
+  const me = { device, person: ownPerson(replica.membership(), device) };
+  const logCards = await openLogCards(replica, warn);
+  lifecycle.onStop("cards", () => logCards.stop());
+
+  const record = async (kind: string, value: object): Promise<void> => {
+    await replica.append([{ kind, audience: "here", value: { ...value } }]);
+  };
+  const tools = await createTools({
+    shares: () => sharesOf(deps.config().shares, replica.membership()),
+    mcpServers: mcpServers(deps.config(), (entry) => [resolveEntry(entry, replica.membership()) ?? []].flat()),
+    record,
+    limits: deps.limits,
+    pinsFile: join(deps.home.dataFolder, "mcp-pins.json"),
+    time,
+    onChange: () => void refreshCards().catch((error: Error) => warn(error.message)),
+    onAuditLost: (error) => telemetry.error("audit record lost", { message: String(error) }),
+  });
+  const attachments = createAttachments(network, blobs);
+  const agents = await createAgents({
+    tools,
+    folder: deps.home.agentsFolder,
+    me: () => me.person,
+    person: (entry) => [resolveEntry(entry, replica.membership()) ?? []].flat()[0],
+    listing: async (person) =>
+      listedItems(directory.list(), person, {
+        me,
+        membership: replica.membership(),
+        peers: network.peers(),
+        peerId: (peer) => network.peerId(peer),
+      }),
+    views: () => views,
+    readBlob: attachments.read,
+  });
+  lifecycle.onStop("agents", () => agents.close());
+
+  const ledger = await createLedger({ store, time, warn: lost });
+  lifecycle.onStop("ledger", () => ledger.stop());
+  const isMember = (person: PersonId, peer: DeviceId): boolean =>
+    replica.membership().devices.get(peer)?.member.person === person;
+  const incarnation = replica.incarnation();
+  const handle = createDispatch(
+    { self: me, find: agents.find, isMember, ledger, time, record, warn: lost },
+    { notBefore: incarnation.first ? 0 : incarnation.bornAt + SKEW_LIMIT_MS },
+  );
+
+  const endOfTick = (run: () => void): void => void setImmediate(run);
+  const sealing: InvokeDeps = {
+    mesh: id,
+    self: me,
+    boot: deps.boot,
+    keyMaySpeakFor: (key, from) => logCards.keys.maySpeakFor(key, from, replica.membership()),
+    isMember,
+    skewOf: (peer) => network.greeting(peer)?.skewMs ?? null,
+    sealAs: sealers(
+      keystore.device,
+      (agent) => (logCards.keys.current(device, agent) === undefined ? undefined : keystore.agentKey(id, agent).key),
+      endOfTick,
+    ),
+    time,
+    random,
+    stamp: () => replica.stamp(),
+  };
+  const invocations = createInvocations({
+    ...sealing,
+    open: (peer, protocol, signal) => network.open(peer, protocol, signal),
+    bootOf: (peer) => (peer === device ? deps.boot : network.greeting(peer)?.boot),
+    handle,
+    recall: ledger.recall,
+    endOfTick,
+  });
+  lifecycle.onStop("calls", () => invocations.stop());
+  network.handleForMembers(INVOKE_PROTOCOL, (peer, wire) => invocations.serve(peer.device, wire));
+
+  const discovery = deps.config().discovery;
+  const ownCards = createOwnCards({
+    me,
+    deviceKey: keystore.device,
+    replica,
+    logCards,
+    log: discovery.log,
+    agentKey: (agent) => keystore.agentKey(id, agent),
+    offered: () => offeredCards(agents),
+    time,
+    random,
+  });
+  const foundBy = new Map<DeviceId, "mdns" | "dht">();
+  const directory = createDirectory({
+    me,
+    membership: () => replica.membership(),
+    own: () => ownCards.all(),
+    logged: () => (discovery.log ? logCards.cards() : []),
+    dht: discovery.dht ? network.dht : null,
+    open: (peer, signal) => network.open(peer, CARD_PROTOCOL, signal),
+    foundBy: (peer) => foundBy.get(peer),
+    after: time.after,
+    random: () => random.bytes(1)[0]! / 256,
+    warn,
+  });
+  lifecycle.onStop("directory", () => directory.stop());
+  network.handleForMembers(CARD_PROTOCOL, (peer, wire) => directory.serve(peer.person, wire));
+
+  const outbox = await createOutbox({ replica, invoke: sealing, time, recall: ledger.recall, warn: lost });
+  lifecycle.onStop("outbox", () => outbox.close());
+  outbox.onAsked(handle);
+
+  openDoor({
+    network,
+    replica,
+    deviceKey: keystore.device,
+    epochKeys,
+    time,
+    random,
+    changed: () => network.setMembership(replica.membership()),
+    warn,
+  });
+  const syncing = createSyncing({
+    network,
+    run: async (wire, peer, _initiator, signal) => {
+      const end = await runSync(wire, replica, { peer, time, signal });
+      if (end.error !== null && end.reason !== "broken") throw new Error(`${end.reason}: ${end.error.message}`);
+      return end.reason;
+    },
+    time,
+    random,
+    warn,
+  });
+  lifecycle.onStop("sync", () => syncing.stop());
+
+  lifecycle.onStop(
+    "membership",
+    replica.on((change) => {
+      if (change.type === "membership")
+        void network.setMembership(change.membership).catch((error: Error) => warn(error.message));
+      if (change.type === "trouble") warn(change.error.message);
+      if (change.type === "forked") warn("a log has forked");
+    }),
+  );
+  lifecycle.onStop(
+    "peers",
+    network.on((event) => {
+      if (event.type === "peer-found") foundBy.set(event.device, "mdns");
+      if (event.type !== "peer-connected") return;
+      logCards.learnKeys(event.greeting.agentKeys);
+      if (device < event.device)
+        invocations.connect(event.device, lifecycle.signal).catch((error: Error) => warn(error.message));
+      if (!discovery.log)
+        directory
+          .fetch(event.device, AbortSignal.any([lifecycle.signal, AbortSignal.timeout(FETCH_TIMEOUT_MS)]))
+          .catch((error: Error) => warn(error.message));
+    }),
+  );
+
+  const refreshCards = async (): Promise<void> => {
+    await ownCards.refresh();
+    directory.publish();
+  };
+  await refreshCards();
+  await network.setMembership(replica.membership());
+  return {
+    id,
+    me,
+    replica,
+    directory,
+    invoke: invocations.invoke,
+    sealing,
+    outbox,
+    blobs,
+    agents,
+    refreshCards,
+    problems: () => [...agents.problems(), ...tools.problems()],
+    keyRecords: () => ownCards.keyRecords(),
+    stop: async () => {
+      for (const { name, error } of await lifecycle.stop())
+        telemetry.warn("did not stop well", { name, message: error.message });
+    },
+  };
+}
+
+/** How long a newly connected peer may take to tell its cards. */
+const FETCH_TIMEOUT_MS = 10_000;
+
+/** @throws KinError NOT_A_MEMBER if the roster does not know this device at all */
+function ownPerson(membership: Membership, device: DeviceId): PersonId {
+  const person = membership.devices.get(device)?.member.person ?? membership.formerDevices.get(device)?.person;
+  if (person === undefined)
+    throw new KinError(
+      "NOT_A_MEMBER",
+      `this device is not in the roster of ${membership.name}: were keys and data folder mixed?`,
+    );
+  return person;
+}
+
+/** One sealer a key: what it signs in one tick shares a signature. */
+function sealers(
+  deviceKey: SigningKey,
+  agentKey: (agent: string) => SigningKey | undefined,
+  endOfTick: (run: () => void) => void,
+): InvokeDeps["sealAs"] {
+  const device = createSealer(deviceKey, endOfTick);
+  const agents = new Map<string, { key: string; sealer: ReturnType<typeof createSealer> }>();
+  return (agent) => {
+    if (agent === null) return (bytes) => device.seal("envelope/device", bytes);
+    const key = agentKey(agent);
+    if (key === undefined) return undefined;
+    const id = idOf(key.publicKey);
+    const known = agents.get(agent);
+    const sealer = known?.key === id ? known.sealer : createSealer(key, endOfTick);
+    agents.set(agent, { key: id, sealer });
+    return (bytes) => sealer.seal("envelope/agent", bytes);
+  };
+}
+
+function offeredCards(agents: Agents): { shared: LocalCard[]; mine: LocalCard[] } {
+  const cards = ({ agents, tools }: Cards): LocalCard[] => [
+    ...agents.map((agent) => ({ kind: "agent" as const, ...agent })),
+    ...tools.map((tool) => ({ kind: "tool" as const, ...tool })),
+  ];
+  return { shared: cards(agents.cards()), mine: cards(agents.mine()) };
+}
+
+function mcpServers(config: Config, resolve: (entry: string) => PersonId[]): { [name: string]: McpServer } {
+  return Object.fromEntries(
+    Object.entries(config.mcpServers).map(([name, server]) => [
+      name,
+      { ...server, for: server.for === "mesh" ? "mesh" : server.for.flatMap(resolve) },
+    ]),
+  );
+}

@@ -1,0 +1,105 @@
+/**
+ * Tells the mesh what this device offers: keys of its agents and cards, as events when something changed and in the DHT.
+ * Cards of what is only mine are sealed too, for my own listing, and told to nobody.
+ */
+import type { LocalCard } from "./advertise.ts";
+import { changedCards } from "./advertise.ts";
+import { makeAgentKey, type AgentKeyRecord } from "../../protocols/agent-key.ts";
+import { cardSlot, parseCard } from "../../protocols/agent-card.ts";
+import type { SigningKey } from "../../protocols/crypto/keys.ts";
+import type { Random, Time } from "../../protocols/effects.ts";
+import { idOf, type DeviceId, type PersonId } from "../../protocols/ids.ts";
+import { sealedValue, type Sealed } from "../../protocols/signature.ts";
+import type { NewEntry, Replica } from "../../sync/replica.ts";
+import type { LogCards } from "./log-cards.ts";
+
+export interface OwnCardsDeps {
+  me: { person: PersonId; device: DeviceId };
+  deviceKey: SigningKey;
+  replica: Pick<Replica, "mesh" | "append" | "stamp" | "membership">;
+  logCards: LogCards;
+  /** False: cards are not told as events (`discovery.log`). */
+  log: boolean;
+  agentKey(agent: string): { key: SigningKey; generation: number };
+  /** What others may know, and what is only mine. */
+  offered(): { shared: LocalCard[]; mine: LocalCard[] };
+  time: Time;
+  random: Random;
+}
+
+export interface OwnCards {
+  /** Shared ones and mine, sealed. */
+  all(): Sealed[];
+  keyRecords(): Sealed[];
+  /** Issues what changed. One refresh at a time; one that is asked for meanwhile runs after. */
+  refresh(): Promise<void>;
+}
+
+export function createOwnCards(deps: OwnCardsDeps): OwnCards {
+  const { me, replica, logCards } = deps;
+  let shared = new Map<string, Sealed>(
+    logCards.cardsOf(me.device).map((sealed) => [cardSlot(parseCard(sealed.bytes)), sealed]),
+  );
+  let mine: Sealed[] = [];
+  let running: Promise<void> = Promise.resolve();
+
+  const advertiser = {
+    mesh: replica.mesh,
+    ...me,
+    deviceKey: deps.deviceKey,
+    now: () => deps.time.now(),
+    agentKey: (agent: string) => {
+      const { key, generation } = deps.agentKey(agent);
+      return { key: idOf<"agent-key">(key.publicKey), generation };
+    },
+  };
+
+  async function refresh(): Promise<void> {
+    const offered = deps.offered();
+    const entries: NewEntry[] = newKeys([...offered.shared, ...offered.mine]).map((record) => ({
+      kind: "agent-key",
+      audience: "mesh",
+      clear: true,
+      value: sealedValue(record.sealed) as NewEntry["value"],
+    }));
+    const issued = changedCards([...shared.values()], offered.shared, advertiser);
+    if (deps.log)
+      for (const sealed of issued)
+        entries.push({ kind: "card", audience: "mesh", value: sealedValue(sealed) as NewEntry["value"] });
+    if (entries.length > 0 && replica.membership().devices.has(me.device)) await replica.append(entries);
+    shared = new Map([...shared, ...issued.map((sealed) => [cardSlot(parseCard(sealed.bytes)), sealed] as const)]);
+    const known = new Set(offered.shared.map((card) => `${card.kind}/${card.name}`));
+    mine = changedCards(
+      [],
+      offered.mine.filter((card) => !known.has(`${card.kind}/${card.name}`)),
+      advertiser,
+    );
+  }
+
+  /** A key record for each agent whose current key is not bound yet (F3). */
+  function newKeys(cards: LocalCard[]): AgentKeyRecord[] {
+    const agents = new Set(cards.filter((card) => card.kind === "agent").map((card) => card.name));
+    return [...agents].flatMap((agent) => {
+      const { key, generation } = deps.agentKey(agent);
+      const id = idOf<"agent-key">(key.publicKey);
+      if (logCards.keys.current(me.device, agent)?.key === id) return [];
+      const record = makeAgentKey(deps.deviceKey, {
+        mesh: replica.mesh,
+        person: me.person,
+        agent,
+        key: id,
+        generation,
+        hlc: replica.stamp(),
+        n: deps.random.bytes(16),
+      });
+      logCards.keys.bind(record.sealed);
+      return [record];
+    });
+  }
+
+  return {
+    all: () => [...shared.values(), ...mine],
+    keyRecords: () => logCards.keys.ofDevice(me.device).map((record) => record.sealed),
+    refresh: () => (running = running.catch(() => {}).then(refresh)),
+  };
+}
