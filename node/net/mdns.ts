@@ -102,16 +102,6 @@ class Mdns extends TypedEventEmitter<PeerDiscoveryEvents> implements PeerDiscove
     await Promise.all(closing);
   }
 
-  /** A node that listens on loopback only, or on nothing, has nothing to say to the network. */
-  #announced(): string[] {
-    return this.#parts.addressManager
-      .getAddresses()
-      .map((address) => address.toString())
-      .filter((address) => isDialable(address) && !isLoopback(hostOf(address) ?? ""))
-      .filter((address) => `dnsaddr=${address}`.length <= MAX_TXT_BYTES)
-      .slice(0, MAX_ADDRESSES_PER_PEER);
-  }
-
   #openSockets(): void {
     const ips = ownIps();
     for (const [ip, { dns }] of this.#sockets) {
@@ -151,7 +141,9 @@ class Mdns extends TypedEventEmitter<PeerDiscoveryEvents> implements PeerDiscove
     const socket = this.#sockets.get(ip);
     const now = performance.now();
     if (socket === undefined || (socket.answeredAt > 0 && now - socket.answeredAt < MIN_ANSWER_INTERVAL_MS)) return;
-    const addresses = this.#announced();
+    const addresses = announcedAddresses(
+      this.#parts.addressManager.getAddresses().map((address) => address.toString()),
+    );
     if (addresses.length === 0) return;
     socket.answeredAt = now;
     const name = `${this.#parts.peerId.toString()}.${this.#tag}`;
@@ -188,6 +180,14 @@ class Mdns extends TypedEventEmitter<PeerDiscoveryEvents> implements PeerDiscove
     };
     this.dispatchEvent(new CustomEvent("peer", { detail }));
   }
+}
+
+/** What of our addresses is worth saying to the LAN: a node that listens on loopback only, or on nothing, says nothing. */
+export function announcedAddresses(listening: readonly string[]): string[] {
+  return listening
+    .filter((address) => isDialable(address) && !isLoopback(hostOf(address) ?? ""))
+    .filter((address) => `dnsaddr=${address}`.length <= MAX_TXT_BYTES)
+    .slice(0, MAX_ADDRESSES_PER_PEER);
 }
 
 export interface FoundPeer {

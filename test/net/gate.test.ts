@@ -2,12 +2,13 @@ import { connect as connectSocket, type Socket } from "node:net";
 import { kadDHT, passthroughMapper } from "@libp2p/kad-dht";
 import { identify } from "@libp2p/identify";
 import { ping } from "@libp2p/ping";
-import type { Libp2p, Stream } from "@libp2p/interface";
+import type { Connection, Libp2p, Stream, StreamHandler, Topology } from "@libp2p/interface";
 import { multiaddr } from "@multiformats/multiaddr";
 import { afterEach, describe, expect, test } from "vitest";
 import { utf8Bytes, utf8Text } from "../../protocols/bytes.ts";
 import { meshTag } from "../../protocols/ids.ts";
-import { MAX_STRANGERS_PER_IP, networkOf } from "../../node/net/gate.ts";
+import { createGate, deviceOf, MAX_STRANGERS_PER_IP, networkOf } from "../../node/net/gate.ts";
+import { peerIdOf } from "../../node/net/libp2p.ts";
 import { createWire } from "../../node/net/wire.ts";
 import {
   bareNode,
@@ -288,6 +289,55 @@ describe("P15: peers that are slow, silent or half open", () => {
     await good.send(utf8Bytes("still there?"));
     expect(utf8Text(await firstFrame(good))).toBe("still there?");
     expect(a.errors.join()).toContain("a fault of ours");
+  });
+});
+
+describe("the guard, where a transport names the protocol without negotiating it", () => {
+  const gate = createGate({ membership: () => meshOf([ana, ben]), time: realTime });
+  const called: string[] = [];
+
+  function callAs(who: typeof ana, allowed: "members" | "everyone", inbound: number): string {
+    const aborts: string[] = [];
+    const streams = Array.from({ length: inbound }, () => ({ direction: "inbound" }));
+    const stream = { protocol: "/kin/echo/1", abort: (error: Error) => aborts.push(error.message) };
+    const connection = { remotePeer: peerIdOf(who.device), streams };
+    const handler = gate.guard(() => void called.push(who.name), allowed);
+    void handler(stream as unknown as Stream, connection as unknown as Connection);
+    return aborts.join();
+  }
+
+  test.each<["members" | "everyone", typeof ana, number, string]>([
+    ["members", ben, 50, ""],
+    ["members", eve, 1, "only members may use /kin/echo/1"],
+    ["everyone", eve, 2, ""],
+    ["everyone", eve, 3, "only members may use /kin/echo/1"],
+  ])("%s, %o, %i streams", (allowed, who, inbound, refusal) => {
+    called.length = 0;
+    expect(callAs(who, allowed, inbound)).toBe(refusal);
+    expect(called).toEqual(refusal === "" ? [who.name] : []);
+  });
+
+  test("a libp2p service behind it hears of members only, and its handlers are guarded", async () => {
+    const registered = new Map<string, StreamHandler>();
+    let topology: Topology | undefined;
+    const registrar = gate.guardRegistrar({
+      getProtocols: () => [],
+      handle: async (protocol: string, handler: StreamHandler) => void registered.set(protocol, handler),
+      register: async (_protocol: string, given: Topology) => {
+        topology = given;
+        return "id";
+      },
+    });
+    const heard: string[] = [];
+    await registrar.register("/x", { onConnect: (peer) => void heard.push(deviceOf(peer)!) });
+    for (const who of [eve, ben]) await topology?.onConnect?.(peerIdOf(who.device), {} as Connection);
+    expect(heard).toEqual([ben.device]);
+    await registrar.handle("/x", () => void called.push("unguarded"));
+    const aborted: unknown[] = [];
+    const stream = { protocol: "/x", abort: (error: Error) => aborted.push(error) } as unknown as Stream;
+    void registered.get("/x")!(stream, { remotePeer: peerIdOf(eve.device), streams: [] } as unknown as Connection);
+    expect(called).not.toContain("unguarded");
+    expect(aborted.length).toBe(1);
   });
 });
 
