@@ -295,6 +295,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   let incarnation = options.incarnation;
   let ended = false;
   let wrote = false;
+  let lookedAtShares = false;
   let suspicion: Promise<void> | null = null;
   let endSuspicion: () => void = () => undefined;
   let hereUnwitnessed = 0;
@@ -307,7 +308,6 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   let ownHere = await openOwn("here");
   await takeEpochKeys();
   await publishOwnRecords();
-  inBackground(shareEpochs());
 
   // ── start ──
 
@@ -358,8 +358,31 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
 
   /** Records of ours that no event carries yet: a founder's genesis, or what a crash left between two steps. */
   async function publishOwnRecords(): Promise<void> {
-    const loose = roster.records().filter(({ id, author }) => recordAt.get(id) === null && author.device === device);
-    if (loose.length > 0 && membership.devices.has(device)) await write({ records: loose, entries: [], values: [] });
+    const isLoose = ({ id, author }: RosterRecord) => recordAt.get(id) === null && author.device === device;
+    if (!roster.records().some(isLoose) || !membership.devices.has(device)) return;
+    // A crash right after an act leaves the place of its records unknown: it is in our log.
+    const mine = [...logs.values()].filter(({ opening }) => opening.device === device && opening.chain === "mesh");
+    for (const { log, tip } of mine)
+      for (let at = 0; at <= (tip?.seq ?? -1); at += PAGE_EVENTS)
+        await placeRecords(await store.range(log, at, at + PAGE_EVENTS));
+    const loose = roster.records().filter(isLoose);
+    if (loose.length > 0) await write({ records: loose, entries: [], values: [] });
+  }
+
+  /** Remembers durably which events carry these records. */
+  async function placeRecords(events: StoredEvent[]): Promise<RosterRecord[]> {
+    const records: RosterRecord[] = [];
+    const placed: RosterRecord[] = [];
+    for (const event of events) {
+      const record = recordOf(event);
+      if (record === null) continue;
+      records.push(record);
+      // Received ones have their row from the transaction that stored the event.
+      if (recordAt.get(record.id) === null) placed.push(record);
+      recordAt.set(record.id, { log: event.header.log, seq: event.header.seq });
+    }
+    await keepRecords(placed);
+    return records;
   }
 
   // ── telling ──
@@ -505,6 +528,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       ...toMesh.map((entry) => plan(entry, writing.epoch ?? writableEpoch())),
     ];
     const rows = records.map((record) => recordRow(record.id, record.sealed, null));
+    for (const { id } of records) recordAt.set(id, null);
     const meshDone = planned.length === 0 ? [] : await writeMesh(planned, [...values, ...rows]);
     const hereDone =
       toHere.length === 0
@@ -535,6 +559,9 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       const [first, ...others] = events;
       const done = await log.append([{ ...first!, deps: deps.map(({ tip }) => tip) }, ...others], values);
       await inOrder(() => takeOwn(log));
+      // Not at the start: nothing is written before a peer could say that it has more of our log (R2).
+      if (!lookedAtShares) inBackground(shareEpochs());
+      lookedAtShares = true;
       return done;
     } catch (error) {
       for (const { log } of deps) undepended.add(log);
@@ -670,13 +697,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   }
 
   async function takeRecords(events: StoredEvent[]): Promise<void> {
-    const records: RosterRecord[] = [];
-    for (const event of events) {
-      const record = recordOf(event);
-      if (record === null) continue;
-      if (recordAt.get(record.id) == null) recordAt.set(record.id, { log: event.header.log, seq: event.header.seq });
-      records.push(record);
-    }
+    const records = await placeRecords(events);
     if (records.length > 0 && roster.addRecords(records).length > 0) await membershipChanged();
   }
 
@@ -747,7 +768,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   }
 
   /** Tells what counts and can be read; remembers what is held or locked. */
-  async function deliver(known: KnownLog, events: StoredEvent[]): Promise<void> {
+  async function deliver(known: KnownLog, events: StoredEvent[], wereHeld = false): Promise<void> {
     const applied: ReadableEvent[] = [];
     for (const event of events) {
       const readable = await read(event);
@@ -756,9 +777,11 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
         continue;
       }
       clock.observe(event.header.hlc);
-      known.due = { seq: event.header.seq, id: event.id, hlc: event.header.hlc };
+      // A roster record counts at once, but its stamp may lie ahead all the same.
+      if (!clock.isHeld(event.header.hlc)) known.due = { seq: event.header.seq, id: event.id, hlc: event.header.hlc };
       if (readable.standing.state !== "good") continue;
-      if (readable.unreadable === null) applied.push(readable);
+      // Roster records are never held: among held events they have been told before.
+      if (readable.unreadable === null && !(wereHeld && readable.kind === "roster")) applied.push(readable);
       if (readable.unreadable === "no-key") await noteLocked(event);
       if (readable.kind === "epoch-sealed" && readable.unreadable === null) await takeSealedEpoch(readable);
     }
@@ -861,7 +884,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       const from = known.heldFrom;
       known.heldFrom = null;
       for (let at = from; at <= known.tip!.seq && known.heldFrom === null; at += PAGE_EVENTS)
-        await deliver(known, await store.range(known.log, at, Math.min(at + PAGE_EVENTS, known.tip!.seq + 1)));
+        await deliver(known, await store.range(known.log, at, Math.min(at + PAGE_EVENTS, known.tip!.seq + 1)), true);
     }
     scheduleRelease();
   }

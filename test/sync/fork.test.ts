@@ -1,0 +1,103 @@
+/** A log that was written twice: found, proved, frozen, told; its device goes on (R2, C1, P8). */
+import { expect, test } from "vitest";
+import type { KinError } from "../../protocols/errors.ts";
+import { encodeSyncFrame, type ForkProof } from "../../protocols/sync.ts";
+import { checkForkProof } from "../../sync/fork.ts";
+import type { ReadableEvent } from "../../sync/replica.ts";
+import {
+  admitMember,
+  allEvents,
+  foundMesh,
+  note,
+  startSync,
+  syncOnce,
+  testTime,
+  until,
+  type TestMember,
+} from "./mesh.ts";
+
+async function benAndAna() {
+  const time = testTime();
+  const ben = await foundMesh("ben", time);
+  const ana = await admitMember(ben, "ana");
+  await syncOnce(ana, ben);
+  return { time, ben, ana };
+}
+
+async function noteEvents(member: TestMember): Promise<ReadableEvent[]> {
+  return (await allEvents(member)).filter(({ kind }) => kind === "note");
+}
+
+async function refusalOf(work: Promise<unknown>): Promise<string> {
+  return work.then(
+    () => "done",
+    (error: KinError) => error.code,
+  );
+}
+
+/** Ben writes on, and so does his backup: two histories under one key. */
+async function forked(first: number, second: number) {
+  const { ben, ana, time } = await benAndAna();
+  const li = await admitMember(ben, "li");
+  await syncOnce(ben, li);
+  await syncOnce(ben, ana);
+  const backup = ben.disk.crash();
+  for (let i = 0; i < first; i++) await ben.replica.append([note(`first ${i}`)]);
+  await syncOnce(ben, ana);
+  const other = await ben.reopen(backup);
+  for (let i = 0; i < second; i++) await other.replica.append([note(`second ${i}`)]);
+  await syncOnce(other, li);
+  return { ana, li, other, time };
+}
+
+for (const [first, second] of [
+  [1, 1],
+  [1, 4],
+  [4, 1],
+] as const)
+  test(`C1: two histories of ${first} and ${second} events are found, proved, frozen and told (R2)`, async () => {
+    const { ana, li } = await forked(first, second);
+    const syncing = startSync(ana, li);
+    await until(() => ana.replica.forks().length === 1 && li.replica.forks().length === 1, "both have the proof");
+    await syncing.stop();
+    const [proof] = ana.replica.forks() as [ForkProof];
+    expect(() => checkForkProof(proof)).not.toThrow();
+    const entry = ana.replica.vector().get(proof.log)!;
+    expect(ana.replica.accepts(proof.log, entry.opening)).toBe(false);
+    const ends = (await noteEvents(ana)).map(({ standing }) => standing.state);
+    expect(ends.at(-1)).toBe("quarantined");
+    const again = await ana.reopen();
+    expect(again.replica.forks()).toEqual([proof]);
+  });
+
+test("C1: the author whose log forked goes on in a new log, and his other history is not lost to who had it", async () => {
+  const { ana, li, other } = await forked(2, 1);
+  const syncing = startSync(ana, li);
+  await until(() => li.replica.forks().length === 1, "li has the proof");
+  await syncing.stop();
+  await syncOnce(li, other).catch(() => undefined);
+  await until(() => other.replica.needsNewIncarnation(), "the author knows");
+  const [event] = await other.replica.append([note("re-issued")]);
+  await syncOnce(other, li);
+  expect(await li.replica.event(event!.id)).toMatchObject({ value: "re-issued", standing: { state: "good" } });
+});
+
+test("a fork proof that proves nothing is refused, each way it can be wrong", async () => {
+  const { ana, li } = await forked(1, 3);
+  const syncing = startSync(ana, li);
+  await until(() => ana.replica.forks().length === 1, "there is a proof");
+  await syncing.stop();
+  const [proof] = ana.replica.forks() as [ForkProof];
+  const flipped = Uint8Array.from(proof.a.sig, (byte, i) => (i === 0 ? byte ^ 1 : byte));
+  const wrong: [string, ForkProof, string][] = [
+    ["a bad signature", { ...proof, a: { ...proof.a, sig: flipped } }, "BAD_SIGNATURE"],
+    ["one head twice", { ...proof, b: proof.a, headers: [] }, "BAD_REQUEST"],
+    ["a header missing", { ...proof, headers: proof.headers.slice(1) }, "BAD_REQUEST"],
+    ["headers out of order", { ...proof, headers: proof.headers.toReversed() }, "BAD_REQUEST"],
+    ["heads swapped", { ...proof, a: proof.b, b: proof.a }, "BAD_REQUEST"],
+    ["another log", { ...proof, log: proof.a.head.id as never }, "BAD_REQUEST"],
+  ];
+  for (const [what, bad, code] of wrong)
+    expect([what, await refusalOf(Promise.resolve().then(() => checkForkProof(bad)))]).toEqual([what, code]);
+  expect(encodeSyncFrame({ type: "fork", proof }).length).toBeLessThan(4096);
+});
