@@ -97,6 +97,7 @@ export const startMeshNode: StartMeshNode = async ({ home, config: firstConfig, 
     boot,
     limits: { dataFolders: [home.dataFolder, home.runFolder, home.meshesFolder, home.keysFolder] },
     config: () => config,
+    reloadConfig: () => (config = loadConfig(home.configFile)),
   };
 
   async function enter(id: MeshId, records: Parameters<typeof openMesh>[2]): Promise<OpenMesh> {
@@ -114,7 +115,6 @@ export const startMeshNode: StartMeshNode = async ({ home, config: firstConfig, 
     },
     version: VERSION,
     startedAt: time.now(),
-    reloadConfig: () => (config = loadConfig(home.configFile)),
     mesh: () => mesh,
     async found(meshName, myName, deviceName) {
       const sealingKey = keystore.sealingKeys()[0]!.publicKey;

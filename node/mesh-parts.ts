@@ -23,7 +23,7 @@ import type { Config } from "./config.ts";
 import { openViews, readIncarnation, writeIncarnation } from "./database.ts";
 import { listedItems } from "./gateway/verbs/listing.ts";
 import type { Mesh, MeshNode } from "./gateway/mesh.ts";
-import { resolveEntry, sharesOf } from "./gateway/shares.ts";
+import { pinShares, resolveEntry, sharesOf } from "./gateway/shares.ts";
 import { prepareMeshFolder } from "./home.ts";
 import { createLifecycle } from "./lifecycle.ts";
 import { createAttachments } from "./net/attachments.ts";
@@ -40,7 +40,7 @@ import { createTools } from "./tools/tools.ts";
 /** What a mesh gets of the node. */
 export type MeshDeps = Pick<
   MeshNode,
-  "home" | "keystore" | "telemetry" | "time" | "random" | "network" | "limits" | "config"
+  "home" | "keystore" | "telemetry" | "time" | "random" | "network" | "limits" | "config" | "reloadConfig"
 > & { boot: Uint8Array };
 
 export interface OpenMesh extends Mesh {
@@ -183,6 +183,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     dht: discovery.dht ? network.dht : null,
     open: (peer, signal) => network.open(peer, CARD_PROTOCOL, signal),
     foundBy: (peer) => foundBy.get(peer),
+    hasPeers: () => network.peers().some((peer) => peer.connected),
     after: time.after,
     random: () => random.bytes(1)[0]! / 256,
     warn,
@@ -220,8 +221,11 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   lifecycle.onStop(
     "membership",
     replica.on((change) => {
-      if (change.type === "membership")
-        void network.setMembership(change.membership).catch((error: Error) => warn(error.message));
+      if (change.type === "membership") {
+        network.setMembership(change.membership).catch((error: Error) => warn(error.message));
+        if (pinShares(deps.home.configFile, deps.config().shares, change.membership)) deps.reloadConfig();
+        refreshCards().catch((error: Error) => warn(error.message));
+      }
       if (change.type === "trouble") warn(change.error.message);
       if (change.type === "forked") warn("a log has forked");
     }),
@@ -232,6 +236,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
       if (event.type === "peer-found") foundBy.set(event.device, "mdns");
       if (event.type !== "peer-connected") return;
       logCards.learnKeys(event.greeting.agentKeys);
+      directory.publish();
       if (device < event.device)
         invocations.connect(event.device, lifecycle.signal).catch((error: Error) => warn(error.message));
       if (!discovery.log)

@@ -4,7 +4,7 @@
  */
 import { formatText, idBytes, parseText, idOf, type PersonId, type RecordId } from "../../protocols/ids.ts";
 import { displayName, memberNamed, type Invite, type Membership } from "../../protocols/membership.ts";
-import type { ShareConfig } from "../config.ts";
+import { setConfig, type ShareConfig } from "../config.ts";
 import type { Share } from "../tools/share.ts";
 
 /** 16 hex digits of the record that opened the invite. */
@@ -64,6 +64,18 @@ export function pinned(audience: ShareConfig["for"], membership: Membership): st
 function isOpen(entry: string, membership: Membership): boolean {
   const invite = inviteOf(entry, membership);
   return invite !== undefined && !invite.closed && [...invite.usesLeft.values()].some((uses) => uses > 0);
+}
+
+/** Writes the ids that names and used tickets have come to mean into the settings. True: something changed. */
+export function pinShares(configFile: string, shares: readonly ShareConfig[], membership: Membership): boolean {
+  let changed = false;
+  for (const [index, share] of shares.entries()) {
+    const next = pinned(share.for, membership);
+    if (next === null) continue;
+    setConfig(configFile, ["shares", index, "for"], next);
+    changed = true;
+  }
+  return changed;
 }
 
 /** For people: names, and "whoever joins with the ticket for ana". */

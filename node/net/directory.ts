@@ -36,6 +36,8 @@ export interface DirectoryDeps {
   open(device: DeviceId, signal: AbortSignal): Promise<Wire>;
   /** How this device was found, if mDNS or the DHT brought it. */
   foundBy(device: DeviceId): "mdns" | "dht" | undefined;
+  /** False: nobody is there to keep provider records. */
+  hasPeers(): boolean;
   after(delayMs: number, run: () => void): () => void;
   random(): number;
   warn(message: string): void;
@@ -139,7 +141,7 @@ export function createDirectory(deps: DirectoryDeps): Directory {
 
   function publish(): void {
     cancelPublish();
-    if (deps.dht === null) return;
+    if (deps.dht === null || !deps.hasPeers()) return;
     const dht = deps.dht;
     const keys = new Set(
       deps.own().flatMap((sealed) => {
