@@ -120,7 +120,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
         peerId: (peer) => network.peerId(peer),
       }),
     views: () => views,
-    readBlob: attachments.read,
+    readBlob: (hash, call, signal) => attachments.read(hash, call, signal),
   });
   lifecycle.onStop("agents", () => agents.close());
 
@@ -184,7 +184,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     open: (peer, signal) => network.open(peer, CARD_PROTOCOL, signal),
     foundBy: (peer) => foundBy.get(peer),
     hasPeers: () => network.peers().some((peer) => peer.connected),
-    after: time.after,
+    after: (delayMs, run) => time.after(delayMs, run),
     random: () => random.bytes(1)[0]! / 256,
     warn,
   });

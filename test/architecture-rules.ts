@@ -51,7 +51,7 @@ export const NODE_PARTS: readonly { part: string; rank: number; members: readonl
   { part: "agents", rank: 3, members: ["agents/"] },
   { part: "net", rank: 3, members: ["net/"] },
   { part: "gateway", rank: 4, members: ["gateway/"] },
-  { part: "mesh-node", rank: 5, members: ["mesh-node.ts"] },
+  { part: "mesh-node", rank: 5, members: ["mesh-node.ts", "mesh-parts.ts"] },
   { part: "cli", rank: 6, members: ["cli/", "main.ts"] },
 ];
 

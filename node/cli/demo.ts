@@ -6,7 +6,7 @@
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, rm, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -36,12 +36,12 @@ export async function runDemo(options: { once: boolean }): Promise<number> {
     done.failed++;
     say(`\nThe demo stopped: ${(error as Error).message}`);
     await stopOwn();
-    if (options.once) await rm(FOLDER, { recursive: true, force: true });
+    if (options.once) await cleanUp();
     return 1;
   }
   if (options.once) {
     await stopOwn();
-    await rm(FOLDER, { recursive: true, force: true });
+    await cleanUp();
     say(`\n${done.passed} steps worked, ${done.failed} failed. Both nodes are stopped; nothing of them is left.`);
   } else {
     say(`\n${done.passed} steps worked, ${done.failed} failed. Both nodes are still running. Try:\n`);
@@ -141,6 +141,12 @@ async function quietSettings(who: Who): Promise<void> {
   await mkdir(home(who), { recursive: true, mode: 0o700 });
   const settings = { name: who, listen: { hosts: ["127.0.0.1"] }, discovery: { mdns: false } };
   await writeFile(join(home(who), "config.jsonc"), `${JSON.stringify(settings, null, 2)}\n`, { mode: 0o600 });
+}
+
+/** The demo's folder, and the one around it if nothing else is in it. */
+async function cleanUp(): Promise<void> {
+  await rm(FOLDER, { recursive: true, force: true });
+  await rmdir(dirname(FOLDER)).catch(() => {});
 }
 
 async function stopOwn(): Promise<void> {

@@ -264,7 +264,11 @@ function failed(error: ErrorShape, send: Send): Outcome {
 }
 
 function resultItem(outcome: CallOutcome): AskItem {
-  if ("parts" in outcome) return { type: "result", text: partsText(outcome.parts) };
+  if ("parts" in outcome) {
+    const data = outcome.parts.find((part) => "data" in part);
+    const item = { type: "result" as const, text: partsText(outcome.parts) };
+    return data === undefined ? item : { ...item, data: data.data };
+  }
   const { content, structured } = outcome.tool;
   const text = content
     .map((piece) => (piece.type === "text" ? piece.text : `[${piece.name ?? piece.mediaType}, ${piece.bytes} bytes]`))
@@ -272,16 +276,14 @@ function resultItem(outcome: CallOutcome): AskItem {
   return structured === undefined ? { type: "result", text } : { type: "result", text, data: structured };
 }
 
-export function partsText(parts: Part[]): string {
-  return parts
-    .map((part) =>
-      "text" in part
-        ? part.text
-        : "data" in part
-          ? `${JSON.stringify(part.data, null, 2)}\n`
-          : `[${part.blob.name ?? part.blob.mediaType}, ${part.blob.bytes} bytes]\n`,
-    )
-    .join("");
+/** What a person reads. Data is for programs (`--json` has it); it is shown when there is nothing else to read. */
+function partsText(parts: Part[]): string {
+  const words = parts.flatMap((part) => {
+    if ("text" in part) return [part.text];
+    return "blob" in part ? [`[${part.blob.name ?? part.blob.mediaType}, ${part.blob.bytes} bytes]\n`] : [];
+  });
+  if (words.length > 0) return words.join("");
+  return parts.map((part) => ("data" in part ? `${JSON.stringify(part.data, null, 2)}\n` : "")).join("");
 }
 
 /** `kin wait`: the answer of a queued call, now or when it comes. */

@@ -53,7 +53,8 @@ export async function invite(node: MeshNode, params: Params<"invite">): Promise<
     share = await shareItem(node, config);
   }
   const membership = mesh.replica.membership();
-  const addresses = node.network.ticketAddresses();
+  // The ticket names the device once; libp2p adds it to every address.
+  const addresses = node.network.ticketAddresses().map((address) => address.replace(/\/p2p\/[^/]+$/, ""));
   const ticket = makeTicket({
     mesh: mesh.id,
     meshName: membership.name,
@@ -131,7 +132,9 @@ export async function join(
     inviter: ticket.inviterName,
     name: displayName(membership, mesh.me.person),
     members: membership.members.size,
-    agents: agentItems(mesh.directory.list(), viewOf(node, mesh)).filter((agent) => agent.mayAsk),
+    agents: agentItems(mesh.directory.list(), viewOf(node, mesh)).filter(
+      (agent) => agent.mayAsk && agent.via !== "self",
+    ),
     archived,
   };
 }
