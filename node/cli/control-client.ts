@@ -60,11 +60,13 @@ export async function connectControl(socketPath: string): Promise<ControlClient>
           item: (item) => options.item?.(item as Item<V>),
           done: (outcome) => {
             pending.delete(id);
+            if (pending.size === 0) socket.unref(); // an idle connection keeps no process alive
             options.signal?.removeEventListener("abort", cancel);
             if ("error" in outcome) reject(outcome.error);
             else resolve(outcome.result as Result<V>);
           },
         });
+        socket.ref();
         socket.write(`${JSON.stringify({ id, verb, params })}\n`);
         if (options.signal?.aborted === true) cancel();
         else options.signal?.addEventListener("abort", cancel, { once: true });

@@ -170,9 +170,22 @@ function sharedItem(folder: string, name: string, people: "mesh" | string[]) {
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
   const argv = process.argv.slice(2);
-  const context = createContext(argv, import.meta.filename);
-  process.exitCode =
-    argv[0] === "node"
-      ? await runVerb(context, () => runDaemon(context, async (parts) => ({ control: smallControl(parts) })))
-      : await runCli(argv, import.meta.filename);
+  if (argv[0] === "batch") await batch(JSON.parse(argv[1]!) as string[][]);
+  else if (argv[0] === "node") {
+    const context = createContext(argv, import.meta.filename);
+    process.exitCode = await runVerb(context, () =>
+      runDaemon(context, async (parts) => ({ control: smallControl(parts) })),
+    );
+  } else process.exitCode = await runCli(argv, import.meta.filename);
+}
+
+/** Many command lines in one process, each followed by `#exit <code>` on both outputs: starting Node is most of a wrong usage. */
+async function batch(all: string[][]): Promise<void> {
+  process.setMaxListeners(0);
+  process.stdout.setMaxListeners(0);
+  for (const argv of all) {
+    const code = await runCli(argv, import.meta.filename);
+    process.stdout.write(`#exit ${code}\n`);
+    process.stderr.write(`#exit ${code}\n`);
+  }
 }

@@ -25,6 +25,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(root, { recursive: true, force: true }));
 
+/** scrypt is meant to be slow, and slower on a busy machine. */
+const SLOW = { timeout: 60_000 };
 const mesh = idOf<"mesh">(new Uint8Array(32).fill(1));
 const otherMesh = idOf<"mesh">(new Uint8Array(32).fill(2));
 const epoch = idOf<"epoch">(new Uint8Array(32).fill(3));
@@ -136,7 +138,7 @@ test("an unreadable, cut off or missing key file is said and never overwritten",
   expect(existsSync(file)).toBe(false);
 });
 
-test("a passphrase seals every key; only it opens them", () => {
+test("a passphrase seals every key; only it opens them", SLOW, () => {
   const made = openKeystore(keys, { passphrase: "correct horse" });
   made.putEpochKey(mesh, epoch, epochKey);
   made.agentKey(mesh, "reviewer");
@@ -153,7 +155,7 @@ test("a passphrase seals every key; only it opens them", () => {
   expect(readDevicePublicKey(keys)).toEqual(made.device.publicKey);
 });
 
-test("the wrapped master key is scrypt N=2^17 r=8 p=1 and nothing weaker is believed", () => {
+test("the wrapped master key is scrypt N=2^17 r=8 p=1 and nothing weaker is believed", SLOW, () => {
   openKeystore(keys, { passphrase: "p" });
   const file = join(keys, "master.json");
   const master = JSON.parse(readFileSync(file, "utf8")) as { n: number };
@@ -162,7 +164,7 @@ test("the wrapped master key is scrypt N=2^17 r=8 p=1 and nothing weaker is beli
   expect(() => openKeystore(keys, { passphrase: "p" })).toThrow(refused("KEY_FILE_UNREADABLE", file));
 });
 
-test("K12: a sealed key that was swapped for another, or for a raw one, does not open", () => {
+test("K12: a sealed key that was swapped for another, or for a raw one, does not open", SLOW, () => {
   const store = openKeystore(keys, { passphrase: "p" });
   store.agentKey(mesh, "reviewer");
   store.agentKey(mesh, "guide");
@@ -192,7 +194,7 @@ test("K12: a sealed key that was swapped for another, or for a raw one, does not
   expect(() => openKeystore(keys)).toThrow(refused("KEY_FILE_UNREADABLE", "master.json is missing"));
 });
 
-test("setting, changing and removing a passphrase keeps every key", () => {
+test("setting, changing and removing a passphrase keeps every key", SLOW, () => {
   const made = openKeystore(keys);
   made.putEpochKey(mesh, epoch, epochKey);
   const agent = made.rotateAgentKey(mesh, "reviewer");
