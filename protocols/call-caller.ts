@@ -149,7 +149,7 @@ export function createCaller(deps: CallerDeps): Caller {
         if (session !== undefined) {
           const before = call.next;
           next = await attempt(call, session, next);
-          if (next === "renew" && renewed) next = "request";
+          if (next === "renew" && renewed) throw new KinError("WRONG_BOOT", "the callee's boot is not the one it says");
           renewed ||= next === "renew";
           if (call.next > before) pauseMs = FIRST_PAUSE_MS;
         }
@@ -290,8 +290,8 @@ export function createCaller(deps: CallerDeps): Caller {
     const { said } = call.attached!;
     if (said === "resume" && error.code === "NOT_FOUND" && call.next === 0) return again(session, call, "request");
     if (said === "resume" && error.code === "OVERLOADED") return again(session, call, "resume");
-    if (said === "request" && error.code === "WRONG_BOOT") {
-      again(session, call, "renew");
+    if (error.code === "WRONG_BOOT") {
+      again(session, call, said === "resume" ? "resume" : "renew");
       session.wire.fail(kinError(error)); // this connection's hello is out of date: the next one says the new boot
       return;
     }
@@ -461,34 +461,46 @@ function isTo(to: Recipient, from: Sender): boolean {
   return to.person === from.person && to.device === from.device && to.agent === from.agent;
 }
 
-/** At most MAX_CALLS_PER_PEER calls in flight to one device; the others wait in order. */
+/** At most MAX_CALLS_PER_PEER calls in flight to one device; the others wait in order. A place that gets free is handed on. */
 function createPlaces(): { take(device: DeviceId, signal: AbortSignal): Promise<() => void> } {
   const byDevice = new Map<DeviceId, { used: number; waiting: Set<() => void> }>();
 
   function free(device: DeviceId): void {
     const places = byDevice.get(device)!;
-    places.used--;
     const [first] = places.waiting;
-    if (first !== undefined) {
+    if (first === undefined) places.used--;
+    else {
       places.waiting.delete(first);
       first();
-    } else if (places.used === 0) byDevice.delete(device);
+    }
+    if (places.used === 0) byDevice.delete(device);
   }
 
   return {
     async take(device, signal) {
       let places = byDevice.get(device);
       if (places === undefined) byDevice.set(device, (places = { used: 0, waiting: new Set() }));
-      const { waiting } = places;
-      if (waiting.size >= MAX_WAITING_CALLS)
-        throw new KinError("OVERLOADED", `${MAX_WAITING_CALLS} calls to this device wait already`);
-      if (places.used >= MAX_CALLS_PER_PEER)
-        await new Promise<void>((resolve) => {
-          waiting.add(resolve);
-          signal.addEventListener("abort", () => waiting.delete(resolve) && resolve(), { once: true });
-        });
-      places.used++;
+      if (places.used < MAX_CALLS_PER_PEER) places.used++;
+      else await waitIn(places.waiting, signal);
       return () => free(device);
     },
   };
+}
+
+/** Resolves when it is our turn. @throws KinError OVERLOADED; the signal's reason */
+function waitIn(waiting: Set<() => void>, signal: AbortSignal): Promise<void> {
+  if (waiting.size >= MAX_WAITING_CALLS)
+    return Promise.reject(new KinError("OVERLOADED", `${MAX_WAITING_CALLS} calls to this device wait already`));
+  return new Promise((resolve, reject) => {
+    const turn = (): void => {
+      signal.removeEventListener("abort", abort);
+      resolve();
+    };
+    const abort = (): void => {
+      waiting.delete(turn);
+      reject(signal.reason as Error);
+    };
+    waiting.add(turn);
+    signal.addEventListener("abort", abort, { once: true });
+  });
 }

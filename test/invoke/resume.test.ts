@@ -6,7 +6,19 @@ import { decodeInvokeFrame } from "../../protocols/invoke-frames.ts";
 import { resumeBody } from "../../protocols/invoke-bodies.ts";
 import { encodeEnvelope } from "../../protocols/envelope.ts";
 import { body, envelope, idOfSealed, rawPeer } from "./raw.ts";
-import { all, counting, createWorld, invoke, open, random, sleep, told, valueStore, type World } from "./world.ts";
+import {
+  all,
+  counting,
+  createWorld,
+  invoke,
+  open,
+  random,
+  sleep,
+  started,
+  told,
+  valueStore,
+  type World,
+} from "./world.ts";
 
 let world: World;
 beforeEach(() => void (world = createWorld()));
@@ -102,34 +114,33 @@ test("64 calls on a stream that is cut all end well", async () => {
   const ben = await world.add("ben", {
     runnables: { "tools/echo": open(async (call) => (await go.promise, { parts: call.request.parts })) },
   });
-  const calls = Array.from({ length: 64 }, (_, i) =>
-    all(invoke(ana, ben, { tool: "echo" }, { parts: [{ text: String(i) }] })),
+  const calls = await Promise.all(
+    Array.from({ length: 64 }, (_, i) => started(invoke(ana, ben, { tool: "echo" }, { parts: [{ text: String(i) }] }))),
   );
-  await sleep(50);
   world.wires[0]!.cut();
   go.resolve();
-  (await Promise.all(calls)).forEach((events, i) => expect(told(events)).toBe(`accepted result:${i}`));
+  (await Promise.all(calls.map((call) => call.rest))).forEach((events, i) =>
+    expect(told(events)).toBe(`accepted result:${i}`),
+  );
   expect(world.wires).toHaveLength(2);
 });
 
 test("a peer that does not come back leaves the outcome unknown at the deadline", async () => {
   const ana = await world.add("ana");
   const ben = await world.add("ben", { runnables: { reviewer: open(() => new Promise(() => {})) } });
-  const call = all(invoke(ana, ben, { agent: "reviewer" }, { deadlineMs: 200 }));
-  await sleep(50);
+  const call = await started(invoke(ana, ben, { agent: "reviewer" }, { deadlineMs: 500 }));
   ben.online = false;
   world.wires[0]!.cut();
-  expect(told(await call)).toBe("accepted failure:OUTCOME_UNKNOWN");
+  expect(told(await call.rest)).toBe("accepted failure:OUTCOME_UNKNOWN");
 });
 
 test("R11: after the callee's restart a resume is answered with OUTCOME_UNKNOWN where no record is", async () => {
   const ana = await world.add("ana");
   const ben = await world.add("ben", { runnables: { reviewer: open(() => new Promise(() => {})) } });
-  const call = all(invoke(ana, ben, { agent: "reviewer" }));
-  await sleep(50);
+  const call = await started(invoke(ana, ben, { agent: "reviewer" }));
   await world.add("ben", { runnables: { reviewer: counting(1) }, of: ben });
   await ben.invocations.stop();
-  const events = await call;
+  const events = await call.rest;
   expect(told(events)).toBe("accepted failure:OUTCOME_UNKNOWN");
   expect(events.at(-1)!.sealed).toBeDefined(); // the callee itself says so
 });
@@ -173,6 +184,27 @@ test("a request that never arrived is sent again, not resumed: the callee says N
   const resume = resumeBody({ from: 0, id: random.bytes(16), boot: ben.boot });
   await peer.say("resume", { re, body: resume });
   expect(await peer.hear()).toBe("refused:NOT_FOUND");
+});
+
+test("R11: a request that was seen in this boot and is forgotten is unknown, never run again", async () => {
+  const ana = await world.add("ana");
+  const ben = await world.add("ben", { runnables: { "tools/echo": counting(0) } });
+  const peer = rawPeer(ana, ben);
+  const id = random.bytes(16);
+  const re = idOfSealed(await peer.say("request", { id }));
+  expect([await peer.hear(), await peer.hear()]).toEqual(["accepted", "result"]);
+  await peer.send({ t: "ack", acks: [{ call: 1, below: 2 }] });
+  await peer.say("resume", { re, body: resumeBody({ from: 1, id, boot: ben.boot }) });
+  expect(await peer.hear()).toBe("failure");
+  expect(Buffer.from(peer.last!.bytes).includes("OUTCOME_UNKNOWN")).toBe(true);
+});
+
+test("a callee that says WRONG_BOOT again and again ends the call", async () => {
+  const ana = await world.add("ana");
+  const ben = await world.add("ben", { runnables: { reviewer: counting(1) } });
+  ben.boot = random.bytes(16);
+  expect(told(await all(invoke(ana, ben, { agent: "reviewer" })))).toBe("failure:WRONG_BOOT");
+  expect(world.wires).toHaveLength(2);
 });
 
 test("a hello that was out of date costs one more attempt, not the call", async () => {

@@ -235,6 +235,23 @@ export async function all(events: AsyncIterable<SignedCallEvent>): Promise<Signe
   return list;
 }
 
+/** Waits for the first event; the promise in `rest` then has all of them. */
+export async function started(events: AsyncIterable<SignedCallEvent>): Promise<{ rest: Promise<SignedCallEvent[]> }> {
+  const iterator = events[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  const rest = async (): Promise<SignedCallEvent[]> => {
+    const list: SignedCallEvent[] = [];
+    for (let next = first; next.done !== true; next = await iterator.next()) list.push(next.value);
+    return list;
+  };
+  return { rest: rest() };
+}
+
+/** Looks again and again until it is so. */
+export async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await sleep(5);
+}
+
 /** `accepted progress:a progress:b result:c`, or `failure:CODE`. */
 export function told(events: SignedCallEvent[]): string {
   return events
