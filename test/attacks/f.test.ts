@@ -1,20 +1,28 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { openInside } from "../../node/tools/jail.ts";
 import { ANA, codeOf, git, openScene, type Scene } from "../tools/scene.ts";
 import { ARGUMENT_ATTACKS, FILE_ATTACKS, GIT_ATTACKS, SECRET } from "./f.ts";
 
+const template = mkdtempSync(join(tmpdir(), "kin-field-"));
+beforeAll(() => {
+  git(template, "init", "-q");
+  writeFileSync(join(template, ".gitignore"), "ignored/\n*.log\n");
+  writeFileSync(join(template, "readme.md"), "# app\n");
+  mkdirSync(join(template, "src"));
+  writeFileSync(join(template, "src/code.ts"), "export const one = 1;\n");
+  git(template, "add", ".");
+  git(template, "commit", "-qm", "first");
+});
+afterAll(() => rmSync(template, { recursive: true, force: true }));
+
 async function openField(): Promise<Scene> {
   const scene = await openScene();
   writeFileSync(join(scene.root, "outside.txt"), SECRET);
-  scene.git("init", "-q");
-  scene.write(".gitignore", "ignored/\n*.log\n");
-  scene.write("readme.md", "# app\n");
-  scene.write("src/code.ts", "export const one = 1;\n");
-  scene.git("add", ".");
-  scene.git("commit", "-qm", "first");
+  cpSync(template, scene.folder, { recursive: true });
   return scene;
 }
 

@@ -85,9 +85,9 @@ const NUMBERS: Record<string, number> = {
 /** Reads the question; whatever it does not say means the last commit. Pure. */
 export function readQuestion(question: string): Asked {
   const text = question.toLowerCase().replace(/\s+/g, " ");
-  const range = /\b([\w./-]*[\w/-])\.{2,3}([\w][\w./-]*)/.exec(question);
+  const range = /\b([\w./~^-]*[\w/~^-])\.{2,3}(\w[\w./~^-]*)/.exec(question);
   if (range !== null) return { about: "range", from: range[1]!, to: range[2]! };
-  const between = /\bbetween ([\w./-]+) and ([\w./-]*\w)/i.exec(question);
+  const between = /\bbetween ([\w./~^-]+) and ([\w./~^-]*[\w~^])/i.exec(question);
   if (between !== null) return { about: "range", from: between[1]!, to: between[2]! };
   const many =
     /\b(?:last|latest|past|recent|newest) (\d{1,3}|two|three|four|five|six|seven|eight|nine|ten) (?:commits?|changes|patches)\b/.exec(
