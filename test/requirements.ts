@@ -104,4 +104,101 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "Link-local addresses that others tell, such as a cloud's metadata service, are never dialled.",
   },
   { id: "E23", source: "ATTACKS E23", sentence: "Names in addresses that others tell are never resolved." },
+  {
+    id: "R1",
+    source: "RULES R1",
+    sentence:
+      "A person outlives a key; a device counts only if its person's key certified it and another right wrote it in.",
+  },
+  {
+    id: "R3",
+    source: "RULES R3",
+    sentence:
+      "Any set of roster records folds to the same members in every order; mutual and cyclic removals have one result.",
+  },
+  {
+    id: "R4",
+    source: "RULES R4",
+    sentence:
+      "The lower of concurrent roles wins, a back-dated promotion has no effect, and nobody raises his own role.",
+  },
+  {
+    id: "R5",
+    source: "RULES R5",
+    sentence:
+      "A removal cuts history: of concurrent removals the lower cut holds, a log that is not listed is cut at 0.",
+  },
+  {
+    id: "R12",
+    source: "RULES R12",
+    sentence: "A removed member's name is not given again; equal names are told apart.",
+  },
+  {
+    id: "R14",
+    source: "RULES R14",
+    sentence:
+      "Strangers get identify and join and nothing else; who proves his membership is let in, who was removed is told.",
+  },
+  { id: "F7", source: "RULES F7", sentence: "A taken name is refused with one that is free." },
+  { id: "L7", source: "ATTACKS L7", sentence: "A guest takes no admission that the mesh's own fold does not hold." },
+  { id: "A15", source: "ATTACKS A15", sentence: "A request, cancel or resume that is sent again is refused." },
+  { id: "A16", source: "ATTACKS A16", sentence: "What was sent before a restart is never valid after it." },
+  { id: "A17", source: "ATTACKS A17", sentence: "A live request that comes through another peer is refused." },
+  {
+    id: "A18",
+    source: "ATTACKS A18",
+    sentence: "A full replay table refuses new work of that person and forgets nothing.",
+  },
+  {
+    id: "R11",
+    source: "RULES R11",
+    sentence:
+      "Only the key that made a request may cancel or resume it; after a restart it is answered from the record or with unknown.",
+  },
+  {
+    id: "R8",
+    source: "RULES R8",
+    sentence:
+      "The same idempotency key runs once, also over a restart; a call with side effects is durable before it runs.",
+  },
+  {
+    id: "P29",
+    source: "ATTACKS P29",
+    sentence:
+      "A callee that is killed after started and before answered says OUTCOME_UNKNOWN, and the effect is there once.",
+  },
+  { id: "J10", source: "ATTACKS J10", sentence: "A loop of agents A→B→A is refused by A." },
+  { id: "J11", source: "ATTACKS J11", sentence: "Calls of one person over the bound are refused, others' are not." },
+  {
+    id: "F10",
+    source: "ATTACKS F10",
+    sentence: "Twins of a protected name (case, Unicode forms, ignorable characters) are not served.",
+  },
+  {
+    id: "F11",
+    source: "ATTACKS F11",
+    sentence: "Git's folder, environment files, private keys and ignored files are never served.",
+  },
+  {
+    id: "K10",
+    source: "ATTACKS K10",
+    sentence: "A key file or folder that others may read is refused, with the command to run.",
+  },
+  { id: "K12", source: "ATTACKS K12", sentence: "A sealed key that was swapped for another does not open." },
+  {
+    id: "R17",
+    source: "RULES R17",
+    sentence: "Agent keys are random per mesh, agent and generation; an ended agent's key never revives.",
+  },
+  {
+    id: "F8",
+    source: "RULES F8",
+    sentence: "One data folder holds everything; without KIN_HOME its parts lie under the XDG folders.",
+  },
+  { id: "P15", source: "ATTACKS P15", sentence: "Slow, silent and half-open peers hold neither memory nor places." },
+  {
+    id: "D11",
+    source: "ATTACKS D11",
+    sentence: "A peer that closes inside a frame breaks the wire; it is not an end.",
+  },
 ];
