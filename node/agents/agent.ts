@@ -17,6 +17,8 @@ import { renderText, renderValue } from "./template.ts";
 /** The answer must fit into one envelope, text beside data. */
 const MAX_ANSWER_BYTES = 96 * 1024;
 const MAX_ANSWER_DATA_CHARS = MAX_INLINE_BYTES - MAX_ANSWER_BYTES;
+/** With less room nothing more is said; half of it is left for the note that something was cut. */
+const MIN_ROOM_BYTES = 400;
 /** All texts and files that come with a question. */
 const MAX_ATTACHED_CHARS = 2 * 1024 * 1024;
 
@@ -49,9 +51,11 @@ export async function runAgent(
     const text = step.say === null ? "" : renderText(step.say, values);
     if (text === "") continue;
     // What does not fit into the answer any more is not streamed either: both say the same.
-    const shown = cutText(text, Math.max(0, MAX_ANSWER_BYTES - Buffer.byteLength(said)));
+    const room = MAX_ANSWER_BYTES - Buffer.byteLength(said);
+    if (room < MIN_ROOM_BYTES) continue;
+    const shown = cutText(text, room - MIN_ROOM_BYTES / 2);
     said += shown;
-    if (shown !== "") await emit([{ text: shown }]);
+    await emit([{ text: shown }]);
   }
   return { parts: answerParts(definition, values, said) };
 }

@@ -79,7 +79,7 @@ export function renderText(template: Template, values: Values): string {
 }
 
 function lookUp(place: Place, values: Values): Json | undefined {
-  let value: Json | undefined = values as { [key: string]: Json };
+  let value: Json | undefined = values;
   for (const name of place.path) value = ownValue(value, name);
   if (value !== undefined && value !== null) return value;
   if (place.optional) return undefined;

@@ -30,12 +30,13 @@ const KEY_NAMES = [
 ];
 /** Characters that a file system or an eye ignores: `.g\u200cit` is `.git` on HFS+. */
 const IGNORABLE =
+  // oxlint-disable-next-line no-misleading-character-class -- single code points, none is combined
   /[\u00AD\u034F\u061C\u115F\u1160\u17B4\u17B5\u180B-\u180F\u200B-\u200F\u202A-\u202E\u2060-\u206F\u3164\uFE00-\uFE0F\uFEFF\uFFA0]/g;
 
 /** Why this relative path is never served, or null. Pure: looks at the name only. */
 export function pathRefusal(path: string): string | null {
   if (path === "" || path.length > MAX_PATH_CHARS) return `a path has 1 to ${MAX_PATH_CHARS} characters`;
-  // eslint-disable-next-line no-control-regex -- NUL ends a path in C, the others hide in a terminal
+  // oxlint-disable-next-line no-control-regex -- NUL ends a path in C, the others hide in a terminal
   if (/[\u0000-\u001F\u007F]/.test(path)) return "a path holds no control characters";
   if (isAbsolute(path) || path.startsWith("~")) return "a path is relative to the share";
   const parts = path.split(sep);
@@ -199,6 +200,6 @@ function notFound(asked: string, cause: unknown): KinError {
 }
 
 function shown(path: string): string {
-  // eslint-disable-next-line no-control-regex -- a path is shown in a terminal
+  // oxlint-disable-next-line no-control-regex -- a path is shown in a terminal
   return path.slice(0, 200).replace(/[\u0000-\u001F\u007F]/g, "?");
 }

@@ -109,15 +109,20 @@ export async function createMcpClients(deps: McpDeps): Promise<McpClients> {
     for (const name of Object.keys(pins[session.name] ?? {})) register(state, session, name);
   const unseen = sessions.filter((session) => pins[session.name] === undefined);
   return {
-    learned: Promise.all(unseen.map((session) => connected(state, session).catch(() => {}))).then(() => {}),
+    learned: learnAll(state, unseen),
     problems: () => sessions.flatMap((session) => problemsOf(deps.pinsFile, session)),
     approve: (tool) => approve(state, sessions, tool),
     async close() {
       state.closed = true;
       await Promise.all(sessions.map(stop));
-      await state.writing;
+      await state.writing.catch(() => {});
     },
   };
+}
+
+/** A server that does not start is a problem in words, not an error of the node. */
+async function learnAll(state: State, sessions: readonly Session[]): Promise<void> {
+  await Promise.allSettled(sessions.map((session) => connected(state, session)));
 }
 
 interface State extends McpDeps {
@@ -322,8 +327,10 @@ async function start(state: State, session: Session): Promise<Client> {
   session.stderr = "";
   try {
     const transport = openTransport(session);
+    // oxlint-disable-next-line prefer-add-event-listener -- the SDK's client is no EventTarget
     client.onclose = () => fell(state, session, client, "it ended");
     // What can't be read on its pipe is its fault; the call that waits for it ends by its time limit.
+    // oxlint-disable-next-line prefer-add-event-listener
     client.onerror = () => {};
     await client.connect(transport, { timeout: CONNECT_TIMEOUT_MS });
     client.setNotificationHandler(ToolListChangedNotificationSchema, () => learn(state, session, client));
@@ -343,7 +350,7 @@ const WITHHELD = { LOGNAME: undefined, SHELL: undefined, TERM: undefined, USER: 
 function openTransport(session: Session): Transport {
   const { command, args, env, cwd, url, headers } = session.config;
   if (url !== undefined)
-    return new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers: headers ?? {} } }) as Transport;
+    return new StreamableHTTPClientTransport(new URL(url), { requestInit: { headers: headers ?? {} } });
   if (command === undefined) throw new KinError("CONFIG_INVALID", 'it has neither "command" nor "url"');
   const transport = new StdioClientTransport({
     command,
@@ -359,6 +366,7 @@ function openTransport(session: Session): Transport {
 }
 
 function fell(state: State, session: Session, client: Client, why: string): void {
+  // oxlint-disable-next-line prefer-add-event-listener
   client.onclose = () => {};
   session.client = null;
   if (state.closed) return;
@@ -395,10 +403,13 @@ async function readPins(file: string): Promise<Pins> {
 }
 
 function savePins(state: State): Promise<void> {
-  state.writing = state.writing.then(async () => {
-    const next = `${state.pinsFile}.next`;
-    await writeFile(next, `${JSON.stringify(state.pins, null, 2)}\n`, { mode: 0o600 });
-    await rename(next, state.pinsFile);
-  });
+  state.writing = writeAfter(state.writing, state.pinsFile, state.pins);
   return state.writing;
+}
+
+async function writeAfter(before: Promise<void>, file: string, pins: Pins): Promise<void> {
+  await before.catch(() => {}); // whoever asked for that write has its error
+  const next = `${file}.next`;
+  await writeFile(next, `${JSON.stringify(pins, null, 2)}\n`, { mode: 0o600 });
+  await rename(next, file);
 }

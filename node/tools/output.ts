@@ -18,8 +18,8 @@ export const STEP_BOUNDS: OutputBounds = { textBytes: 2 * 1024 * 1024, structure
  * Characters that a reader can't see but a model or a terminal obeys (J5): Unicode tags, bidirectional controls, zero width,
  * variation selectors of the supplement, and C0/C1 controls except tab and line breaks.
  */
-// eslint-disable-next-line no-control-regex -- these are the characters that are removed
 const INVISIBLE =
+  // oxlint-disable-next-line no-control-regex -- these are the characters that are removed
   /[\u0000-\u0008\u000B\u000C\u000E-\u001F\u007F-\u009F\u00AD\u061C\u180E\u200B-\u200F\u202A-\u202E\u2060-\u2069\uFEFF\uFFF9-\uFFFB\u{E0000}-\u{E0FFF}]/gu;
 
 export function stripInvisible(text: string): string {

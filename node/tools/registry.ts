@@ -10,6 +10,12 @@ import { createValidator } from "./validate.ts";
 
 export type Arguments = { [key: string]: Json };
 
+/** A text among arguments that fit the schema; empty if it is absent. */
+export function textArgument(args: Arguments, name: string): string {
+  const value = args[name];
+  return typeof value === "string" ? value : "";
+}
+
 /** What a running tool knows of its call. */
 export interface ToolContext {
   args: Arguments;

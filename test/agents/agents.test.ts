@@ -40,7 +40,7 @@ test("librarian: never indexed are .env, keys and ignored files; nothing of them
   scene.write("innocent.txt", ["-----BEGIN", "PRIVATE KEY-----\n"].join(" ") + SECRET);
   expect((await scene.ask(ANA, "librarian", SECRET)).text).toContain("Nothing about");
   const { rows } = await scene.views.execute("SELECT text, path FROM library_text");
-  expect(rows.map((row) => row["path"]).toSorted()).toEqual([".gitignore", "fine.txt"]);
+  expect(rows.map((row) => row["path"] as string).toSorted()).toEqual([".gitignore", "fine.txt"]);
   expect(JSON.stringify(rows)).not.toContain(SECRET);
 });
 

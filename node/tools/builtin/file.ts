@@ -3,6 +3,7 @@ import type { Tool } from "../registry.ts";
 import type { ShareLimits } from "../share.ts";
 import { KinError } from "../../../protocols/errors.ts";
 import { textResult } from "../output.ts";
+import { textArgument } from "../registry.ts";
 import { openShare } from "../share.ts";
 
 const DEFAULT_LINES = 400;
@@ -98,7 +99,9 @@ function searchTool(limits: ShareLimits): Tool {
       }
       const lines = found.map((hit) => `${hit.path}:${hit.line}: ${hit.text}`);
       if (found.length === 0)
-        lines.push(`"${String(args["text"])}" is in none of the ${paths.length} files of "${folder.share.name}".`);
+        lines.push(
+          `"${textArgument(args, "text")}" is in none of the ${paths.length} files of "${folder.share.name}".`,
+        );
       if (found.length >= max) lines.push(`… the first ${max}; there may be more`);
       if (cut) lines.push(`… only the first ${paths.length} files were looked at`);
       return textResult(lines.join("\n"), { matches: found, files: paths.length });

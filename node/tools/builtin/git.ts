@@ -6,6 +6,7 @@ import type { ShareFolder, ShareLimits } from "../share.ts";
 import { KinError } from "../../../protocols/errors.ts";
 import { holdsPrivateKey, pathRefusal } from "../jail.ts";
 import { textResult } from "../output.ts";
+import { textArgument } from "../registry.ts";
 import { openShare } from "../share.ts";
 import { SHARE_ARGUMENT } from "./file.ts";
 
@@ -92,7 +93,7 @@ function logTool(limits: ShareLimits): Tool {
       const commits = await folder.git(signal, async (git) => readLog(git, args));
       const text =
         commits.length === 0
-          ? `No commits${args["since"] === undefined ? "" : ` since ${String(args["since"])}`} in "${share!.name}".`
+          ? `No commits${args["since"] === undefined ? "" : ` since ${textArgument(args, "since")}`} in "${share!.name}".`
           : commits.map(commitText).join("\n");
       return textResult(text, { commits } as unknown as Json);
     },
@@ -114,7 +115,7 @@ async function readLog(git: Git, args: Arguments): Promise<Commit[]> {
     "--no-textconv",
     "--format=tformat:%H%x00%P%x00%an%x00%aI%x00%s%x00%b",
     `--max-count=${(args["max"] as number | undefined) ?? DEFAULT_COMMITS}`,
-    ...(args["since"] === undefined ? [] : [`--since=${String(args["since"])}`]),
+    ...(args["since"] === undefined ? [] : [`--since=${textArgument(args, "since")}`]),
     "--end-of-options",
     ...range,
     "--",

@@ -210,7 +210,7 @@ async function indexedFiles(views: Views, share: string, root: string): Promise<
   });
   return new Map(
     rows.map((row) => [
-      String(row["path"]),
+      rowText(row, "path"),
       {
         mtime: Number(row["mtime"]),
         bytes: Number(row["bytes"]),
@@ -223,7 +223,7 @@ async function indexedFiles(views: Views, share: string, root: string): Promise<
 
 async function forgetShares(views: Views, names: readonly string[]): Promise<void> {
   const { rows } = await views.execute("SELECT DISTINCT share FROM library_files");
-  for (const row of rows) if (!names.includes(String(row["share"]))) await dropShare(views, String(row["share"]));
+  for (const row of rows) if (!names.includes(rowText(row, "share"))) await dropShare(views, rowText(row, "share"));
 }
 
 async function dropShare(views: Views, share: string): Promise<void> {
@@ -285,8 +285,13 @@ async function matchingBlocks(views: Views, share: string, words: readonly strin
   return [];
 }
 
+function rowText(row: Row, column: string): string {
+  const value = row[column];
+  return typeof value === "string" ? value : "";
+}
+
 function blockOf(row: Row): Block {
-  return { path: String(row["path"]), line: Number(row["line"]), text: String(row["text"]) };
+  return { path: rowText(row, "path"), line: Number(row["line"]), text: rowText(row, "text") };
 }
 
 function pickLines(blocks: readonly Block[], words: readonly string[], max: number): Hit[] {

@@ -3,6 +3,7 @@ import type { PersonId } from "../../../protocols/ids.ts";
 import type { Json } from "../../../protocols/tool.ts";
 import type { Tool } from "../registry.ts";
 import { textResult } from "../output.ts";
+import { textArgument } from "../registry.ts";
 
 /** One thing that can be asked or called, as the asker sees it. */
 export interface ListedItem {
@@ -42,7 +43,7 @@ export function listingTool(listing: Listing): Tool {
     },
     async run({ args, person }) {
       const items = (await listing(person)).filter((item) => item.mayAsk);
-      const words = wordsOf(String(args["question"] ?? ""));
+      const words = wordsOf(textArgument(args, "question"));
       const fitting = words.length === 0 ? [] : ranked(items, words);
       const shown = (fitting.length > 0 ? fitting : items).slice(0, MAX_ROWS);
       return textResult(describe(shown, items.length, fitting.length > 0, words), { items: shown } as unknown as Json);

@@ -14,6 +14,7 @@ import type { DiffFile } from "./diff.ts";
 import type { Finding } from "./findings.ts";
 import type { ChangedFile, Commit } from "./git.ts";
 import { textResult } from "../output.ts";
+import { textArgument } from "../registry.ts";
 import { openShare } from "../share.ts";
 import { looksLikeDiff, parseDiff } from "./diff.ts";
 import { SHARE_ARGUMENT } from "./file.ts";
@@ -45,7 +46,7 @@ function inputTool(): Tool {
     onShare: false,
     inputSchema: { type: "object", properties: { question: TEXT, attached: TEXT }, additionalProperties: false },
     run({ args }) {
-      const [question, attached] = [String(args["question"] ?? ""), String(args["attached"] ?? "")];
+      const [question, attached] = [textArgument(args, "question"), textArgument(args, "attached")];
       const diff = [attached, question].find(looksLikeDiff);
       if (diff !== undefined) return answer({ repository: false, diff, what: "The attached diff" });
       if (attached.trim() === "") return answer({ repository: true, diff: null, what: null });
@@ -174,7 +175,7 @@ function scopeTool(limits: ShareLimits): Tool {
           ) as unknown as Json,
         );
       const scope = await folder.git(signal, (git) =>
-        findScope(git, folder, readQuestion(String(args["question"] ?? ""))),
+        findScope(git, folder, readQuestion(textArgument(args, "question"))),
       );
       return answer(scope as unknown as Json);
     },
@@ -300,10 +301,10 @@ function digestTool(): Tool {
       const change = args["change"] as
         | { files: ChangedFile[]; omitted: string[]; untracked: string[]; cut: boolean }
         | undefined;
-      const files = change?.files ?? parseDiff(String(args["diff"] ?? "")).map(asChanged);
+      const files = change?.files ?? parseDiff(textArgument(args, "diff")).map(asChanged);
       const lines = [
-        `## ${String(args["what"])}`,
-        ...paragraph(String(args["note"] ?? "")),
+        `## ${textArgument(args, "what")}`,
+        ...paragraph(textArgument(args, "note")),
         ...commitLines((args["commits"] ?? []) as unknown as Commit[]),
         ...fileLines(files, args["whole"] === true),
         ...(change === undefined ? [] : leftOut(change)),
