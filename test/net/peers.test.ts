@@ -300,6 +300,21 @@ describe("the mesh's DHT", () => {
     expect(await providers(a, cid)).toEqual([]);
   });
 
+  test("E17: a member that names strangers in its answers gets nobody of them dialled or into our table", async () => {
+    const [a, b, c] = [node(ana, dht), node(ben, dht), node(cat, dht)];
+    await a.net.setMembership(meshOf([ana, ben]));
+    await Promise.all([b, c].map((one) => one.net.setMembership(meshOf([ana, ben, cat]))));
+    await c.net.connect(ben.device, { addresses: b.net.addresses(), signal: soon() });
+    await a.net.connect(ben.device, { addresses: b.net.addresses(), signal: soon() });
+    await until(() => b.net.inside().routingTable().length === 2);
+    const cid = await cidOf("agent:trap");
+    await c.net.dht.provide(cid, soon());
+    expect(await providers(b, cid), "the trap is set").toEqual([cat.device]);
+    expect(await providers(a, cid)).toEqual([]);
+    expect(a.net.inside().routingTable()).toEqual([ben.device]);
+    expect(c.net.peers().find((peer) => peer.device === ana.device)?.connected).toBe(false);
+  });
+
   test("a removed member leaves the routing table at once", async () => {
     const [, b] = (await three(dht)) as [TestNode, TestNode, TestNode];
     expect(b.net.inside().routingTable().toSorted()).toEqual([ana.device, cat.device].toSorted());
