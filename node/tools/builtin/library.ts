@@ -3,7 +3,6 @@
  * files at each question: what is new or changed (time and size) is read, what is gone or not served any more is dropped, and
  * so are shares that are no more.
  */
-import type { Client, InStatement, Row } from "@libsql/client";
 import type { Json } from "../../../protocols/tool.ts";
 import type { Tool } from "../registry.ts";
 import type { ShareFolder, ShareLimits } from "../share.ts";
@@ -12,7 +11,18 @@ import { textResult } from "../output.ts";
 import { openShare } from "../share.ts";
 import { linesOf, SHARE_ARGUMENT } from "./file.ts";
 
-export type Views = Pick<Client, "execute" | "batch">;
+export interface Statement {
+  sql: string;
+  args: (string | number)[];
+}
+type Row = { readonly [column: string]: unknown };
+
+/** views.db, as `@libsql/client` opens it. */
+export interface Views {
+  execute(statement: string | Statement): Promise<{ rows: readonly Row[] }>;
+  /** All in one transaction. */
+  batch(statements: (string | Statement)[], mode: "write"): Promise<unknown>;
+}
 
 /** Larger files are data, not text that somebody reads. */
 const MAX_INDEXED_BYTES = 512 * 1024;
@@ -144,7 +154,7 @@ async function followShare(
   const kept = new Set<string>();
   const next = { row: await nextRow(views) };
   let total = 0;
-  let batch: InStatement[] = [];
+  let batch: Statement[] = [];
   for (const path of paths) {
     signal.throwIfAborted();
     const file = await folder.look(path);
@@ -171,12 +181,12 @@ async function indexFile(
   path: string,
   bytes: number,
   next: { row: number },
-): Promise<InStatement[] | null> {
+): Promise<Statement[] | null> {
   const file = await folder.readListed(path).catch(() => null);
   if (file === null) return null;
   const lines = linesOf(file.text);
   const first = next.row;
-  const statements: InStatement[] = [];
+  const statements: Statement[] = [];
   for (let at = 0; at < lines.length; at += BLOCK_LINES) {
     const text = lines.slice(at, at + BLOCK_LINES).join("\n");
     statements.push({
@@ -239,7 +249,7 @@ async function dropShare(views: Views, share: string): Promise<void> {
   );
 }
 
-function dropRows(share: string, path: string, file: Indexed): InStatement[] {
+function dropRows(share: string, path: string, file: Indexed): Statement[] {
   return [
     { sql: "DELETE FROM library_text WHERE rowid BETWEEN ? AND ?", args: [file.first, file.last] },
     { sql: "DELETE FROM library_files WHERE share = ? AND path = ?", args: [share, path] },
@@ -251,7 +261,7 @@ async function nextRow(views: Views): Promise<number> {
   return Number(rows[0]?.["last"] ?? 0) + 1;
 }
 
-async function write(views: Views, batch: InStatement[]): Promise<InStatement[]> {
+async function write(views: Views, batch: Statement[]): Promise<Statement[]> {
   if (batch.length > 0) await views.batch(batch, "write");
   return [];
 }
