@@ -105,6 +105,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "R10",
+    file: "protocols/roster-rules.ts",
+    search: 'if (!isProved(record, invite.body.key)) return "its ticket proof does not match";',
+    replace: "",
+  },
+  {
     requirement: "R13",
     file: "sync/clock.ts",
     search: "return decodeStamp(bytes).ms > wallMs(time) + SKEW_LIMIT_MS;",
@@ -366,7 +372,6 @@ export const FAULTS: readonly Fault[] = [
     search: 'return { ...refusal("NAME_TAKEN",',
     replace: 'return { ...refusal("DENIED",',
   },
-  { requirement: "L7", file: "protocols/join.ts", search: "if (why !== undefined) return lie(why);", replace: "" },
   {
     requirement: "A15",
     file: "protocols/call-callee.ts",

@@ -140,7 +140,6 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Strangers get identify and join and nothing else; who proves his membership is let in, who was removed is told.",
   },
   { id: "F7", source: "RULES F7", sentence: "A taken name is refused with one that is free." },
-  { id: "L7", source: "ATTACKS L7", sentence: "A guest takes no admission that the mesh's own fold does not hold." },
   { id: "A15", source: "ATTACKS A15", sentence: "A request, cancel or resume that is sent again is refused." },
   { id: "A16", source: "ATTACKS A16", sentence: "What was sent before a restart is never valid after it." },
   { id: "A17", source: "ATTACKS A17", sentence: "A live request that comes through another peer is refused." },

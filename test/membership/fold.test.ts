@@ -222,6 +222,53 @@ test("R4: nobody raises his own role", () => {
   expect(fold(syncAll(ben, ana, cy)).void.has(again.id)).toBe(true);
 });
 
+test("R4: who is made a member and then an admin again is an admin", () => {
+  const ben = found();
+  const ana = admit(ben, "ana", "admin");
+  setRole(ben, ana, "member");
+  setRole(ben, ana, "admin");
+  const membership = foldAnyhow(ben.view);
+  expect(membership.members.get(ana.id)?.role).toBe("admin");
+  expect(membership.heads).toEqual([ben.view.at(-1)!.id]);
+});
+
+test("R3: an act stands on what holds now: a removal that its author knew as void, and that holds after all, ends his right", () => {
+  const { ben, ana, cy } = threeAdmins();
+  const dan = admit(cy, "dan", "admin");
+  syncAll(ben, ana, cy, dan);
+  remove(dan, ana);
+  const cancelled = remove(cy, dan);
+  syncAll(ana, cy, dan);
+  expect(fold(ana.view).members.has(ana.id)).toBe(true);
+  const act = admit(ana, "eve");
+  remove(ben, cy);
+  const membership = foldAnyhow(syncAll(ben, ana, cy, dan));
+  expect(membership.void.has(cancelled.id)).toBe(true);
+  expect(membership.members.has(ana.id)).toBe(false);
+  expect(membership.members.has(act.id)).toBe(false);
+});
+
+test("R3: who came in by a use that another took first removes nobody", () => {
+  const { ben, ana, cy } = threeAdmins();
+  const ticket = invite(ana, { role: "admin" });
+  const before = ana.view;
+  const guests = ["dan", "eve"].map((name) => {
+    const guest = person(name);
+    const aside = { ...ana, view: before };
+    admitBy(aside, guest, ticket);
+    remove(guest, cy);
+    return guest;
+  });
+  const records = syncAll(ben, ...guests);
+  const membership = foldAnyhow(records);
+  const [inside] = guests.filter((guest) => membership.members.has(guest.id));
+  const removal = membership.removed.get(cy.id)!.record;
+  expect(records.find((record) => record.id === removal)?.author.person).toBe(inside?.id);
+  const outside = guests.find((guest) => guest !== inside)!;
+  for (const record of records)
+    if (record.author.person === outside.id) expect(membership.void.has(record.id)).toBe(true);
+});
+
 test("R5: of concurrent removals the lower cut holds, and a log that one of them does not list is cut at 0", () => {
   const { ben, ana, cy } = threeAdmins();
   remove(ben, cy, [
@@ -315,6 +362,14 @@ test("R1: rekeying keeps the person and ends every device that it does not list"
   expect(membership.members.get(ana.id)?.devices.map((device) => device.name)).toEqual(["phone"]);
   expect(membership.members.get(ana.id)?.personKey).toEqual(next.publicKey);
   expect(membership.void.has(concurrent.id)).toBe(true);
+  const fresh = addDevice({ ...ana, machine: phone, view: ben.view }, { ...ana, key: next }, machine("new", "ana new"));
+  const after = fold([...ben.view, fresh]);
+  expect(
+    after.members
+      .get(ana.id)
+      ?.devices.map((device) => device.name)
+      .toSorted(),
+  ).toEqual(["new", "phone"]);
   const old = addDevice({ ...ana, machine: phone }, ana, machine("old", "ana old"), { knowing: ben.view });
   expect(fold([...ben.view, ...ana.view, old]).void.get(old.id)).toContain("person key");
 });
@@ -410,6 +465,17 @@ test("R10: an admission stamped after the expiry is void, and the fold reads no 
   expect(membership.void.get(late.id)).toBe("its invite had expired");
 });
 
+test("R10: an admission without the ticket's proof, or with another guest's, is void at every node, even by an admin", () => {
+  const ben = found();
+  const ticket = invite(ben, { uses: 3 });
+  const good = admitBy(ben, person("dan"), ticket);
+  const stolen = admitBy(ben, person("eve"), ticket, { use: 1, proof: good.body.proof });
+  const made = admitBy(ben, person("fay"), ticket, { use: 2, proof: new Uint8Array(64) });
+  const membership = fold(ben.view);
+  expect(membership.void.has(good.id)).toBe(false);
+  for (const { id } of [stolen, made]) expect(membership.void.get(id)).toBe("its ticket proof does not match");
+});
+
 test("R10: an admission that the closing did not know is void; one that it knew stays", () => {
   const { ben, ana } = threeAdmins();
   const ticket = invite(ben, { uses: 3 });
@@ -440,6 +506,17 @@ test("R10: removing an admin closes the invites that he opened: he knows their s
   expect(membership.invites.get(ticket.record.id)?.closed).toBe(true);
   expect(membership.void.has(concurrent.id)).toBe(true);
   expect(membership.void.get(later.id)).toBe("its invite was closed");
+});
+
+test("R10: demoting an admin closes the invites that he opened", () => {
+  const { ben, ana, cy } = threeAdmins();
+  const ticket = invite(ana, { shares: [{ device: cy.machine.id, uses: 1 }] });
+  syncAll(ben, ana, cy);
+  setRole(ben, ana, "member");
+  const admission = admitBy(cy, person("dan"), ticket);
+  const membership = foldAnyhow(syncAll(ben, ana, cy));
+  expect(membership.void.get(admission.id)).toContain("concurrent role");
+  expect(membership.invites.get(ticket.record.id)?.closed).toBe(true);
 });
 
 test("R10: one guest whom two admins admit at once is in once, by the more senior one", () => {
@@ -535,8 +612,11 @@ test("what a stranger presents is looked at and taken back; only what is rightfu
   expect(keep.map((record) => record.body.type)).toEqual(["invite-opened", "admit", "sealing-key"]);
   expect(canonical(roster.membership!)).toBe(before);
   expect(roster.consider(machine("x", "nobody").id, presented).isMember).toBe(false);
+  const other = act(ana, { type: "rename", person: ana.id, name: "anna" });
+  roster.addRecords([other]);
   roster.addRecords(keep);
   expect(roster.membership!.devices.has(dan.machine.id)).toBe(true);
+  expect(canonical(roster.membership!)).toBe(canonical(fold([...ana.view, ...keep])));
 });
 
 test("R14: the proof of a device is what the other side lacks, causes first", () => {
