@@ -34,14 +34,17 @@ const MAX_MESSAGE_CHARS = 4096;
 const MAX_MEDIA_TYPE_CHARS = 127;
 const MAX_FILE_NAME_CHARS = 255;
 
+/** F2. */
+const ERROR_CODE = /^[A-Z][A-Z0-9_]{0,63}$/;
+
 type Body = { [key: string]: Value | undefined };
 
 export function requestBody(request: CallRequest): Body {
   const { budget, retryOf } = request;
   return {
     target: { ...request.target },
-    parts: request.parts.map(partValue),
-    args: formatJson(request.arguments, "the arguments"),
+    parts: partsValue(request.parts),
+    args: jsonText(request.arguments, "the arguments"),
     key: request.key,
     deadline: request.deadlineMs,
     budget: { depth: budget.depth, tokens: budget.tokens, cost: budget.costMicros },
@@ -117,7 +120,7 @@ export function eventBody(event: CallEvent): Body {
     case "accepted":
       return { n: event.index };
     case "progress":
-      return { n: event.index, parts: event.parts.map(partValue) };
+      return { n: event.index, parts: partsValue(event.parts) };
     case "result":
       return { n: event.index, ...outcomeValue(event.outcome) };
     case "failure":
@@ -145,7 +148,7 @@ export function parseEvent(type: CallEvent["type"], body: unknown): CallEvent {
 
 export function refusedBody(error: ErrorShape): Body {
   return {
-    code: error.code,
+    code: ERROR_CODE.test(error.code) ? error.code : "INTERNAL",
     message: cut(error.message),
     hint: error.hint === undefined ? undefined : cut(error.hint),
   };
@@ -154,14 +157,14 @@ export function refusedBody(error: ErrorShape): Body {
 /** @throws KinError BAD_REQUEST */
 export function parseRefused(body: unknown): ErrorShape {
   const { code, message, hint } = fields(body, "a failure", ["code", "message", "hint"]);
-  if (typeof code !== "string" || !/^[A-Z][A-Z0-9_]{0,63}$/.test(code)) throw bad("an error code is UPPER_SNAKE");
+  if (typeof code !== "string" || !ERROR_CODE.test(code)) throw bad("an error code is UPPER_SNAKE");
   const error: ErrorShape = { code, message: text(message, "an error's message", MAX_MESSAGE_CHARS) };
   if (hint !== undefined) error.hint = text(hint, "an error's hint", MAX_MESSAGE_CHARS);
   return error;
 }
 
 export function outcomeValue(outcome: CallOutcome): Body {
-  return "parts" in outcome ? { parts: outcome.parts.map(partValue) } : { tool: toolValue(outcome.tool) };
+  return "parts" in outcome ? { parts: partsValue(outcome.parts) } : { tool: toolValue(outcome.tool) };
 }
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE */
@@ -174,8 +177,10 @@ export function parseOutcome(value: unknown): CallOutcome {
 function toolValue(result: ToolResult): Body {
   const { content, structured, isError } = result;
   return {
-    content: content.map((item) => (item.type === "text" ? { text: item.text } : { blob: blobValue(item) })),
-    structured: structured === undefined ? undefined : formatJson(structured, "structured"),
+    content: few(content, "a tool result's content").map((item) =>
+      item.type === "text" ? { text: text(item.text, "content's text", MAX_INLINE_BYTES) } : { blob: blobValue(item) },
+    ),
+    structured: structured === undefined ? undefined : jsonText(structured, "structured"),
     isError,
   };
 }
@@ -198,9 +203,13 @@ function parseContent(value: unknown): ToolContent {
     : { type: "blob", ...parseBlob(blob) };
 }
 
+function partsValue(parts: Part[]): Body[] {
+  return few(parts, "parts").map(partValue);
+}
+
 function partValue(part: Part): Body {
-  if ("text" in part) return { text: part.text };
-  if ("data" in part) return { data: formatJson(part.data, "a data part") };
+  if ("text" in part) return { text: text(part.text, "a part's text", MAX_INLINE_BYTES) };
+  if ("data" in part) return { data: jsonText(part.data, "a part's data") };
   return { blob: blobValue(part.blob) };
 }
 
@@ -298,6 +307,17 @@ function text(value: unknown, what: string, maxChars: number): string {
 
 function json(value: unknown, what: string): Json {
   return parseJson(text(value, what, MAX_INLINE_BYTES), what, MAX_INLINE_BYTES);
+}
+
+/** What we send is held to what we accept, so that the peer has no reason to end the stream. @throws KinError TOO_LARGE */
+function jsonText(value: Json, what: string): string {
+  return text(formatJson(value, what), what, MAX_INLINE_BYTES);
+}
+
+/** @throws KinError TOO_LARGE */
+function few<T>(items: T[], what: string): T[] {
+  if (items.length > MAX_PARTS) throw new KinError("TOO_LARGE", `${what}: ${items.length} items, at most ${MAX_PARTS}`);
+  return items;
 }
 
 function cut(message: string): string {

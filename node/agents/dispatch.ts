@@ -12,7 +12,7 @@ import type { Time } from "../../protocols/effects.ts";
 import { decodeEnvelope } from "../../protocols/envelope.ts";
 import { errorShape, KinError, type ErrorShape } from "../../protocols/errors.ts";
 import type { DeviceId, EnvelopeId, PersonId } from "../../protocols/ids.ts";
-import { requestDigest } from "../../protocols/invoke-bodies.ts";
+import { outcomeValue, requestDigest } from "../../protocols/invoke-bodies.ts";
 import type {
   CallEvent,
   CallOutcome,
@@ -201,7 +201,8 @@ export function createDispatch(
   ): Promise<RecordedOutcome> {
     const began = time.monotonic();
     recordAgent(call, "started", null, 0);
-    const recorded = await runBounded(call, runnable, progress, stop);
+    const ran = await runBounded(call, runnable, progress, stop);
+    const recorded = runnable.readOnly ? ran : writable(ran);
     progress.end();
     recordAgent(call, "ended", "outcome" in recorded ? "ok" : recorded.error.code, time.monotonic() - began);
     if (!runnable.readOnly) {
@@ -362,6 +363,16 @@ function ending(recorded: RecordedOutcome, index: number): CallEvent {
   return "outcome" in recorded
     ? { type: "result", index, outcome: recorded.outcome }
     : { type: "failure", index, error: recorded.error };
+}
+
+/** An outcome that no body can hold is the failure that says so, here, before it is recorded. */
+function writable(recorded: RecordedOutcome): RecordedOutcome {
+  try {
+    if ("outcome" in recorded) outcomeValue(recorded.outcome);
+    return recorded;
+  } catch (error) {
+    return { error: errorShape(error) };
+  }
 }
 
 function rowOf(call: IncomingCall, digest: Uint8Array): Parameters<Ledger["begin"]>[0] {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { KinError } from "../../protocols/errors.ts";
 import { openEnvelope } from "../../protocols/envelope.ts";
 import {
   createWorld,
@@ -162,6 +163,28 @@ test("a result that is larger than an envelope arrives as TOO_LARGE", async () =
   );
   const ben = await world.add("ben", { runnables: { reviewer: large } });
   expect(told(await all(invoke(ana, ben, { agent: "reviewer" })))).toBe("accepted failure:TOO_LARGE");
+});
+
+test("what the caller's node would not accept is a failure of its call, not of the stream", async () => {
+  const ana = await world.add("ana");
+  const long = "x".repeat(131_073);
+  const ben = await world.add("ben", {
+    runnables: {
+      text: open(() => Promise.resolve({ parts: [{ text: long }] })),
+      data: open(() => Promise.resolve({ parts: [{ data: long }] })),
+      parts: open(() => Promise.resolve({ parts: Array.from({ length: 257 }, () => ({ text: "" })) })),
+      progress: open(async (_call, emit) => (await emit([{ text: long }]), { parts: [] })),
+      written: open(() => Promise.resolve({ parts: [{ text: long }] }), false),
+      "tools/text": open(() => Promise.resolve({ tool: { content: [{ type: "text", text: long }], isError: false } })),
+      "tools/code": open(() => Promise.reject(new KinError("enoent", "no such file"))),
+    },
+  });
+  for (const agent of ["text", "data", "parts", "progress", "written"])
+    expect(told(await all(invoke(ana, ben, { agent })))).toBe("accepted failure:TOO_LARGE");
+  expect(told(await all(invoke(ana, ben, { tool: "text" })))).toBe("accepted failure:TOO_LARGE");
+  expect(told(await all(invoke(ana, ben, { tool: "code" })))).toBe("accepted failure:INTERNAL");
+  expect(told(await all(invoke(ana, ben, { agent: "text" }, { parts: [{ text: long }] })))).toBe("failure:TOO_LARGE");
+  expect(world.wires).toHaveLength(1);
 });
 
 test("a call to somebody who is offline fails at once with the reason", async () => {
