@@ -288,6 +288,11 @@ test("L7: a guest takes no admission that the mesh's own fold does not hold", as
   }
 });
 
+test("L3: a ticket that says another role than its invite is noticed by the guest", async () => {
+  const { ticket, at, ana } = await setUp();
+  await expect(join(guestDeps(ana, { ...ticket, role: "admin" }), at.deps(ana))).rejects.toThrow(/admits as member/);
+});
+
 test("garbage on the wire is refused in words and ends the stream", async () => {
   const { at, ana } = await setUp();
   const garbage: Uint8Array[] = [
