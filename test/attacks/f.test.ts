@@ -1,5 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { once } from "node:events";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -175,6 +177,17 @@ test("F5 a linked worktree, which its repository names back, is served", async (
   scene.shares[0] = { ...scene.shares[0]!, folder: tree };
   expect(await scene.text(ANA, "git.log")).toContain("first");
   expect(await scene.text(ANA, "fs.read", { path: "readme.md" })).toBe("# app");
+});
+
+test("F12 at the sink a FIFO, a socket and a folder are refused and hold nobody", async () => {
+  await using scene = await openScene();
+  execFileSync("mkfifo", [join(scene.folder, "pipe")]);
+  mkdirSync(join(scene.folder, "dir"));
+  const server = createServer().listen(join(scene.folder, "socket"));
+  await once(server, "listening");
+  const jail = { root: scene.folder, forbidden: [] };
+  for (const path of ["pipe", "socket", "dir"]) expect(await codeOf(openInside(jail, path))).toBe("DENIED");
+  server.close();
 });
 
 test("F12 a FIFO in place of a file that git needs does not hold us", async () => {
