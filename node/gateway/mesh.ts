@@ -59,6 +59,16 @@ export interface MeshNode {
   archive(): Promise<string>;
 }
 
+/** For what needs a living member. @throws KinError NOT_IN_MESH, REMOVED */
+export function needMembership(node: MeshNode): Mesh {
+  const mesh = needMesh(node);
+  const membership = mesh.replica.membership();
+  if (membership.devices.has(mesh.me.device)) return mesh;
+  throw new KinError("REMOVED", `you were removed from ${membership.name}`, {
+    hint: "ask an admin for a new ticket, and join with another KIN_HOME",
+  });
+}
+
 /** @throws KinError NOT_IN_MESH */
 export function needMesh(node: MeshNode): Mesh {
   const mesh = node.mesh();

@@ -25,7 +25,7 @@ import type { Card } from "../../../protocols/agent-card.ts";
 import { didYouMean } from "../../did-you-mean.ts";
 import type { FoundCard } from "../../net/directory.ts";
 import type { AskItem, OutboxItem, Params, Result } from "../control-api.ts";
-import { needMesh, type Mesh, type MeshNode } from "../mesh.ts";
+import { needMembership, needMesh, type Mesh, type MeshNode } from "../mesh.ts";
 import { deviceName, resolveDevices, resolveMember } from "../resolve.ts";
 
 /** A look-up in the DHT or a dial before the ask is queued. */
@@ -40,7 +40,7 @@ type Send = (item: AskItem) => void;
 type Outcome = Result<"ask">;
 
 export async function ask(node: MeshNode, params: Params<"ask">, send: Send, signal: AbortSignal): Promise<Outcome> {
-  const mesh = needMesh(node);
+  const mesh = needMembership(node);
   const to = parseAddress(params.to);
   if (to.kind !== "agent")
     throw new KinError("USAGE", `${params.to} names no agent`, { hint: `kin call ${params.to}` });
@@ -63,7 +63,7 @@ export async function ask(node: MeshNode, params: Params<"ask">, send: Send, sig
 }
 
 export async function call(node: MeshNode, params: Params<"call">, send: Send, signal: AbortSignal): Promise<Outcome> {
-  const mesh = needMesh(node);
+  const mesh = needMembership(node);
   const to = parseAddress(params.to);
   if (to.kind !== "tool") throw new KinError("USAGE", `${params.to} names no tool`, { hint: `kin ask ${params.to}` });
   const target = await findTarget(node, mesh, to, signal);

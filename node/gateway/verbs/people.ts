@@ -9,7 +9,7 @@ import { closeInvite as closeInviteAct, openInvite, removePerson } from "../../.
 import { addShareConfig } from "../../config.ts";
 import { joinByTicket } from "../../net/ticket-join.ts";
 import type { Item, Params, Result } from "../control-api.ts";
-import { needMesh, type Mesh, type MeshNode } from "../mesh.ts";
+import { needMembership, type Mesh, type MeshNode } from "../mesh.ts";
 import { resolveMember } from "../resolve.ts";
 import { inviteEntry } from "../shares.ts";
 import { agentItems } from "./listing.ts";
@@ -25,7 +25,7 @@ export async function invite(node: MeshNode, params: Params<"invite">): Promise<
   if (me === null) throw new KinError("USAGE", "this node has no name yet", { hint: "kin set name NAME" });
   // Checked before anything is made: a refused folder must not leave a mesh and an open invite behind.
   const folder = params.share === null ? null : await newShare(node, params.share, params.shareName);
-  const before = node.mesh();
+  const before = node.mesh() === null ? null : needMembership(node);
   if (before !== null && params.mesh !== null && before.replica.membership().name !== params.mesh)
     throw new KinError(
       "ALREADY_IN_MESH",
@@ -82,7 +82,7 @@ export async function invite(node: MeshNode, params: Params<"invite">): Promise<
 }
 
 export async function closeInvite(node: MeshNode, params: Params<"invite-close">): Promise<Result<"invite-close">> {
-  const mesh = needMesh(node);
+  const mesh = needMembership(node);
   const parsed = parseTicket(params.ticket, { now: 0 });
   const ticket = parsed.ok ? parsed.ticket : parsed.ticket;
   if (ticket === undefined)
@@ -168,7 +168,7 @@ async function firstCards(mesh: Mesh, ticket: Ticket, signal: AbortSignal): Prom
 }
 
 export async function remove(node: MeshNode, params: Params<"remove">): Promise<Result<"remove">> {
-  const mesh = needMesh(node);
+  const mesh = needMembership(node);
   const membership = mesh.replica.membership();
   const [person, tag] = params.name.split("~");
   const member = resolveMember(membership, { person: person!, tag });

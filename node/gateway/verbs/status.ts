@@ -6,7 +6,7 @@ import { KinError } from "../../../protocols/errors.ts";
 import { displayName } from "../../../protocols/membership.ts";
 import type { AuditEnded, AuditStarted } from "../../guard/audit.ts";
 import type { AuditItem, Item, NodeStatus, Params, Result } from "../control-api.ts";
-import { needMesh, type Mesh, type MeshNode } from "../mesh.ts";
+import { needMembership, needMesh, type Mesh, type MeshNode } from "../mesh.ts";
 import { deviceName, resolveDevices, resolveMember } from "../resolve.ts";
 import { pathOf, type View } from "./listing.ts";
 
@@ -81,7 +81,7 @@ export async function ping(
   item: (item: Item<"ping">) => void,
   signal: AbortSignal,
 ): Promise<Result<"ping">> {
-  const mesh = needMesh(node);
+  const mesh = needMembership(node);
   const membership = mesh.replica.membership();
   const to = parseAddress(`${params.to}/x`);
   const member = resolveMember(membership, to);
