@@ -195,9 +195,7 @@ export async function createLibp2p(
       await routingTableOf(running.dht)?.remove(peer);
       await node.peerStore.delete(peer);
     },
-    stop: async () => {
-      await node.stop();
-    },
+    stop: () => Promise.race([Promise.resolve(node.stop()), stopTimeout()]),
   };
 }
 
@@ -307,6 +305,13 @@ function hasIpv6(): boolean {
   return Object.values(networkInterfaces()).some((infos) =>
     infos?.some((info) => info.family === "IPv6" && !info.internal),
   );
+}
+
+/** libp2p waits for WebRTC connections to say that they are closed, and now and then one never does. */
+const STOP_TIMEOUT_MS = 5_000;
+
+function stopTimeout(): Promise<void> {
+  return new Promise((over) => setTimeout(over, STOP_TIMEOUT_MS).unref());
 }
 
 /** Where ports are neither well-known nor handed out for outgoing connections (Linux: from 32768). */

@@ -33,111 +33,15 @@ import {
   usefulAddresses,
   withoutPeer,
 } from "./addresses.ts";
-import { describeAttempt, dialAddresses, DialFailure } from "./dial.ts";
+import { dialAddresses } from "./dial.ts";
 import { createGate, deviceOf, JOIN_PROTOCOL, type Gate } from "./gate.ts";
 import { createLibp2p, peerIdOf, type ListenOptions, type RunningLibp2p } from "./libp2p.ts";
+import type { AddressBook, JoinHandler, Network, NetworkEvent, Path, Peer, PeerHandler, PeerState } from "./network.ts";
+import { joinFailed, notOpened, unreachable } from "./reach-errors.ts";
 import { reconnectDelay } from "./reconnect.ts";
 import { createWire } from "./wire.ts";
 
-/** A member at the other end of a connection, after its hello. */
-export interface Peer {
-  device: DeviceId;
-  person: PersonId;
-  greeting: Greeting;
-}
-
-/** How a connection runs: same machine, private network, over the internet, over a relay. */
-export type Path = "loopback" | "lan" | "direct" | "relayed";
-
-/** What `kin peers` shows of a member's device. */
-export interface PeerState {
-  device: DeviceId;
-  person: PersonId;
-  connected: boolean;
-  /** null while not connected. */
-  path: Path | null;
-  /** "tcp", "ws", "webrtc-direct"; null while not connected. */
-  transport: string | null;
-  /** "/tls/1.0.0", "/noise", "native" (WebRTC); null while not connected. */
-  encrypter: string | null;
-  rttMs: number | null;
-  skewMs: number | null;
-  /** Wall ms of the last sign of life; null: never seen since our start. */
-  lastSeenAt: number | null;
-  /** Where we would dial it. */
-  addresses: string[];
-}
-
-export type NetworkEvent =
-  | { type: "peer-connected"; device: DeviceId; person: PersonId; greeting: Greeting }
-  | { type: "peer-disconnected"; device: DeviceId; person: PersonId }
-  /** Said on both sides when clocks are over 2 min apart. */
-  | { type: "clock-skew"; device: DeviceId; person: PersonId; skewMs: number; clock: "warn" | "skewed" }
-  /** mDNS saw a peer of this mesh (a member or not: nothing is proved yet). */
-  | { type: "peer-found"; device: DeviceId; addresses: string[]; member: boolean };
-
-export type PeerHandler = (peer: Peer, wire: Wire) => Promise<void>;
-export type JoinHandler = (remote: DeviceId, wire: Wire) => Promise<void>;
-
-export interface Network extends AsyncDisposable {
-  readonly device: DeviceId;
-  /** Our multiaddrs with peer id, best first; empty while we listen on nothing. */
-  addresses(): string[];
-  /** The addresses to put into a ticket (R10): at most 3, never a container bridge. */
-  ticketAddresses(): string[];
-  /** The port we listen on (WebSocket: the next one); the caller keeps it for the next start. null while we listen on nothing. */
-  readonly port: number | null;
-  /**
-   * The current membership, whenever it changes. null (or never called): no mesh yet, we listen on nothing and only dial to
-   * join. Who is no longer a member is cut off before this returns. The promise is for the start of listening.
-   * @throws KinError PORT_TAKEN
-   */
-  setMembership(membership: Membership | null): Promise<void>;
-  /** @throws KinError UNREACHABLE naming each address and what happened there, NOT_A_MEMBER, or what the peer refused us with. */
-  connect(device: DeviceId, options?: { addresses?: string[]; signal?: AbortSignal }): Promise<Peer>;
-  /** A wire to a member, connecting first if needed. */
-  open(device: DeviceId, protocol: string, signal: AbortSignal): Promise<Wire>;
-  /** Registers for streams of members only (R14); runs after the hello. Rejections are told to `onError` and abort the wire. */
-  handleForMembers(protocol: string, handler: PeerHandler): void;
-  /** `/kin/join/1`, the one protocol that strangers may open too. */
-  handleJoin(handler: JoinHandler): void;
-  /** A `/kin/join/1` wire to `expected`. @throws KinError JOIN_FAILED naming each address and what happened there. */
-  dialForJoin(addresses: string[], expected: DeviceId, signal: AbortSignal): Promise<Wire>;
-  peers(): PeerState[];
-  /** What told us of the device's address last: mDNS or the DHT. */
-  foundBy(device: DeviceId): "mdns" | "dht" | undefined;
-  /** The live greeting of a connected member. */
-  greeting(device: DeviceId): Greeting | null;
-  /** libp2p's text form of a device's key. */
-  peerId(device: DeviceId): string;
-  /** Round trip over `/ipfs/ping/1.0.0`, ms, dialling first if need be. @throws KinError UNREACHABLE */
-  ping(device: DeviceId, signal: AbortSignal): Promise<number>;
-  /** Returns what removes the listener. */
-  on(listener: (event: NetworkEvent) => void): () => void;
-  readonly dht: {
-    /** Says in the mesh's DHT that we have it: about 46 RPCs, so in the background. */
-    provide(cid: CID, signal: AbortSignal): Promise<void>;
-    /** Members that say they have it. Their addresses are remembered, so `open` reaches them. */
-    findProviders(cid: CID, signal: AbortSignal): AsyncIterable<{ device: DeviceId; addresses: string[] }>;
-  };
-  /** What `doctor` and tests look at. */
-  inside(): {
-    /** All protocols that we serve to members. */
-    protocols(): string[];
-    /** Devices in the DHT's routing table. */
-    routingTable(): DeviceId[];
-    /** Whether libp2p remembers anything of the device. */
-    knows(device: DeviceId): Promise<boolean>;
-  };
-  stop(): Promise<void>;
-}
-
-/** Where addresses of members are kept over restarts. */
-export interface AddressBook {
-  load(): Iterable<readonly [DeviceId, readonly string[]]>;
-  /** The whole list for a device, best first; called when it changes. */
-  save(device: DeviceId, addresses: readonly string[]): void;
-}
+export type { AddressBook, Network, NetworkEvent, PeerState } from "./network.ts";
 
 export interface PeersDeps {
   /** Ed25519 seed of the device key: libp2p's private key. */
@@ -473,7 +377,7 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
     } catch (error) {
       entry.failures++;
       if (entry.greeting === null) retryLater(entry);
-      throw unreachable(entry.device, error);
+      throw unreachable(nameOf(entry.device), error);
     }
   }
 
@@ -533,20 +437,6 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
     return entry.addresses;
   }
 
-  function unreachable(device: DeviceId, error: unknown): KinError {
-    if (error instanceof KinError) return error;
-    const who = nameOf(device);
-    const hint = `is kin running on ${who}'s machine, and do you share a network? What you ask now can wait for them`;
-    if (error instanceof DialFailure && error.attempts.length > 0)
-      return new KinError("UNREACHABLE", `cannot reach ${who}: ${error.attempts.map(describeAttempt).join("; ")}`, {
-        hint,
-      });
-    if (error instanceof DialFailure)
-      return new KinError("UNREACHABLE", `cannot reach ${who}: no address of it is known`, { hint });
-    const why = error instanceof Error ? error.message : String(error);
-    return new KinError("UNREACHABLE", `cannot reach ${who}: ${why}`, { hint, cause: error });
-  }
-
   function retryLater(entry: Entry): void {
     entry.cancelRetry?.();
     if (!autoConnect || stopped.signal.aborted || gate.personOf(entry.device) === null || entry.device === self) return;
@@ -585,16 +475,9 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
         return createWire(stream);
       } catch (error) {
         signal.throwIfAborted();
-        if (connection.status === "open" || attempt > 0) throw openError(device, protocol, error);
+        if (connection.status === "open" || attempt > 0) throw notOpened(nameOf(device), protocol, error);
       }
     }
-  }
-
-  function openError(device: DeviceId, protocol: string, error: unknown): KinError {
-    if (error instanceof Error && error.name === "UnsupportedProtocolError")
-      return new KinError("NOT_FOUND", `${nameOf(device)} does not speak ${protocol}`, { cause: error });
-    const why = error instanceof Error ? error.message : String(error);
-    return new KinError("UNREACHABLE", `${protocol} to ${nameOf(device)} failed: ${why}`, { cause: error });
   }
 
   // ---- what others open with us
@@ -641,7 +524,7 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
       });
     } catch (error) {
       signal.throwIfAborted();
-      throw joinError(error);
+      throw joinFailed(error);
     } finally {
       joining.delete(expected);
       release();
@@ -652,19 +535,6 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
     const stream = await connection.newStream(JOIN_PROTOCOL, { signal, runOnLimitedConnection: true });
     if (connection.status !== "open") throw new KinError("CLOSED", "the connection was closed");
     return createWire(stream);
-  }
-
-  function joinError(error: unknown): KinError {
-    if (error instanceof KinError) return error;
-    if (error instanceof DialFailure) {
-      const what = error.attempts.map(describeAttempt).join("; ");
-      return new KinError(
-        "JOIN_FAILED",
-        what === "" ? "the ticket names no address that can be dialled" : `the inviter was not reached: ${what}`,
-      );
-    }
-    const why = error instanceof Error ? error.message : String(error);
-    return new KinError("JOIN_FAILED", `the inviter was reached, then the connection failed: ${why}`, { cause: error });
   }
 
   // ---- what we learn of addresses

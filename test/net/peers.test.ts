@@ -233,6 +233,11 @@ describe("listening", () => {
     await c.net.setMembership(meshOf([ana, cat]));
     expect(c.net.port).toBeGreaterThan(1024);
     expect(c.net.addresses()[0]).toContain(`/tcp/${c.net.port}/p2p/`);
+    const { port } = c.net;
+    await c.net.setMembership(null);
+    expect([c.net.port, c.net.addresses()]).toEqual([null, []]);
+    await c.net.setMembership(meshOf([ana, cat]));
+    expect(c.net.port).toBe(port);
   });
 
   test("a failed join says per address what happened", async () => {

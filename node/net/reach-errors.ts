@@ -1,0 +1,37 @@
+/** What a person reads when a peer was not reached: per address what happened there, and what to do. */
+import { KinError } from "../../protocols/errors.ts";
+import { describeAttempt, DialFailure } from "./dial.ts";
+
+/** @param who "ana (laptop)" */
+export function unreachable(who: string, error: unknown): KinError {
+  if (error instanceof KinError) return error;
+  const hint = `is kin running on ${who}'s machine, and do you share a network? What you ask now can wait for them`;
+  if (error instanceof DialFailure && error.attempts.length > 0)
+    return new KinError("UNREACHABLE", `cannot reach ${who}: ${error.attempts.map(describeAttempt).join("; ")}`, {
+      hint,
+    });
+  if (error instanceof DialFailure)
+    return new KinError("UNREACHABLE", `cannot reach ${who}: no address of it is known`, { hint });
+  const why = error instanceof Error ? error.message : String(error);
+  return new KinError("UNREACHABLE", `cannot reach ${who}: ${why}`, { hint, cause: error });
+}
+
+export function notOpened(who: string, protocol: string, error: unknown): KinError {
+  if (error instanceof Error && error.name === "UnsupportedProtocolError")
+    return new KinError("NOT_FOUND", `${who} does not speak ${protocol}`, { cause: error });
+  const why = error instanceof Error ? error.message : String(error);
+  return new KinError("UNREACHABLE", `${protocol} to ${who} failed: ${why}`, { cause: error });
+}
+
+export function joinFailed(error: unknown): KinError {
+  if (error instanceof KinError) return error;
+  if (error instanceof DialFailure) {
+    const what = error.attempts.map(describeAttempt).join("; ");
+    return new KinError(
+      "JOIN_FAILED",
+      what === "" ? "the ticket names no address that can be dialled" : `the inviter was not reached: ${what}`,
+    );
+  }
+  const why = error instanceof Error ? error.message : String(error);
+  return new KinError("JOIN_FAILED", `the inviter was reached, then the connection failed: ${why}`, { cause: error });
+}
