@@ -264,6 +264,7 @@ describe("listening", () => {
 
 describe("the mesh's DHT", () => {
   const dht: TestSettings = { discovery: { dht: true, mdns: false } };
+  const knowsBen = (one: TestNode): boolean => one.net.inside().routingTable().includes(ben.device);
   const cidOf = async (text: string): Promise<CID> => CID.createV1(raw.code, await sha256.digest(utf8Bytes(text)));
 
   async function three(ofAna: TestSettings): Promise<TestNode[]> {
@@ -273,7 +274,9 @@ describe("the mesh's DHT", () => {
     const [a, b, c] = nodes as [TestNode, TestNode, TestNode];
     await c.net.connect(ben.device, { addresses: b.net.addresses(), signal: soon() });
     await a.net.connect(ben.device, { addresses: b.net.addresses(), signal: soon() });
-    await until(() => b.net.inside().routingTable().length === (ofAna === dht || ofAna.mayConnect ? 2 : 1));
+    const hasDht = ofAna.discovery?.dht === true;
+    await until(() => b.net.inside().routingTable().length === (hasDht ? 2 : 1));
+    await until(() => knowsBen(c) && (!hasDht || knowsBen(a)));
     return nodes;
   }
 
@@ -311,7 +314,7 @@ describe("the mesh's DHT", () => {
     await Promise.all([b, c].map((one) => one.net.setMembership(meshOf([ana, ben, cat]))));
     await c.net.connect(ben.device, { addresses: b.net.addresses(), signal: soon() });
     await a.net.connect(ben.device, { addresses: b.net.addresses(), signal: soon() });
-    await until(() => b.net.inside().routingTable().length === 2);
+    await until(() => b.net.inside().routingTable().length === 2 && knowsBen(a) && knowsBen(c));
     const cid = await cidOf("agent:trap");
     await c.net.dht.provide(cid, soon());
     expect(await providers(b, cid), "the trap is set").toEqual([cat.device]);
