@@ -137,11 +137,12 @@ function readTicket(body: Uint8Array): Ticket {
   const items = decode(body);
   if (!Array.isArray(items) || items.length !== 12) throw new KinError("BAD_REQUEST", "a ticket has 12 fields");
   const [mesh, meshName, inviter, inviterName, role, expires, uses, guestName, invite, seed, addresses, relays] = items;
-  if (role !== 0 && role !== 1) throw new KinError("BAD_REQUEST", `a ticket's role is 0 or 1, got ${String(role)}`);
+  if (role !== 0 && role !== 1)
+    throw new KinError("BAD_REQUEST", `a ticket's role is 0 or 1, got ${JSON.stringify(role)}`);
   if (typeof expires !== "number" || expires < 0 || expires > MAX_DATE_S)
     throw new KinError("BAD_REQUEST", "a ticket's expiry is a date in seconds");
   if (typeof uses !== "number" || uses < 1 || uses > MAX_TICKET_USES)
-    throw new KinError("BAD_REQUEST", `a ticket has 1 to ${MAX_TICKET_USES} uses, this one ${String(uses)}`);
+    throw new KinError("BAD_REQUEST", `a ticket has 1 to ${MAX_TICKET_USES} uses, this one ${JSON.stringify(uses)}`);
   if (!(seed instanceof Uint8Array) || seed.length !== TICKET_SEED_BYTES)
     throw new KinError("BAD_REQUEST", `a ticket's seed is ${TICKET_SEED_BYTES} bytes`);
   return {

@@ -235,17 +235,21 @@ test("R4: who is made a member and then an admin again is an admin", () => {
 test("R3: an act stands on what holds now: a removal that its author knew as void, and that holds after all, ends his right", () => {
   const { ben, ana, cy } = threeAdmins();
   const dan = admit(cy, "dan", "admin");
+  const gus = admit(ben, "gus");
   syncAll(ben, ana, cy, dan);
   remove(dan, ana);
   const cancelled = remove(cy, dan);
   syncAll(ana, cy, dan);
   expect(fold(ana.view).members.has(ana.id)).toBe(true);
-  const act = admit(ana, "eve");
+  const eve = admit(ana, "eve");
+  const late = remove(ana, gus);
   remove(ben, cy);
   const membership = foldAnyhow(syncAll(ben, ana, cy, dan));
   expect(membership.void.has(cancelled.id)).toBe(true);
   expect(membership.members.has(ana.id)).toBe(false);
-  expect(membership.members.has(act.id)).toBe(false);
+  expect(membership.members.has(eve.id)).toBe(false);
+  expect(membership.void.get(late.id)).toBe("its author had been removed");
+  expect(membership.members.has(gus.id)).toBe(true);
 });
 
 test("R3: who came in by a use that another took first removes nobody", () => {
@@ -336,10 +340,16 @@ test("R1: a stolen device certifies no other once it is removed, however it date
   const before = ana.view;
   act(ben, { type: "device-removed", device: ana.machine.id, cuts: [] });
   const concurrent = addDevice(ana, ana, machine("evil", "ana evil"), { knowing: before });
+  const knowing = [...before, concurrent];
+  const renamed = act(
+    ana,
+    { type: "rename", person: ana.id, name: "evil" },
+    { knowing, on: machine("evil", "ana evil") },
+  );
   const later = addDevice(ana, ana, machine("worse", "ana worse"), { knowing: ben.view });
   const membership = foldAnyhow(syncAll(ben, ana));
   expect(membership.members.get(ana.id)?.devices.map((device) => device.name)).toEqual(["phone"]);
-  for (const record of [concurrent, later]) expect(membership.void.has(record.id)).toBe(true);
+  for (const record of [concurrent, renamed, later]) expect(membership.void.has(record.id)).toBe(true);
 });
 
 test("R1: rekeying keeps the person and ends every device that it does not list", () => {

@@ -71,11 +71,15 @@ test("a ticket with two addresses fits into a small QR code", () => {
 test("F2: any changed character or missing piece is damage, never another ticket", () => {
   const text = makeTicket(ticket);
   fc.assert(
-    fc.property(fc.integer({ min: 5, max: text.length - 1 }), fc.constantFrom(..."abcdefgh234567"), (at, char) => {
-      fc.pre(text[at] !== char);
-      const parsed = parseTicket(text.slice(0, at) + char + text.slice(at + 1), { now: NOW });
-      expect(parsed).toMatchObject({ ok: false, why: "damaged", code: "TICKET_DAMAGED" });
-    }),
+    fc.property(
+      fc.integer({ min: 5, max: text.length - 1 }),
+      fc.constantFrom("a", "b", "m", "y", "z", "2", "7"),
+      (at, char) => {
+        fc.pre(text[at] !== char);
+        const parsed = parseTicket(text.slice(0, at) + char + text.slice(at + 1), { now: NOW });
+        expect(parsed).toMatchObject({ ok: false, why: "damaged", code: "TICKET_DAMAGED" });
+      },
+    ),
   );
   for (const cut of [text.slice(0, -1), text.slice(0, 60), "kint1", `${text}a`])
     expect(parseTicket(cut, { now: NOW })).toMatchObject({ ok: false, why: "damaged" });
