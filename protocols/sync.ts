@@ -238,7 +238,7 @@ function parseEntries(value: unknown, mesh: MeshId): VectorEntry[] {
 function parseOpening([device, incarnation]: unknown[]): LogOpening {
   if (!(incarnation instanceof Uint8Array) || incarnation.length !== 16)
     throw new KinError("BAD_REQUEST", "a log's incarnation is 16 bytes");
-  return { device: idOf<"device">(device) as DeviceId, incarnation, chain: "mesh" };
+  return { device: idOf(device), incarnation, chain: "mesh" };
 }
 
 function parseWanted(item: unknown): Wanted {
@@ -266,7 +266,8 @@ function parseBody(item: unknown): LooseBody {
 
 function fields(map: Record<string, unknown>, allowed: string[]): void {
   for (const key of Object.keys(map))
-    if (!allowed.includes(key)) throw new KinError("BAD_REQUEST", `a sync frame "${map["t"]}" has no field "${key}"`);
+    if (!allowed.includes(key))
+      throw new KinError("BAD_REQUEST", `a sync frame "${String(map["t"])}" has no field "${key}"`);
 }
 
 function list<T>(value: unknown, name: string, most: number, parse: (item: unknown) => T): T[] {

@@ -14,7 +14,7 @@
  *
  * Running is the node's job: it is one function here, the same that live calls go through.
  */
-import { decode, encode, type Value } from "../protocols/bytes.ts";
+import { utf8Bytes, utf8Text, type Value } from "../protocols/bytes.ts";
 import type { Time } from "../protocols/effects.ts";
 import { openEnvelope, type OpenedEnvelope } from "../protocols/envelope.ts";
 import { errorShape, KinError, type ErrorShape } from "../protocols/errors.ts";
@@ -123,7 +123,7 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
   for (const { key } of await replica.store.values("outbox/started/"))
     started.add(key.slice("outbox/started/".length) as EnvelopeId);
   for (const { key, value } of await replica.store.values("outbox/why/"))
-    reasons.set(key.slice("outbox/why/".length) as EnvelopeId, String(decode(value)));
+    reasons.set(key.slice("outbox/why/".length) as EnvelopeId, utf8Text(value));
 
   const projection = await openProjection(replica, {
     kinds: new Set(["invocation-asked", "invocation-withdrawn", "invocation-answered", "invocation-declined"]),
@@ -139,14 +139,9 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
 
   function fold(event: ReadableEvent): void {
     try {
-      switch (event.kind) {
-        case "invocation-asked":
-          return foldAsked(event);
-        case "invocation-withdrawn":
-          return foldWithdrawn(event);
-        default:
-          return foldAnswer(event);
-      }
+      if (event.kind === "invocation-asked") foldAsked(event);
+      else if (event.kind === "invocation-withdrawn") foldWithdrawn(event);
+      else foldAnswer(event);
     } catch (error) {
       if (!(error instanceof KinError)) throw error;
       deps.warn(`an event "${event.kind}" of device ${event.device.slice(0, 8)} is not what it should be`, error);
@@ -243,7 +238,7 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
     if (waiting().length >= MAX_WAITING_ASKS)
       throw new KinError("OVERLOADED", `${MAX_WAITING_ASKS} calls wait for an answer: drop some`);
     const value = { q: sealedValue(sealed) as Value, device: idBytes(to.device!), exp: expiresAt };
-    const row = { key: `outbox/why/${id}`, value: encode(why) };
+    const row = { key: `outbox/why/${id}`, value: utf8Bytes(why) };
     reasons.set(id, why);
     await replica.append(
       [{ kind: "invocation-asked", audience: "direct", value, to: devicesOf(from.person, to.device!) }],

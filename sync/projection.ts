@@ -44,14 +44,14 @@ export interface Projection {
 
 /** Folds all there is, then stays up to date. */
 export async function openProjection(replica: Replica, options: ProjectionOptions): Promise<Projection> {
-  const { kinds, fold, clear, saved } = options;
+  const { kinds, saved } = options;
   const waiting = new Set<EventId>();
   let position = 0;
   let pulling: Promise<void> | null = null;
   let again = false;
   let fresh = false;
-  let restart = false;
-  let closed = false;
+  /** What others set while a pull is under way. */
+  const asked = { restart: false, close: false };
 
   const stop = replica.on(notice);
   await restore();
@@ -73,7 +73,7 @@ export async function openProjection(replica: Replica, options: ProjectionOption
   }
 
   function notice(change: ReplicaChange): void {
-    if (change.type === "rejudged") restart = true;
+    if (change.type === "rejudged") asked.restart = true;
     if (change.type === "applied") for (const event of change.events) if (waiting.has(event.id)) take(event);
     if (change.type === "applied" || change.type === "rejudged") void settled();
   }
@@ -89,7 +89,7 @@ export async function openProjection(replica: Replica, options: ProjectionOption
       return;
     }
     waiting.delete(event.id);
-    fold(event);
+    options.fold(event);
     fresh = true;
   }
 
@@ -101,9 +101,9 @@ export async function openProjection(replica: Replica, options: ProjectionOption
   }
 
   async function pullAll(): Promise<void> {
-    while (again && !closed) {
+    while (again && !asked.close) {
       again = false;
-      if (restart) startOver();
+      if (asked.restart) startOver();
       await pull();
       if (fresh) options.changed?.();
       fresh = false;
@@ -111,25 +111,25 @@ export async function openProjection(replica: Replica, options: ProjectionOption
   }
 
   function startOver(): void {
-    restart = false;
+    asked.restart = false;
     position = 0;
     waiting.clear();
-    clear();
+    options.clear();
     fresh = true;
   }
 
   async function pull(): Promise<void> {
-    while (!closed && !restart) {
+    while (!asked.close && !asked.restart) {
       const page = await replica.events({
         position,
         limit: PAGE_EVENTS,
         ...(kinds !== undefined && { kinds }),
       });
-      if (page.next === position || restart) break;
+      if (page.next === position || asked.restart) break;
       for (const event of page.events) take(event);
       position = page.next;
     }
-    if (restart) again = true;
+    if (asked.restart) again = true;
   }
 
   async function save(): Promise<void> {
@@ -145,7 +145,7 @@ export async function openProjection(replica: Replica, options: ProjectionOption
     settled,
     save,
     async close() {
-      closed = true;
+      asked.close = true;
       stop();
       await pulling;
     },

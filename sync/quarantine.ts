@@ -51,5 +51,8 @@ export function recut(before: Membership, after: Membership): DeviceId[] {
 function cutsOf(membership: Membership, device: DeviceId): string {
   const former = membership.formerDevices.get(device);
   if (former === undefined) return membership.devices.has(device) ? "living" : "unknown";
-  return JSON.stringify([...former.cuts].map(([log, { seq, id }]) => [log, seq, id]).toSorted());
+  return [...former.cuts]
+    .map(([log, { seq, id }]) => `${log} ${seq} ${id}`)
+    .toSorted()
+    .join();
 }

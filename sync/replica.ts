@@ -37,6 +37,7 @@ import {
   isRecordOf,
   makeRecord,
   parseRosterValue,
+  recordIdOf,
   type RecordAuthor,
   type RosterBody,
   type RosterRecord,
@@ -396,7 +397,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       if (!closed) emit({ type: "trouble", error: errorShape(error) });
     });
     background.add(done);
-    void done.then(() => background.delete(done));
+    void done.finally(() => background.delete(done));
   }
 
   function noteInVector({ log, opening, tip }: KnownLog): void {
@@ -1136,7 +1137,8 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   async function learn(sealed: Sealed[]): Promise<number> {
     if (membership.waiting.length + sealed.length > MAX_WAITING_RECORDS)
       throw new KinError("OVERLOADED", `${membership.waiting.length} roster records wait for their parents`);
-    const { added, refused } = roster.add(sealed);
+    // Known ones cost a hash, not a signature: a peer may send them often.
+    const { added, refused } = roster.add(sealed.filter((record) => !isKnownRecord(record)));
     if (added.length > 0) {
       await keepRecords(added);
       await inOrder(membershipChanged);
@@ -1144,6 +1146,10 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     const forged = refused.find(({ error }) => error.code === "BAD_SIGNATURE");
     if (forged !== undefined) throw new KinError(forged.error.code, forged.error.message);
     return added.length;
+  }
+
+  function isKnownRecord(sealed: Sealed): boolean {
+    return roster.has(recordIdOf(sealed, "roster")) || roster.has(recordIdOf(sealed, "genesis"));
   }
 
   async function keepRecords(records: RosterRecord[]): Promise<void> {

@@ -9,6 +9,7 @@ import type { Time, Wire } from "../protocols/effects.ts";
 import { errorShape, KinError, WIRE_CODES, type ErrorShape } from "../protocols/errors.ts";
 import type { SignedHead, StoredEvent } from "../protocols/events.ts";
 import type { DeviceId, EventId, LogId, RecordId } from "../protocols/ids.ts";
+import { MAX_OPEN_LOGS } from "../protocols/limits.ts";
 import type { Sealed } from "../protocols/signature.ts";
 import {
   CLAIM_MS,
@@ -48,6 +49,8 @@ export interface SyncEnd {
   error: ErrorShape | null;
 }
 
+/** A roster record costs a signature and curve checks: its uselessness counts more. */
+const RECORD_WEIGHT = 10;
 /** Bodies taken from the store at once: at most 4 MiB. */
 const BODIES_AT_ONCE = 16;
 /** How long a peer may take to close its side after we have closed ours. */
@@ -101,6 +104,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
   const me = {};
   const logs: PeerLogs = new Map();
   const serving: Serving = { runs: new Map(), bodies: [], ready: [] };
+  const logsOfDevice = new Map<DeviceId, number>();
   const recordsTold = new Set<RecordId>();
   const forksTold = new Set<LogId>();
   const bodiesTold = new Set<EventId>();
@@ -194,7 +198,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
       case "want":
         return takeWant(frame);
       case "records":
-        return count(frame.records.length, await replica.learn(frame.records));
+        return count(RECORD_WEIGHT * frame.records.length, RECORD_WEIGHT * (await replica.learn(frame.records)));
       case "run":
         return await takeRun(frame);
       case "bodies":
@@ -213,7 +217,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
     let news = 0;
     for (const entry of frame.logs) {
       if (entry.opening.device === replica.device) replica.noticeOwnLog(entry.log, entry.seq, entry.id);
-      if (takeClaim(logs, entry)) news++;
+      if (isRoomFor(entry) && takeClaim(logs, entry)) news++;
     }
     heads.theirs = new Set(frame.roster);
     due.loose = replica.rosterHeads().some((head) => !heads.theirs!.has(head));
@@ -221,6 +225,15 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
     due.wants = due.news = true;
     if (frame.full) due.bodies = true;
     for (const log of forksOf(replica.vector(), logs)) askAgain(log);
+  }
+
+  /** At most so many logs of one device as a replica takes (R2). */
+  function isRoomFor({ log, opening }: VectorEntry): boolean {
+    if (logs.has(log)) return true;
+    const theirs = (logsOfDevice.get(opening.device) ?? 0) + 1;
+    if (theirs > MAX_OPEN_LOGS) return false;
+    logsOfDevice.set(opening.device, theirs);
+    return true;
   }
 
   /** An equal seq with another id: the run that ends there is the proof, so we ask for its last event. */

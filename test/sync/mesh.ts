@@ -243,7 +243,7 @@ export async function notesOf(member: TestMember): Promise<string[]> {
   const events = await allEvents(member);
   return events
     .filter(({ kind, standing }) => kind === "note" && standing.state === "good")
-    .map(({ value }) => String(value))
+    .map(({ value }) => (typeof value === "string" ? value : "unreadable"))
     .toSorted();
 }
 

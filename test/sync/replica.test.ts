@@ -365,7 +365,7 @@ test("a view stands at a position, folds each event once and again from the star
   let starts = 0;
   const view = await openProjection(ana.replica, {
     kinds: new Set(["note"]),
-    fold: ({ value }) => texts.push(String(value)),
+    fold: ({ value }) => texts.push(value as string),
     clear: () => {
       starts++;
       texts = [];
