@@ -223,8 +223,12 @@ async function sinceScope(git: Git, name: string, since: string): Promise<Scope>
   const hashes = (await git(args)).text.split("\n").filter((hash) => hash !== "");
   if (hashes.length === 0) return nothing(`No commits in "${name}" since ${since}.`);
   const scope = await reach(git, hashes[0]!, hashes.slice(0, MAX_REVIEWED).at(-1)!, `Since ${since} in ${name}`);
-  if (hashes.length <= MAX_REVIEWED) return scope;
-  return { ...scope, note: join(scope.note, `Only the newest ${MAX_REVIEWED} commits were looked at.`) };
+  const cut = hashes.length > MAX_REVIEWED ? `Only the newest ${MAX_REVIEWED} commits were looked at.` : "";
+  return { ...scope, note: join(scope.note, cut, notListed(hashes.length)) };
+}
+
+function notListed(count: number): string {
+  return count > SHOWN_COMMITS ? `The newest ${SHOWN_COMMITS} are listed; the files are those of all.` : "";
 }
 
 async function commitOrNull(git: Git, revision: string): Promise<string | null> {
@@ -244,9 +248,8 @@ async function before(git: Git, end: string, count: number, what: string): Promi
   ).text.trim();
   const hashes = list === "" ? [await resolveCommit(git, end)] : list.split("\n");
   const scope = await reach(git, hashes[0]!, hashes.at(-1)!, what);
-  return hashes.length < count && !scope.whole
-    ? { ...scope, note: join(scope.note, `There are only ${hashes.length} commits.`) }
-    : scope;
+  const few = hashes.length < count && !scope.whole ? `There are only ${hashes.length} commits.` : "";
+  return { ...scope, note: join(scope.note, few, notListed(hashes.length)) };
 }
 
 /** From before `oldest` to `newest`. In a shallow clone what was before the oldest may not be here. */
