@@ -8,7 +8,7 @@ import type { SealingKey, SigningKey } from "../protocols/crypto/keys.ts";
 import type { Random, Time } from "../protocols/effects.ts";
 import { newEpochKey, epochKeyHash, openEpochKey, sealEpochKeys } from "../protocols/epoch.ts";
 import { KinError, errorShape, type ErrorShape } from "../protocols/errors.ts";
-import { openBody, type BodyKeys, type BodyPlan } from "../protocols/event-body.ts";
+import { openBody, type BodyKeys, type BodyPlan, type OpenedBody } from "../protocols/event-body.ts";
 import {
   isBodyOf,
   logIdOf,
@@ -254,6 +254,12 @@ const PAGE_EVENTS = 64;
 const SCAN_EVENTS = 512;
 const INCARNATION_KEY = "incarnation";
 
+/** An epoch that we may write under. */
+interface OpenEpoch {
+  epoch: EpochId;
+  key: Uint8Array;
+}
+
 interface KnownLog {
   log: LogId;
   opening: LogOpening;
@@ -293,6 +299,8 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     epochKey: (epoch) => epochKeys.get(epoch),
     sealingKeys: () => options.sealingKeys,
   };
+  /** Values of own events between their writing and their telling. */
+  const justSaid = new Map<EventId, Value>();
   let incarnation = options.incarnation;
   let ended = false;
   let wrote = false;
@@ -420,7 +428,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   }
 
   /** R6: the best epoch that nobody outside the folded roster can read, if we hold its key. */
-  function writableEpoch(): { epoch: EpochId; key: Uint8Array } | undefined {
+  function writableEpoch(): OpenEpoch | undefined {
     for (const { id } of usableEpochs(membership)) {
       const key = epochKeys.get(id);
       if (key !== undefined) return { epoch: id, key };
@@ -475,7 +483,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   /** Makes the records, each on top of the one before, and keeps the epoch's key. */
   async function prepareAct(planned: RosterAct): Promise<{
     records: RosterRecord[];
-    epoch: { epoch: EpochId; key: Uint8Array } | undefined;
+    epoch: OpenEpoch | undefined;
   }> {
     const records: RosterRecord[] = [];
     let parents = membership.heads;
@@ -515,51 +523,36 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     entries: NewEntry[];
     values: NonNullable<StoreBatch["values"]>;
     /** Opened by one of `records`. */
-    epoch?: { epoch: EpochId; key: Uint8Array } | undefined;
+    epoch?: OpenEpoch | undefined;
   }
 
-  async function write(writing: Writing): Promise<ReadableEvent[]> {
+  async function write({ records, entries, values, epoch }: Writing): Promise<ReadableEvent[]> {
     checkLiving();
     await settleIncarnation();
-    const { records, entries, values } = writing;
     const toMesh = entries.filter(({ audience }) => audience !== "here");
     const toHere = entries.filter(({ audience }) => audience === "here");
-    const planned = [
-      ...records.map((record): NewEvent => clearEvent("roster", sealedValue(record.sealed) as Value)),
-      ...toMesh.map((entry) => plan(entry, writing.epoch ?? writableEpoch())),
-    ];
-    const rows = records.map((record) => recordRow(record.id, record.sealed, null));
+    const rosterEntries = records.map(({ sealed }): NewEntry => {
+      return { kind: "roster", audience: "mesh", value: sealedValue(sealed) as Value };
+    });
+    const rows = records.map(({ id, sealed }) => recordRow(id, sealed, null));
     for (const { id } of records) recordAt.set(id, null);
-    const meshDone = planned.length === 0 ? [] : await writeMesh(planned, [...values, ...rows]);
-    const hereDone =
-      toHere.length === 0
-        ? []
-        : await writeHere(
-            toHere.map((entry) => clearEvent(entry.kind, entry.value, "here")),
-            planned.length === 0 ? values : [],
-          );
-    if (planned.length + toHere.length === 0 && values.length > 0) await store.append({ values });
-    const said = new Map([...toMesh.entries()].map(([i, entry]) => [meshDone[records.length + i]!.id, entry.value]));
-    toHere.forEach((entry, i) => said.set(hereDone[i]!.id, entry.value));
-    const written = new Map([...meshDone.slice(records.length), ...hereDone].map((event) => [event.id, event]));
-    const readable = new Map<EventId, ReadableEvent>();
-    for (const [id, event] of written)
-      readable.set(id, { ...(await read(event)), value: said.get(id), unreadable: null });
-    let meshAt = records.length;
-    let hereAt = 0;
-    return entries.map(({ audience }) =>
-      readable.get((audience === "here" ? hereDone[hereAt++] : meshDone[meshAt++])!.id)!,
-    );
+    const inMesh = [...rosterEntries, ...toMesh];
+    if (inMesh.length + toHere.length === 0 && values.length > 0) await store.append({ values });
+    const meshDone = inMesh.length === 0 ? [] : await writeMesh(inMesh, [...values, ...rows], epoch ?? writableEpoch());
+    const hereDone = toHere.length === 0 ? [] : await writeHere(toHere, inMesh.length === 0 ? values : []);
+    meshDone.splice(0, records.length);
+    return entries.map(({ audience }) => (audience === "here" ? hereDone : meshDone).shift()!);
   }
 
-  async function writeMesh(events: NewEvent[], values: NonNullable<StoreBatch["values"]>): Promise<StoredEvent[]> {
+  async function writeMesh(entries: NewEntry[], values: NonNullable<StoreBatch["values"]>, epoch?: OpenEpoch) {
+    const [first, ...others] = entries.map((entry): NewEvent => {
+      return { kind: entry.kind, audience: entry.audience, body: bodyPlan(entry, epoch) };
+    });
     const deps = takeDeps();
     try {
       wrote = true;
-      const log = own;
-      const [first, ...others] = events;
-      const done = await log.append([{ ...first!, deps: deps.map(({ tip }) => tip) }, ...others], values);
-      await inOrder(() => takeOwn(log));
+      const events = [{ ...first!, deps: deps.map(({ tip }) => tip) }, ...others];
+      const done = await writeTo(own, events, values, entries);
       // Not at the start: nothing is written before a peer could say that it has more of our log (R2).
       if (!lookedAtShares) inBackground(shareEpochs());
       lookedAtShares = true;
@@ -570,16 +563,32 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     }
   }
 
-  async function writeHere(events: NewEvent[], values: NonNullable<StoreBatch["values"]>): Promise<StoredEvent[]> {
+  async function writeHere(entries: NewEntry[], values: NonNullable<StoreBatch["values"]>): Promise<ReadableEvent[]> {
     const log = ownHere;
-    const done = await log.append(events, values);
-    await inOrder(() => takeOwn(log));
+    const events = entries.map(({ kind, value }): NewEvent => {
+      return { kind, audience: "here", body: { form: "clear", value } };
+    });
+    const done = await writeTo(log, events, values, entries);
     hereUnwitnessed += done.length;
     if (hereUnwitnessed >= HERE_HEAD_EVERY && writableEpoch() !== undefined) {
       hereUnwitnessed = 0;
       inBackground(witness(log));
     }
     return done;
+  }
+
+  async function writeTo(
+    log: OwnLog,
+    events: NewEvent[],
+    values: NonNullable<StoreBatch["values"]>,
+    entries: NewEntry[],
+  ): Promise<ReadableEvent[]> {
+    const done = await log.append(events, values);
+    done.forEach(({ id }, i) => justSaid.set(id, entries[i]!.value));
+    await inOrder(() => takeOwn(log));
+    const readable = await Promise.all(done.map((event) => read(event)));
+    for (const { id } of done) justSaid.delete(id);
+    return readable;
   }
 
   /** R9: peers witness how far the `here` chain was, without a word of what it says. */
@@ -623,15 +632,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     emit({ type: "incarnation-ended", log });
   }
 
-  function clearEvent(kind: EventKind, value: Value, audience: Audience = "mesh"): NewEvent {
-    return { kind, audience, body: { form: "clear", value } };
-  }
-
-  function plan(entry: NewEntry, epoch: { epoch: EpochId; key: Uint8Array } | undefined): NewEvent {
-    return { kind: entry.kind, audience: entry.audience, body: bodyPlan(entry, epoch) };
-  }
-
-  function bodyPlan(entry: NewEntry, epoch: { epoch: EpochId; key: Uint8Array } | undefined): BodyPlan {
+  function bodyPlan(entry: NewEntry, epoch: OpenEpoch | undefined): BodyPlan {
     const { value } = entry;
     if (isClear(entry)) return { form: "clear", value };
     if (entry.audience === "direct") return { form: "direct", recipients: recipientsOf(entry), value };
@@ -897,7 +898,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     const author = logs.get(header.log)?.opening.device;
     if (author === undefined)
       throw new KinError("NOT_FOUND", `event ${id} is of log ${header.log}, which we do not have`);
-    const opened = event.body === null ? null : await openBody({ mesh, author }, header, event.body, keys);
+    const opened = event.body === null ? null : await openOnce(event, author, keys);
     return {
       id,
       log: header.log,
@@ -913,6 +914,12 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       value: opened?.state === "open" ? opened.value : undefined,
       unreadable: unreadableWhy(opened),
     };
+  }
+
+  /** What we have just written need not be opened again. */
+  async function openOnce({ id, header, body }: StoredEvent, author: DeviceId, keys: BodyKeys): Promise<OpenedBody> {
+    const value = justSaid.get(id);
+    return value === undefined ? openBody({ mesh, author }, header, body!, keys) : { state: "open", value };
   }
 
   async function standingOf({ id, header }: StoredEvent, author: DeviceId): Promise<Standing> {
@@ -1228,7 +1235,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
 /** How often held events are looked at: the wall clock may be set at any time. */
 const HELD_LOOK_MS = 10_000;
 
-function unreadableWhy(opened: Awaited<ReturnType<typeof openBody>> | null): ReadableEvent["unreadable"] {
+function unreadableWhy(opened: OpenedBody | null): ReadableEvent["unreadable"] {
   if (opened === null) return "no-body";
   switch (opened.state) {
     case "open":
