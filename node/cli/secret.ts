@@ -79,8 +79,8 @@ function askHidden(prompt: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const { stdin, stderr } = process;
     let typed = "";
+    stdin.setRawMode(true); // before the prompt: what is typed at once must not be shown either
     stderr.write(prompt);
-    stdin.setRawMode(true);
     stdin.setEncoding("utf8");
     const done = (end: () => void): void => {
       stdin.off("data", take);

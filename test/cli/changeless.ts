@@ -1,6 +1,6 @@
 /** True for text that leaves the terminal's state alone: printable characters, line breaks and tabs. Written without the product's own pattern. */
 export function changeless(text: string): boolean {
-  return [...text].every((character) => {
+  return Array.from(text).every((character) => {
     const code = character.codePointAt(0)!;
     const isControl = code < 0x20 || (code >= 0x7f && code <= 0x9f);
     const turnsDirection =

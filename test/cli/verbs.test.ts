@@ -32,7 +32,7 @@ test("F9: status is one object; the program itself prints it too", async () => {
   expect(json(ran)).toMatchObject({ v: 1, name: "ben", mesh: null, listening: ["/ip4/127.0.0.1/tcp/1"] });
   const people = await runKin(["status"], { home, program: MAIN });
   expect(people.out).toContain("ben@laptop");
-  expect(people.out).toContain(`${home}`);
+  expect(people.out).toContain(home);
 });
 
 test("F9: lists are {v, items}; for people they are columns, without colours or anything else remote text wanted", async () => {
