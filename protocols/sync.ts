@@ -32,7 +32,7 @@ import {
   type SignedHead,
   type StoredEvent,
 } from "./events.ts";
-import { idBytes, idOf, type DeviceId, type EventId, type LogId, type MeshId, type RecordId } from "./ids.ts";
+import { idBytes, idOf, type EventId, type LogId, type MeshId, type RecordId } from "./ids.ts";
 import { MAX_EVENT_BODY_BYTES, MAX_EVENT_HEADER_BYTES, MAX_EVENTS_PER_HEAD, MAX_FRAME_BYTES } from "./limits.ts";
 import { asMap, parseSealed, sealedValue, type Sealed } from "./signature.ts";
 

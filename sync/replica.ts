@@ -3,7 +3,7 @@
  * that they fold to, and the keys that open bodies. It appends, receives, reads, and says what changed. What is stored is the
  * truth; what is in memory can be rebuilt from it.
  */
-import { decode, encode, equal, type Value } from "../protocols/bytes.ts";
+import { decode, equal, type Value } from "../protocols/bytes.ts";
 import type { SealingKey, SigningKey } from "../protocols/crypto/keys.ts";
 import type { Random, Time } from "../protocols/effects.ts";
 import { newEpochKey, epochKeyHash, openEpochKey, sealEpochKeys } from "../protocols/epoch.ts";
@@ -44,14 +44,10 @@ import {
 } from "../protocols/roster-record.ts";
 import { LAST_ADMIN } from "../protocols/roster-rules.ts";
 import { createRoster, type Roster } from "../protocols/roster.ts";
-import { asMap, parseSealed, sealedValue, type Sealed } from "../protocols/signature.ts";
+import { asMap, sealedValue, type Sealed } from "../protocols/signature.ts";
 import {
-  encodeSyncFrame,
   MAX_ROSTER_HEADS,
-  MAX_RUN_EVENTS,
   MAX_VECTOR_LOGS,
-  parseSyncFrame,
-  RUN_BODY_BYTES,
   type EventRun,
   type ForkProof,
   type LooseBody,
@@ -60,10 +56,12 @@ import {
 } from "../protocols/sync.ts";
 import { createClaims, type Claims } from "./claims.ts";
 import { CLOCK_BOUND_KEY, compareStamps, createClock, decodeStamp } from "./clock.ts";
-import { checkForkProof, makeForkProof } from "./fork.ts";
+import { checkForkProof } from "./fork.ts";
 import { openLog, type NewEvent, type OwnLog } from "./log.ts";
 import { judge, recut, type Standing } from "./quarantine.ts";
 import type { Vector } from "./reconcile.ts";
+import { forkRow, parseForkRow, parseRecordRow, recordRow } from "./rows.ts";
+import { proveFork, runFrom, unknownPart } from "./runs.ts";
 import type { EventStore, StoreBatch } from "./store.ts";
 
 /** Where epoch keys are kept: the keystore. `put` is durable when it resolves. */
@@ -961,8 +959,8 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
         `log ${log} of device ${opening.device} is not accepted: no member's, or one too many`,
       );
     const known = logs.get(log);
-    const events = await unknownPart(run, known);
-    if (events === "fork") return { stored: 0, known: 0, fork: await freeze(run, opening, known!) };
+    const events = await unknownPart(store, run, known?.tip ?? null);
+    if (events === "fork") return { stored: 0, known: 0, fork: await freeze(run, opening, known!.head) };
     if (events.length === 0) return { stored: 0, known: run.events.length, fork: null };
     verifyRun({ log, opening }, known?.tip ?? null, events, head);
     await store.append({
@@ -976,44 +974,16 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     return { stored, known: run.events.length - stored, fork: null };
   }
 
-  /** The events of a run that come after what we have; "fork" if the run is not of the chain that we have. */
-  async function unknownPart(run: EventRun, known: KnownLog | undefined): Promise<StoredEvent[] | "fork"> {
-    const { log, from, events } = run;
-    const tip = known?.tip ?? null;
-    const have = tip?.seq ?? -1;
-    const end = from + events.length - 1;
-    if (events.length === 0 || from > have + 1)
-      throw new KinError("BAD_REQUEST", `a run of log ${log} from ${from}: expected one from ${have + 1}`);
-    if (tip === null) return events;
-    if (from === have + 1) return events[0]!.header.prev === tip.id ? events : "fork";
-    const last = Math.min(end, have);
-    const mine = last === have ? tip.id : (await store.range(log, last, last + 1))[0]?.id;
-    return events[last - from]!.id === mine ? events.slice(have + 1 - from) : "fork";
-  }
-
-  /** Two signed heads that no chain contains: kept as proof; the log ends where they part (R2). */
-  async function freeze(run: EventRun, opening: LogOpening, known: KnownLog): Promise<ForkProof> {
-    const { log, from, events, head } = run;
-    const before = from === 0 ? null : { seq: from - 1, id: events[0]!.header.prev!, hlc: new Uint8Array(8) };
-    verifyRun({ log, opening }, before, events, head);
-    const end = head.head.seq;
-    const ours = end < known.tip!.seq ? await store.headFrom(log, end) : known.head;
-    if (ours === null || ours === undefined)
-      throw new KinError("CORRUPT", `log ${log} has events without a signed head`);
-    const proof =
-      end < ours.head.seq
-        ? makeForkProof({ log, opening }, head, {
-            head: ours,
-            events: await store.range(log, end + 1, ours.head.seq + 1),
-          })
-        : makeForkProof({ log, opening }, ours, { head, events });
+  /** The log ends where the two histories part (R2). */
+  async function freeze(run: EventRun, opening: LogOpening, newest: SignedHead | null): Promise<ForkProof> {
+    const proof = await proveFork(store, run, opening, newest);
     await keepFork(proof);
     return proof;
   }
 
   async function keepFork(proof: ForkProof): Promise<void> {
     checkForkProof(proof);
-    await store.append({ values: [{ key: `fork/${proof.log}`, value: encodeSyncFrame({ type: "fork", proof }) }] });
+    await store.append({ values: [forkRow(proof)] });
     if (forks.has(proof.log)) return;
     forks.set(proof.log, proof);
     emit({ type: "forked", proof });
@@ -1068,57 +1038,6 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     if (readable.unreadable !== null) return;
     if (readable.kind === "epoch-sealed") await takeSealedEpoch(readable);
     emit({ type: "applied", events: [readable] });
-  }
-
-  async function runFrom(log: LogId, from: number) {
-    const known = logs.get(log);
-    if (known === undefined || known.opening.chain !== "mesh" || from > (known.tip?.seq ?? -1)) return undefined;
-    const { events, left } = await lightRange(log, from, from + MAX_RUN_EVENTS);
-    const last = events.at(-1)?.header.seq;
-    const head = last === undefined ? undefined : await lastHead(log, from, left.length > 0 ? left[0]!.seq : last);
-    if (head === undefined) return undefined;
-    const within = events.filter(({ header }) => header.seq <= head.head.seq);
-    return {
-      run: { log, from, events: within, head },
-      left: left.filter(({ seq }) => seq <= head.head.seq).map(({ id }) => id),
-    };
-  }
-
-  /** Events with bodies until they are RUN_BODY_BYTES, then headers only. */
-  async function lightRange(log: LogId, from: number, to: number) {
-    const events: StoredEvent[] = [];
-    const left: { id: EventId; seq: number }[] = [];
-    let bytes = 0;
-    for (let at = from; at < to; at += PAGE_EVENTS) {
-      const page = await store.range(log, at, Math.min(at + PAGE_EVENTS, to));
-      for (const event of page) {
-        bytes += event.body?.length ?? 0;
-        if (event.body === null || bytes <= RUN_BODY_BYTES) events.push(event);
-        else {
-          left.push({ id: event.id, seq: event.header.seq });
-          events.push({ ...event, body: null });
-        }
-      }
-      if (page.length < PAGE_EVENTS) break;
-    }
-    return { events, left };
-  }
-
-  /** The last signed head from `from` up to `last`, or the first one after it. */
-  async function lastHead(log: LogId, from: number, last: number): Promise<SignedHead | undefined> {
-    let best = await store.headFrom(log, from);
-    if (best === undefined || best.head.seq >= last) return best;
-    let low = best.head.seq + 1;
-    let high = last;
-    while (low <= high) {
-      const middle = Math.ceil((low + high) / 2);
-      const found = await store.headFrom(log, middle);
-      if (found !== undefined && found.head.seq <= last) {
-        best = found;
-        low = found.head.seq + 1;
-      } else high = middle - 1;
-    }
-    return best;
   }
 
   async function bodies(ids: EventId[]): Promise<LooseBody[]> {
@@ -1212,7 +1131,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     events,
     vector: () => vector,
     accepts,
-    runFrom,
+    runFrom: async (log, from) => (logs.get(log)?.opening.chain === "mesh" ? runFrom(store, log, from) : undefined),
     receive,
     receiveBodies,
     bodies,
@@ -1250,27 +1169,6 @@ function unreadableWhy(opened: OpenedBody | null): ReadableEvent["unreadable"] {
 /** Kinds whose mesh body is never sealed. */
 function isClearKind(kind: EventKind): boolean {
   return kind === "roster" || kind === "agent-key" || kind === "log-opened";
-}
-
-function recordRow(
-  id: RecordId,
-  sealed: Sealed,
-  at: { log: LogId; seq: number } | null,
-): { key: string; value: Uint8Array } {
-  const place = at === null ? null : [idBytes(at.log), at.seq];
-  return { key: `roster/${id}`, value: encode({ r: sealedValue(sealed), at: place }) };
-}
-
-function parseRecordRow(row: Uint8Array): { sealed: Sealed; at: { log: LogId; seq: number } | null } {
-  const { r, at } = asMap(decode(row), "a row of the roster");
-  if (!Array.isArray(at)) return { sealed: parseSealed(r), at: null };
-  return { sealed: parseSealed(r), at: { log: idOf(at[0]), seq: at[1] as number } };
-}
-
-function parseForkRow(row: Uint8Array, mesh: MeshId): ForkProof {
-  const frame = parseSyncFrame(row, mesh);
-  if (frame.type !== "fork") throw new KinError("CORRUPT", "a stored fork proof is something else");
-  return frame.proof;
 }
 
 /** Runs jobs one after the other. */
