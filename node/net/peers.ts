@@ -91,6 +91,8 @@ const MAX_AUTO_DIALS = 8;
 const AUTO_DIAL_RETRY_MS = 1_000;
 /** A whole connect, with hello, when the caller sets no limit. */
 const CONNECT_TIMEOUT_MS = 15_000;
+/** Older than this, a dial under way is not shared with somebody who asks now. With the bound above: 15 at once for one peer. */
+const STALE_DIAL_MS = 1_000;
 /** Asking the DHT where a member is, when we know no address. */
 const FIND_PEER_TIMEOUT_MS = 3_000;
 const OPEN_TIMEOUT_MS = 10_000;
@@ -109,6 +111,8 @@ interface Entry {
   hellos: Map<Connection, Promise<Greeting>>;
   waiting: Set<(greeting: Greeting) => void>;
   dialling: Promise<Peer> | null;
+  /** Monotonic ms. */
+  diallingSince: number;
   failures: number;
   cancelRetry: (() => void) | null;
   cancelDuplicateCheck: (() => void) | null;
@@ -362,10 +366,17 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
     if (more.addresses !== undefined) remember(entry, more.addresses, "last");
     if (entry.greeting !== null && bestConnection(entry) !== undefined)
       return { device, person, greeting: entry.greeting };
-    entry.dialling ??= dialAndGreet(entry).finally(() => {
-      entry.dialling = null;
+    const earlier = entry.dialling;
+    // A dial that began a while ago may be waiting for an address where the peer was not yet: somebody who asks now gets one of now.
+    const isStale = earlier !== null && time.monotonic() - entry.diallingSince > STALE_DIAL_MS;
+    if (earlier !== null && !isStale) return withSignal(earlier, more.signal);
+    const fresh = dialAndGreet(entry).finally(() => {
+      if (entry.dialling === fresh) entry.dialling = null;
     });
-    return withSignal(entry.dialling, more.signal);
+    entry.dialling = fresh;
+    entry.diallingSince = time.monotonic();
+    earlier?.catch(() => {});
+    return withSignal(fresh, more.signal);
   }
 
   async function dialAndGreet(entry: Entry): Promise<Peer> {
@@ -580,6 +591,7 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
         hellos: new Map(),
         waiting: new Set(),
         dialling: null,
+        diallingSince: 0,
         failures: 0,
         cancelRetry: null,
         cancelDuplicateCheck: null,

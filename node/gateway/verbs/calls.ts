@@ -13,7 +13,7 @@ import {
 } from "../../../protocols/ids.ts";
 import { requestBody } from "../../../protocols/invoke-bodies.ts";
 import { sealEnvelope } from "../../../protocols/invoke-deps.ts";
-import type { CallEvent, CallOutcome, CallRequest, CallTarget, Part } from "../../../protocols/invoke.ts";
+import type { CallEvent, CallOutcome, CallRequest, CallTarget, OutgoingCall, Part } from "../../../protocols/invoke.ts";
 import {
   DEFAULT_CALL_DEPTH,
   DEFAULT_DEADLINE_MS,
@@ -33,6 +33,8 @@ const FIND_TIMEOUT_MS = 5_000;
 const CONNECT_TIMEOUT_MS = 6_000;
 /** How long an ask to somebody who is away is worth answering. */
 const DURABLE_LIFE_MS = 30 * 24 * 3_600_000;
+/** Live attempts before a call is queued. */
+const MAX_TRIES = 2;
 /** Failures that say that the callee was not reached, so that nothing has begun there. */
 const NOT_REACHED: ReadonlySet<string> = new Set(["UNREACHABLE", "OFFLINE", "CLOSED"]);
 
@@ -191,8 +193,17 @@ async function start(
   };
   const who = displayName(mesh.replica.membership(), target.member.person);
   if (options.later) return queue(mesh, target, request, "you asked for it to be delivered later (--later)");
-  const away = await reach(node, mesh, target, signal);
-  if (away !== null) {
+  const call = { from, to: { person: target.member.person, device: target.device.id }, request };
+  for (let tries = 1; ; tries++) {
+    const away = await reach(node, mesh, target, signal);
+    if (away === null) {
+      const outcome = await live(mesh, call, send, signal);
+      if (!("notReached" in outcome)) return outcome;
+      // What looked like a connection was none any more, e.g. to a node that was killed: dial once more.
+      if (tries < MAX_TRIES) continue;
+      if (options.now) return failed(outcome.notReached, send);
+      return queue(mesh, target, request, `${who} went offline (${outcome.notReached.message})`);
+    }
     if (options.now)
       return failed(
         { code: "OFFLINE", message: `${who} is offline: ${away}`, hint: "without --now it waits in the outbox" },
@@ -200,12 +211,19 @@ async function start(
       );
     return queue(mesh, target, request, `${who} is offline (${away})`);
   }
-  const call = { from, to: { person: target.member.person, device: target.device.id }, request };
+}
+
+/** One live call. `notReached`: nothing has begun at the callee. */
+async function live(
+  mesh: Mesh,
+  call: OutgoingCall,
+  send: Send,
+  signal: AbortSignal,
+): Promise<Outcome | { notReached: ErrorShape }> {
   let accepted = false;
   for await (const event of mesh.invoke(call, signal)) {
     if (event.type === "accepted") accepted = true;
-    if (event.type === "failure" && !accepted && NOT_REACHED.has(event.error.code) && !options.now)
-      return queue(mesh, target, request, `${who} went offline (${event.error.message})`);
+    if (event.type === "failure" && !accepted && NOT_REACHED.has(event.error.code)) return { notReached: event.error };
     const end = show(event, send);
     if (end !== null) return end;
   }
