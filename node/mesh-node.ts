@@ -7,6 +7,7 @@
  */
 import { existsSync, readdirSync, readFileSync, renameSync } from "node:fs";
 import { join } from "node:path";
+import type { Random, Time } from "../protocols/effects.ts";
 import { KinError } from "../protocols/errors.ts";
 import { idOf, type MeshId } from "../protocols/ids.ts";
 import { presentRecords } from "../protocols/join.ts";
@@ -16,6 +17,7 @@ import type { Home } from "./home.ts";
 import type { Keystore } from "./keystore.ts";
 import type { Lifecycle } from "./lifecycle.ts";
 import type { Telemetry } from "./telemetry.ts";
+import type { Tool } from "./tools/registry.ts";
 import { loadConfig, setConfig, type Config } from "./config.ts";
 import type { MeshNode } from "./gateway/mesh.ts";
 import { createVerbs } from "./gateway/verbs/verbs.ts";
@@ -36,14 +38,27 @@ export interface NodeParts {
   lifecycle: Lifecycle;
 }
 
+/** What an embedder puts in the place of the machine's own, or adds (§10). */
+export interface Overrides {
+  time?: Time;
+  random?: Random;
+  /** Tools besides the built-in ones and those of MCP servers, under the same rights, audit and bounds. */
+  tools?: readonly Tool[];
+}
+
 /** What it gives: the verbs of the control socket. `down` is ours. */
 export type StartMeshNode = (parts: NodeParts) => Promise<{ control: Omit<ControlHandlers, "down"> }>;
 
 const VERSION = (JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as { version: string })
   .version;
 
-export const startMeshNode: StartMeshNode = async ({ home, config: firstConfig, keystore, telemetry, lifecycle }) => {
-  const [time, random] = [systemTime, systemRandom];
+export const startMeshNode: StartMeshNode = async (parts) => ({ control: createVerbs(await createMeshNode(parts)) });
+
+/** For embedding in code: the parts themselves instead of verbs. */
+export async function createMeshNode(
+  { home, config: firstConfig, keystore, telemetry, lifecycle }: NodeParts,
+  { time = systemTime, random = systemRandom, tools = [] }: Overrides = {},
+): Promise<MeshNode> {
   const boot = random.bytes(16);
   const device = idOf<"device">(keystore.device.publicKey);
   let config = firstConfig;
@@ -95,6 +110,7 @@ export const startMeshNode: StartMeshNode = async ({ home, config: firstConfig, 
     time,
     random,
     boot,
+    tools,
     limits: { dataFolders: [home.dataFolder, home.runFolder, home.meshesFolder, home.keysFolder] },
     config: () => config,
     reloadConfig: () => (config = loadConfig(home.configFile)),
@@ -151,8 +167,8 @@ export const startMeshNode: StartMeshNode = async ({ home, config: firstConfig, 
 
   const known = meshOf(home.meshesFolder);
   if (known !== null) await enter(known, []);
-  return { control: createVerbs(node) };
-};
+  return node;
+}
 
 /** One data folder, one mesh (F8). @throws KinError CORRUPT if there are several */
 function meshOf(meshesFolder: string): MeshId | null {
@@ -169,7 +185,7 @@ function networkOptions(config: Config, version: string): Parameters<typeof crea
   return {
     listen: {
       port,
-      ...(hosts.length === 1 && { host: hosts[0]! }),
+      host: hosts,
       transports: config.transports.map((transport) => (transport === "websocket" ? "ws" : transport)),
     },
     discovery: config.discovery,

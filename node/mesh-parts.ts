@@ -35,13 +35,18 @@ import { createOwnCards } from "./net/own-cards.ts";
 import { createSyncing } from "./net/sync.ts";
 import { openDoor } from "./net/ticket-join.ts";
 import type { McpServer } from "./tools/mcp-client.ts";
+import type { Tool } from "./tools/registry.ts";
 import { createTools } from "./tools/tools.ts";
 
 /** What a mesh gets of the node. */
 export type MeshDeps = Pick<
   MeshNode,
   "home" | "keystore" | "telemetry" | "time" | "random" | "network" | "limits" | "config" | "reloadConfig"
-> & { boot: Uint8Array };
+> & {
+  boot: Uint8Array;
+  /** An embedder's own. */
+  tools: readonly Tool[];
+};
 
 export interface OpenMesh extends Mesh {
   /** Of this device, for its hello. */
@@ -106,6 +111,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     onChange: () => void refreshCards().catch((error: Error) => warn(error.message)),
     onAuditLost: (error) => telemetry.error("audit record lost", { message: String(error) }),
   });
+  for (const tool of deps.tools) tools.add(tool);
   const attachments = createAttachments(network, blobs);
   const agents = await createAgents({
     tools,
@@ -170,11 +176,11 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     logCards,
     log: discovery.log,
     agentKey: (agent) => keystore.agentKey(id, agent),
+    endAgent: (agent) => keystore.endAgent(id, agent),
     offered: () => offeredCards(agents),
     time,
     random,
   });
-  const foundBy = new Map<DeviceId, "mdns" | "dht">();
   const directory = createDirectory({
     me,
     membership: () => replica.membership(),
@@ -182,7 +188,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     logged: () => (discovery.log ? logCards.cards() : []),
     dht: discovery.dht ? network.dht : null,
     open: (peer, signal) => network.open(peer, CARD_PROTOCOL, signal),
-    foundBy: (peer) => foundBy.get(peer),
+    foundBy: (peer) => network.foundBy(peer) ?? undefined,
     hasPeers: () => network.peers().some((peer) => peer.connected),
     after: (delayMs, run) => time.after(delayMs, run),
     random: () => random.bytes(1)[0]! / 256,
@@ -233,7 +239,6 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   lifecycle.onStop(
     "peers",
     network.on((event) => {
-      if (event.type === "peer-found") foundBy.set(event.device, "mdns");
       if (event.type !== "peer-connected") return;
       logCards.learnKeys(event.greeting.agentKeys);
       directory.publish();
