@@ -171,3 +171,22 @@ test("a run of 7 MiB travels in parts; bodies that did not fit follow, also afte
   const values = (await again.replica.events({ limit: 4096, kinds: new Set(["note"]) })).events;
   expect(values.every(({ value }, i) => value instanceof Uint8Array && value[0] === i)).toBe(true);
 });
+
+test("what one writes travels live through another to a third, and a removal ends the removed one's session", async () => {
+  const time = testTime();
+  const ben = await foundMesh("ben", time);
+  const ana = await admitMember(ben, "ana");
+  const li = await admitMember(ben, "li");
+  const [first, second] = [startSync(ana, ben), startSync(ben, li)];
+  await Promise.all([first.caughtUp, second.caughtUp]);
+  for (let i = 0; i < 3; i++) await ana.replica.append([note(`ana ${i}`)]);
+  await until(async () => (await notesOf(li)).length === 3, "li has all three");
+  await removePerson(ben.replica, memberOf(ben, "ana").person);
+  const [, bens] = await first.ends;
+  expect(bens).toMatchObject({ reason: "refused-by-us", error: { code: "REMOVED" } });
+  await until(() => li.replica.membership().removed.size === 1, "li knows of the removal");
+  await ben.replica.append([note("after")]);
+  await until(async () => (await notesOf(li)).length === 4, "li goes on");
+  expect(stateOf(li)).toEqual(stateOf(ben));
+  await second.stop();
+});
