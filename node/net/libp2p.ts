@@ -38,8 +38,8 @@ import { override } from "./override.ts";
 export type ListenTransport = "tcp" | "ws" | "webrtc-direct";
 
 export interface ListenOptions {
-  /** @default "0.0.0.0", and all IPv6 addresses where there are any */
-  host?: string;
+  /** One address or several. @default "0.0.0.0", and all IPv6 addresses where there are any */
+  host?: string | readonly string[];
   /** TCP and UDP; WebSocket takes the next one. 0: chosen once, see {@link choosePort}. */
   port: number;
   /** @default all three */
@@ -287,12 +287,16 @@ export async function cleanUpWebRtc(): Promise<void> {
   cleanup();
 }
 
+/** "::" is left out where there is no IPv6: listening on it would fail. */
+function hostsOf(listen: Pick<ListenOptions, "host">): string[] {
+  const hosts = listen.host === undefined ? ["0.0.0.0", "::"] : [listen.host].flat();
+  return hosts.length > 1 ? hosts.filter((host) => host !== "::" || hasIpv6()) : hosts;
+}
+
 function listenAddresses(listen: ListenOptions): string[] {
-  const host = listen.host ?? "0.0.0.0";
   const transports = listen.transports ?? ALL_TRANSPORTS;
-  const ip = host.includes(":") ? "ip6" : "ip4";
   const addresses: string[] = [];
-  const hosts = host === "0.0.0.0" && hasIpv6() ? [`/ip4/${host}`, "/ip6/::"] : [`/${ip}/${host}`];
+  const hosts = hostsOf(listen).map((host) => `/${host.includes(":") ? "ip6" : "ip4"}/${host}`);
   for (const at of hosts) {
     if (transports.includes("tcp")) addresses.push(`${at}/tcp/${listen.port}`);
     if (transports.includes("ws")) addresses.push(`${at}/tcp/${listen.port + 1}/ws`);
@@ -353,15 +357,17 @@ function portError(port: number, kind: string, code: string): KinError {
 
 /** The first port of `listen` that cannot be had, or null. */
 async function portsTaken(listen: ListenOptions): Promise<{ port: number; kind: "TCP" | "UDP"; code: string } | null> {
-  const host = listen.host ?? "0.0.0.0";
   const transports = listen.transports ?? ALL_TRANSPORTS;
   const checks: { port: number; kind: "TCP" | "UDP" }[] = [];
   if (transports.includes("tcp")) checks.push({ port: listen.port, kind: "TCP" });
   if (transports.includes("ws")) checks.push({ port: listen.port + 1, kind: "TCP" });
   if (transports.includes("webrtc-direct")) checks.push({ port: listen.port, kind: "UDP" });
-  for (const check of checks) {
-    const code = check.kind === "TCP" ? await tryTcp(host, check.port) : await tryUdp(host, check.port);
-    if (code !== null) return { ...check, code };
+  // A dual-stack "::" is not tried: the IPv4 address beside it stands for both.
+  for (const host of hostsOf(listen).filter((host, _i, all) => host !== "::" || all.length === 1)) {
+    for (const check of checks) {
+      const code = check.kind === "TCP" ? await tryTcp(host, check.port) : await tryUdp(host, check.port);
+      if (code !== null) return { ...check, code };
+    }
   }
   return null;
 }

@@ -8,7 +8,7 @@ import { makeAgentKey, type AgentKeyRecord } from "../../protocols/agent-key.ts"
 import { cardSlot, parseCard } from "../../protocols/agent-card.ts";
 import type { SigningKey } from "../../protocols/crypto/keys.ts";
 import type { Random, Time } from "../../protocols/effects.ts";
-import { idOf, type DeviceId, type PersonId } from "../../protocols/ids.ts";
+import { idOf, type AgentKey, type DeviceId, type PersonId } from "../../protocols/ids.ts";
 import { sealedValue, type Sealed } from "../../protocols/signature.ts";
 import type { NewEntry, Replica } from "../../sync/replica.ts";
 import type { LogCards } from "./log-cards.ts";
@@ -21,6 +21,8 @@ export interface OwnCardsDeps {
   /** False: cards are not told as events (`discovery.log`). */
   log: boolean;
   agentKey(agent: string): { key: SigningKey; generation: number };
+  /** Deletes the private key of an agent that is gone. */
+  endAgent(agent: string): void;
   /** What others may know, and what is only mine. */
   offered(): { shared: LocalCard[]; mine: LocalCard[] };
   time: Time;
@@ -56,7 +58,8 @@ export function createOwnCards(deps: OwnCardsDeps): OwnCards {
 
   async function refresh(): Promise<void> {
     const offered = deps.offered();
-    const entries: NewEntry[] = newKeys([...offered.shared, ...offered.mine]).map((record) => ({
+    const everything = [...offered.shared, ...offered.mine].filter((card) => card.kind === "agent");
+    const entries: NewEntry[] = [...newKeys(everything), ...endedKeys(everything)].map((record) => ({
       kind: "agent-key",
       audience: "mesh",
       clear: true,
@@ -76,24 +79,41 @@ export function createOwnCards(deps: OwnCardsDeps): OwnCards {
     );
   }
 
+  /** An end record for each agent of ours that is gone, so that its key speaks no more (R17). */
+  function endedKeys(cards: LocalCard[]): AgentKeyRecord[] {
+    const agents = new Set(cards.map((card) => card.name));
+    const names = new Set(logCards.keys.ofDevice(me.device).map((record) => record.agent));
+    return [...names].flatMap((agent) => {
+      const current = logCards.keys.current(me.device, agent);
+      if (agents.has(agent) || current === undefined) return [];
+      deps.endAgent(agent);
+      return [keyRecord(agent, null, current.generation)];
+    });
+  }
+
+  function keyRecord(agent: string, key: AgentKey | null, generation: number): AgentKeyRecord {
+    const fields = {
+      mesh: replica.mesh,
+      person: me.person,
+      agent,
+      key,
+      generation,
+      hlc: replica.stamp(),
+      n: deps.random.bytes(16),
+    };
+    const record = makeAgentKey(deps.deviceKey, fields);
+    logCards.keys.bind(record.sealed);
+    return record;
+  }
+
   /** A key record for each agent whose current key is not bound yet (F3). */
   function newKeys(cards: LocalCard[]): AgentKeyRecord[] {
-    const agents = new Set(cards.filter((card) => card.kind === "agent").map((card) => card.name));
+    const agents = new Set(cards.map((card) => card.name));
     return [...agents].flatMap((agent) => {
       const { key, generation } = deps.agentKey(agent);
       const id = idOf<"agent-key">(key.publicKey);
       if (logCards.keys.current(me.device, agent)?.key === id) return [];
-      const record = makeAgentKey(deps.deviceKey, {
-        mesh: replica.mesh,
-        person: me.person,
-        agent,
-        key: id,
-        generation,
-        hlc: replica.stamp(),
-        n: deps.random.bytes(16),
-      });
-      logCards.keys.bind(record.sealed);
-      return [record];
+      return [keyRecord(agent, id, generation)];
     });
   }
 
