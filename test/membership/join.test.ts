@@ -19,6 +19,7 @@ import { wirePair, type WirePairOptions } from "../wire-pair.ts";
 import {
   act,
   admit,
+  admitBy,
   found,
   HOUR,
   invite,
@@ -288,7 +289,31 @@ test("L7: a guest takes no admission that the mesh's own fold does not hold", as
   }
 });
 
-test("L3: a ticket that says another role than its invite is noticed by the guest", async () => {
+test("L7: of two admissions by two admins a guest takes only the one that holds", async () => {
+  const ben = found();
+  const cy = admit(ben, "cy", "admin");
+  const shares = [ben, cy].map(({ machine: { id: device } }) => ({ device, uses: 1 }));
+  const made = invite(ben, { shares });
+  syncAll(ben, cy);
+  const ana = person("ana");
+  const byCy = admitBy(cy, person("ana"), made);
+  const at = host(ben);
+  const { joined } = await run(guestDeps(ana, ticketOf(ben, made)), {
+    ...at.deps(ana),
+    async admit(request, signal) {
+      const answer = await at.deps(ana).admit(request, signal);
+      at.roster.addRecords([byCy]);
+      return answer.ok ? { ...answer, admission: byCy.id, records: at.roster.records() } : answer;
+    },
+  });
+  expect(at.roster.membership!.void.has(byCy.id)).toBe(true);
+  expect(joined).toMatchObject({
+    status: "rejected",
+    reason: { message: expect.stringContaining("same time") as string },
+  });
+});
+
+test("L3 L7: a ticket that says another role than its invite is noticed by the guest", async () => {
   const { ticket, at, ana } = await setUp();
   await expect(join(guestDeps(ana, { ...ticket, role: "admin" }), at.deps(ana))).rejects.toThrow(/admits as member/);
 });
