@@ -20,6 +20,8 @@ export const SYSTEMS: { [name: string]: () => Promise<System> } = {
   "raw-tcp": async () => (await import("./raw-tcp.ts")).rawTcp,
   libp2p: async () => (await import("./libp2p.ts")).libp2pNoise,
   "libp2p-tls": async () => (await import("./libp2p.ts")).libp2pTls,
+  kin: async () => (await import("./kin.ts")).kin,
+  "kin-durable": async () => (await import("./kin.ts")).kinDurable,
   "a2a-http": async () => (await import("./a2a-http.ts")).a2aHttp,
   "mcp-http": async () => (await import("./mcp-http.ts")).mcpHttp,
 };
