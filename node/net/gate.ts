@@ -177,7 +177,7 @@ export function createGate(deps: GateDeps): Gate {
           registrar.register(protocol, {
             ...topology,
             onConnect: (peer, connection) => {
-              if (isMember(peer)) topology.onConnect?.(peer, connection);
+              if (isMember(peer)) void topology.onConnect?.(peer, connection);
             },
           }),
       };

@@ -13,7 +13,6 @@ import {
   type Connection,
   type ContentRouting,
   type Libp2p,
-  type Peer,
   type PeerDiscovery,
   type PeerId,
   type PeerStore,
@@ -237,8 +236,8 @@ function withShortProfile(peerStore: PeerStore, self: PeerId): PeerStore {
   return override(peerStore, {
     get: async (peer, options) => {
       const { peerRecordEnvelope: _record, ...profile } = await peerStore.get(peer, options);
-      if (!peer.equals(self)) return profile as Peer;
-      return { ...profile, addresses: [], protocols: profile.protocols.filter(isForStrangers) } as Peer;
+      if (!peer.equals(self)) return profile;
+      return { ...profile, addresses: [], protocols: profile.protocols.filter(isForStrangers) };
     },
   });
 }

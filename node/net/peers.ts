@@ -283,9 +283,9 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
       random: deps.random,
       features: options.features ?? [],
       remote,
-      personOf: gate.personOf,
-      heads: deps.rosterHeads,
-      agentKeys: deps.agentKeys,
+      personOf: (device: DeviceId) => gate.personOf(device),
+      heads: () => deps.rosterHeads(),
+      agentKeys: () => deps.agentKeys(),
     };
   }
 

@@ -53,7 +53,8 @@ export function openDoor(deps: DoorDeps): void {
   const { replica, time, random } = deps;
   let guests = 0;
   deps.network.handleJoin(async (peer, wire) => {
-    if (guests >= MAX_GUESTS) return wire.abort(new KinError("OVERLOADED", `${MAX_GUESTS} guests are at the door already`));
+    if (guests >= MAX_GUESTS)
+      return wire.abort(new KinError("OVERLOADED", `${MAX_GUESTS} guests are at the door already`));
     guests++;
     try {
       const served = await serveJoin(
@@ -80,7 +81,8 @@ export function openDoor(deps: DoorDeps): void {
         },
         AbortSignal.timeout(SERVE_TIMEOUT_MS),
       );
-      if (served.error !== undefined) deps.warn(`${served.kind} of ${peer.slice(0, 8)} refused: ${served.error.message}`);
+      if (served.error !== undefined)
+        deps.warn(`${served.kind} of ${peer.slice(0, 8)} refused: ${served.error.message}`);
     } finally {
       guests--;
     }

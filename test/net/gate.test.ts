@@ -151,10 +151,10 @@ describe("R14: a stranger", () => {
     const a = await member(ana);
     const from = await stranger();
     const [address] = a.net.addresses();
-    await from.dial(multiaddr(address!));
+    await from.dial(multiaddr(address));
     await expect(
       (async () => {
-        const second = await from.dial(multiaddr(address!), { force: true });
+        const second = await from.dial(multiaddr(address), { force: true });
         await createWire(await second.newStream("/kin/join/1")).close();
       })(),
     ).rejects.toThrow();

@@ -105,7 +105,7 @@ function member(space: string, me: string, other: string): AsyncIterator<string>
     stdio: ["pipe", "pipe", "inherit"],
   });
   children.push(child);
-  return createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
+  return createInterface({ input: child.stdout })[Symbol.asyncIterator]();
 }
 
 const nextLine = async (lines: AsyncIterator<string>): Promise<Record<string, unknown>> =>

@@ -183,7 +183,7 @@ describe("a wire over a libp2p stream", () => {
     const [a, b] = await wires();
     await a.send(numbered(7));
     const it = b.frames()[Symbol.asyncIterator]();
-    expect(numberOf((await it.next()).value!)).toBe(7);
+    expect(numberOf((await it.next()).value)).toBe(7);
     await Promise.all(dialer.getConnections().map((connection) => connection.close()));
     await expect(it.next()).rejects.toMatchObject({ code: "CLOSED" });
     expect(b.signal.aborted).toBe(true);
