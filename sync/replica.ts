@@ -16,7 +16,6 @@ import {
   type Audience,
   type EventKind,
   type LogOpening,
-  type SignedHead,
   type StoredEvent,
   type Tip,
 } from "../protocols/events.ts";
@@ -262,7 +261,6 @@ interface KnownLog {
   log: LogId;
   opening: LogOpening;
   tip: Tip | null;
-  head: SignedHead | null;
   /** The last event that is not held. */
   due: Tip | null;
   /** The first one that is (R13); all after it are. */
@@ -320,9 +318,9 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
 
   async function load(): Promise<void> {
     for (const state of await store.logs()) {
-      const { log, opening, head } = state;
+      const { log, opening } = state;
       const tip = state.id === null || state.hlc === null ? null : { seq: state.seq, id: state.id, hlc: state.hlc };
-      const known: KnownLog = { log, opening, tip, head, due: tip, heldFrom: null };
+      const known: KnownLog = { log, opening, tip, due: tip, heldFrom: null };
       logs.set(log, known);
       if (tip !== null && clock.isHeld(tip.hlc)) await findHeld(known);
       noteInVector(known);
@@ -434,13 +432,14 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     return undefined;
   }
 
-  function appendUnderNewEpoch(entries: NewEntry[], values: NonNullable<StoreBatch["values"]>) {
-    return oneAct(async () => {
+  async function appendUnderNewEpoch(entries: NewEntry[], values: NonNullable<StoreBatch["values"]>) {
+    const first = await oneAct(async () => {
       checkLiving();
-      if (writableEpoch() !== undefined) return write({ records: [], entries, values });
+      if (writableEpoch() !== undefined) return null; // somebody was faster
       const { records, epoch } = await prepareAct(await newEpoch(membership, membership.devices.values()));
       return write({ records, entries, values, epoch });
     });
+    return first ?? write({ records: [], entries, values });
   }
 
   /** An epoch record for these devices, and its key. */
@@ -583,7 +582,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   ): Promise<ReadableEvent[]> {
     const done = await log.append(events, values);
     done.forEach(({ id }, i) => justSaid.set(id, entries[i]!.value));
-    await inOrder(() => takeOwn(log));
+    await inOrder(() => takeOwn(log, done));
     const readable = await Promise.all(done.map((event) => read(event)));
     for (const { id } of done) justSaid.delete(id);
     return readable;
@@ -663,30 +662,24 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
 
   // ── taking in ──
 
-  /** Own events that are durable now, in the order of the log. */
-  async function takeOwn(log: OwnLog): Promise<void> {
+  /** Own events that are durable now, in the order of the log; those before them that another append wrote, too. */
+  async function takeOwn(log: OwnLog, done: StoredEvent[]): Promise<void> {
     const from = (logs.get(log.log)?.tip?.seq ?? -1) + 1;
-    const to = log.tip()?.seq ?? -1;
-    if (to < from) return;
-    const events = await store.range(log.log, from, to + 1);
-    const head = await store.headFrom(log.log, to);
-    await take(log.log, log.opening, events, head ?? null);
+    const fresh = done.filter(({ header }) => header.seq >= from);
+    const last = fresh.at(-1);
+    if (last === undefined) return;
+    const isNext = fresh[0]!.header.seq === from;
+    await take(log.log, log.opening, isNext ? fresh : await store.range(log.log, from, last.header.seq + 1));
   }
 
   /** Makes stored events count. Runs one after the other; events that were taken already are skipped. */
-  async function take(
-    log: LogId,
-    opening: LogOpening,
-    events: StoredEvent[],
-    head: SignedHead | null,
-  ): Promise<number> {
-    const known = logs.get(log) ?? { log, opening, tip: null, head: null, due: null, heldFrom: null };
+  async function take(log: LogId, opening: LogOpening, events: StoredEvent[]): Promise<number> {
+    const known = logs.get(log) ?? { log, opening, tip: null, due: null, heldFrom: null };
     logs.set(log, known);
     const fresh = events.filter(({ header }) => header.seq > (known.tip?.seq ?? -1));
     const last = fresh.at(-1);
     if (last === undefined) return 0;
     known.tip = { seq: last.header.seq, id: last.id, hlc: last.header.hlc };
-    if (head !== null) known.head = head;
     noteInVector(known);
     for (const event of fresh) if (event.body === null) missing.add(event.id);
     await takeRecords(fresh);
@@ -960,7 +953,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       );
     const known = logs.get(log);
     const events = await unknownPart(store, run, known?.tip ?? null);
-    if (events === "fork") return { stored: 0, known: 0, fork: await freeze(run, opening, known!.head) };
+    if (events === "fork") return { stored: 0, known: 0, fork: await freeze(run, opening, known!) };
     if (events.length === 0) return { stored: 0, known: run.events.length, fork: null };
     verifyRun({ log, opening }, known?.tip ?? null, events, head);
     await store.append({
@@ -970,12 +963,13 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       values: [...recordRows(events), ...missingRows(events)],
     });
     if (log === own.log) endIncarnation(log);
-    const stored = await inOrder(() => take(log, opening, events, head));
+    const stored = await inOrder(() => take(log, opening, events));
     return { stored, known: run.events.length - stored, fork: null };
   }
 
   /** The log ends where the two histories part (R2). */
-  async function freeze(run: EventRun, opening: LogOpening, newest: SignedHead | null): Promise<ForkProof> {
+  async function freeze(run: EventRun, opening: LogOpening, known: KnownLog): Promise<ForkProof> {
+    const newest = (await store.headFrom(run.log, known.tip!.seq)) ?? null;
     const proof = await proveFork(store, run, opening, newest);
     await keepFork(proof);
     return proof;
