@@ -244,7 +244,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
       directory.publish();
       if (device < event.device)
         invocations.connect(event.device, lifecycle.signal).catch((error: Error) => warn(error.message));
-      if (!discovery.log)
+      if (!discovery.log && network.foundBy(event.device) === "mdns")
         directory
           .fetch(event.device, AbortSignal.any([lifecycle.signal, AbortSignal.timeout(FETCH_TIMEOUT_MS)]))
           .catch((error: Error) => warn(error.message));
