@@ -7,6 +7,7 @@ import { startChild, type Child } from "./child.ts";
 import { SYSTEMS } from "./calls/system.ts";
 import type { Bench, BenchOptions, Row } from "./main.ts";
 import { median, type Measured, type Round } from "./measure.ts";
+import type { Usage } from "./usage.ts";
 
 const BYTES = 1024;
 const IN_FLIGHT = [1, 16, 64];
@@ -24,6 +25,7 @@ export const callsBench: Bench = {
     p50Us: "p50 µs",
     p95Us: "p95 µs",
     callsPerSecond: "calls/s",
+    cpuUs: "CPU µs a call",
     errors: "errors",
   },
   async measure(options) {
@@ -70,7 +72,8 @@ async function startPairs(
 }
 
 /** name and number in flight → what each round measured */
-type Results = Map<string, Measured[]>;
+type Results = Map<string, Result[]>;
+type Result = Measured & { cpuUs: number };
 
 async function measureRounds(pairs: readonly Pair[], options: BenchOptions): Promise<Results> {
   const { rounds, ...times } = options.quick ? QUICK : FULL;
@@ -81,15 +84,24 @@ async function measureRounds(pairs: readonly Pair[], options: BenchOptions): Pro
       for (const pair of pairs) {
         const round: Round = { inFlight, bytes: BYTES, ...times };
         const key = `${pair.name} ${inFlight}`;
-        results.set(key, [...(results.get(key) ?? []), await pair.caller.ask<Measured>(round)]);
+        results.set(key, [...(results.get(key) ?? []), await measurePair(pair, round)]);
       }
   }
   return results;
 }
 
+/** CPU of both processes: on a busy machine it says more than the clock does. */
+async function measurePair({ caller, callee }: Pair, round: Round): Promise<Result> {
+  const before = await callee.ask<Usage>(null);
+  const measured = await caller.ask<Measured>(round);
+  const after = await callee.ask<Usage>(null);
+  const cpuMs = measured.cpuMs + after.cpuMs - before.cpuMs;
+  return { ...measured, cpuUs: (cpuMs * 1000) / Math.max(1, measured.calls) };
+}
+
 function rowOf({ name, encrypter }: Pair, inFlight: number, results: Results): Row {
   const rounds = results.get(`${name} ${inFlight}`)!;
-  const middle = (field: "p50Us" | "p95Us" | "callsPerSecond"): number =>
+  const middle = (field: "p50Us" | "p95Us" | "callsPerSecond" | "cpuUs"): number =>
     Math.round(median(rounds.map((round) => round[field])));
   return {
     name,
@@ -98,6 +110,7 @@ function rowOf({ name, encrypter }: Pair, inFlight: number, results: Results): R
     p50Us: middle("p50Us"),
     p95Us: middle("p95Us"),
     callsPerSecond: middle("callsPerSecond"),
+    cpuUs: middle("cpuUs"),
     errors: rounds.reduce((sum, { errors }) => sum + errors, 0),
     encrypter,
   };

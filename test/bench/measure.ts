@@ -1,5 +1,6 @@
 /** Closed-loop measurement of one kind of call: so many in flight, for so long, with a warm-up that isn't counted. */
 import type { Caller } from "./calls/system.ts";
+import { usage } from "./usage.ts";
 
 export interface Round {
   inFlight: number;
@@ -12,11 +13,15 @@ export interface Measured {
   p95Us: number;
   callsPerSecond: number;
   errors: number;
+  /** Calls of warm-up and measurement together, and what they cost the caller's process, all threads. */
+  calls: number;
+  cpuMs: number;
 }
 
 export async function measure(caller: Caller, round: Round): Promise<Measured> {
   const payload = "x".repeat(round.bytes);
-  await callFor(caller, payload, round.inFlight, round.warmUpMs);
+  const before = usage().cpuMs;
+  const warmUp = await callFor(caller, payload, round.inFlight, round.warmUpMs);
   const began = performance.now();
   const { latencies, errors } = await callFor(caller, payload, round.inFlight, round.measureMs);
   const seconds = (performance.now() - began) / 1000;
@@ -26,6 +31,8 @@ export async function measure(caller: Caller, round: Round): Promise<Measured> {
     p95Us: percentile(sorted, 0.95) * 1000,
     callsPerSecond: latencies.length / seconds,
     errors,
+    calls: warmUp.latencies.length + latencies.length,
+    cpuMs: usage().cpuMs - before,
   };
 }
 

@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { startChild } from "./child.ts";
 import type { Bench, Row } from "./main.ts";
 import { median } from "./measure.ts";
-import type { Usage } from "./start/usage.ts";
+import type { Usage } from "./usage.ts";
 
 /** Row name → its program below `start/` and arguments. */
 const PROGRAMS: { [name: string]: readonly [program: string, ...args: string[]] } = {

@@ -8,7 +8,7 @@ import { webSockets } from "@libp2p/websockets";
 import { createLibp2p } from "libp2p";
 import { connectionLayers } from "../../../protocols/connection.ts";
 import { serveParent } from "../child.ts";
-import { usage } from "./usage.ts";
+import { usage } from "../usage.ts";
 
 const node = await createLibp2p({
   addresses: { listen: ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/tcp/0/ws", "/ip4/127.0.0.1/udp/0/webrtc-direct"] },
