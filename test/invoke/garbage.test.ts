@@ -4,31 +4,21 @@ import { expect, test } from "vitest";
 import { encode } from "../../protocols/bytes.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { decodeInvokeFrame, encodeInvokeFrame } from "../../protocols/invoke-frames.ts";
+import {
+  bitFlip,
+  dice,
+  FRAMES as FRAMES_PER_GENERATOR,
+  innerLengthLies,
+  memoryInUse,
+  randomBytes,
+  structured,
+  type Generator,
+  type Roll,
+} from "../garbage.ts";
 import { body, envelope, rawPeer, sealAs } from "./raw.ts";
 import { all, createWorld, echo, invoke, random, sleep, told, type TestNode } from "./world.ts";
 
-const FRAMES_PER_GENERATOR = 5000;
-
-/** A small generator of numbers from a seed: a failure can be repeated. */
-function dice(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-    return state % below;
-  };
-}
-
-type Generator = (roll: (below: number) => number, real: Uint8Array[]) => Uint8Array;
-
-const random1: Generator = (roll) => Uint8Array.from({ length: roll(200) }, () => roll(256));
-
-const bitFlip: Generator = (roll, real) => {
-  const frame = real[roll(real.length)]!.slice();
-  for (let i = 0; i <= roll(3); i++) frame[roll(frame.length)]! ^= 1 << roll(8);
-  return frame;
-};
-
-const SCRAPS: ((roll: (below: number) => number) => unknown)[] = [
+const SCRAPS: ((roll: Roll) => unknown)[] = [
   () => null,
   (roll) => roll(3) - 1,
   () => 2 ** 53 - 1,
@@ -40,7 +30,8 @@ const SCRAPS: ((roll: (below: number) => number) => unknown)[] = [
   () => [1, 2, 3],
 ];
 
-const structured: Generator = (roll) => {
+/** Frames of this protocol with the wrong things in them; {@link structured} changes real ones. */
+const shaped: Generator = (roll) => {
   const scrap = (): unknown => SCRAPS[roll(SCRAPS.length)]!(roll);
   const t = ["request", "cancel", "resume", "accepted", "progress", "result", "failure", "refused", "ack", "hello"][
     roll(10)
@@ -53,14 +44,7 @@ const structured: Generator = (roll) => {
   return encode(frame);
 };
 
-/** Real frames in which a length says more or less than there is, or the end is missing. */
-const lengthLies: Generator = (roll, real) => {
-  const frame = real[roll(real.length)]!.slice();
-  const at = frame.findIndex((byte, i) => i >= roll(frame.length) && byte >> 5 >= 2 && byte >> 5 <= 5);
-  if (at < 0 || roll(3) === 0) return frame.subarray(0, roll(frame.length));
-  frame[at] = (frame[at]! & 0xe0) | [0, 23, 24, 25, 26, 27, 31][roll(7)]!;
-  return frame;
-};
+const mixed: Generator = (roll, real) => (roll(2) === 0 ? shaped : structured)(roll, real);
 
 async function realFrames(ana: TestNode, ben: TestNode): Promise<Uint8Array[]> {
   const sealed = await sealAs(ana, ana.me(), envelope(ben, "invoke/request", ana.me(), { boot: new Uint8Array(16) }));
@@ -95,12 +79,12 @@ async function realFrames(ana: TestNode, ben: TestNode): Promise<Uint8Array[]> {
 }
 
 test.each([
-  ["random bytes", random1],
+  ["random bytes", randomBytes],
   ["bit flips of real frames", bitFlip],
-  ["frames of the right shape with wrong things in it", structured],
-  ["lengths that lie", lengthLies],
+  ["frames of the right shape with wrong things in it", mixed],
+  ["lengths that lie", innerLengthLies],
 ] as const)(
-  "P6: %s ×5,000 never crash a node, and calls of others go on",
+  "[garbage-invoke] %s ×5,000 never crash a node, and calls of others go on",
   async (_name, generate) => {
     const world = createWorld();
     const eve = await world.add("eve");
@@ -108,7 +92,7 @@ test.each([
     const ben = await world.add("ben", { runnables: { "tools/echo": echo } });
     const real = await realFrames(eve, ben);
     const roll = dice(7);
-    const heapBefore = process.memoryUsage().heapUsed;
+    const before = memoryInUse();
     let ended = 0;
     let peer = rawPeer(eve, ben);
     for (let i = 0; i < FRAMES_PER_GENERATOR; i++) {
@@ -127,7 +111,7 @@ test.each([
     await sleep(10);
     expect(ended).toBeGreaterThan(100);
     expect(ben.invocations.size).toBe(0);
-    expect(process.memoryUsage().heapUsed - heapBefore).toBeLessThan(200e6);
+    expect(memoryInUse() - before).toBeLessThan(50e6);
     await world.stop();
   },
   60_000,
