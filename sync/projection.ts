@@ -75,11 +75,16 @@ export async function openProjection(replica: Replica, options: ProjectionOption
   function notice(change: ReplicaChange): void {
     if (change.type === "rejudged") asked.restart = true;
     if (change.type === "applied") for (const event of change.events) if (waiting.has(event.id)) take(event);
-    if (change.type === "applied" || change.type === "rejudged") void settled();
+    // What the view isn't made of is passed over with the next that it is: an audit record must not be read back by each view.
+    if (change.type === "rejudged" || (change.type === "applied" && change.events.some(isWanted))) void settled();
+  }
+
+  function isWanted(event: ReadableEvent): boolean {
+    return kinds === undefined || kinds.has(event.kind);
   }
 
   function take(event: ReadableEvent): void {
-    if (kinds !== undefined && !kinds.has(event.kind)) return;
+    if (!isWanted(event)) return;
     if (event.standing.state === "quarantined") return void waiting.delete(event.id);
     const isReadable = event.standing.state === "good" && event.unreadable === null;
     const mayComeYet =
