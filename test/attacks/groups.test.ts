@@ -1,0 +1,22 @@
+/** Every case of the attack groups that issue 3 names is a test: a row of a table, or a test that carries the id. */
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { citationPattern, readCitations } from "../citations.ts";
+
+const ROOT = join(import.meta.dirname, "..", "..");
+const citations = readCitations(ROOT);
+
+/** Where a group's cases may stand. Group F's ids are those of formats too, so only its own files count. */
+const GROUPS: readonly [group: string, letter: string, count: number, files: RegExp][] = [
+  ["group-A", "A", 26, /./],
+  ["group-B", "B", 20, /./],
+  ["group-L", "L", 14, /./],
+  ["group-F: files and git", "F", 16, /^test\/attacks\/f\./],
+];
+
+test.each(GROUPS)("%s: no case is missing", (_group, letter, count, files) => {
+  const ids = Array.from({ length: count }, (_, index) => `${letter}${index + 1}`);
+  const cites = (id: string): boolean =>
+    citations.some(({ file, text }) => files.test(file) && new RegExp(citationPattern(id)).test(text));
+  expect(ids.filter((id) => !cites(id))).toEqual([]);
+});

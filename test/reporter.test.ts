@@ -1,0 +1,33 @@
+import { afterEach, expect, test, vi } from "vitest";
+import ClosingLine from "./reporter.ts";
+
+/** As much of vitest's tree as the reporter reads. */
+function modulesOf(states: readonly ("passed" | "failed" | "skipped")[], errors: unknown[] = []) {
+  const tests = states.map((state, index) => ({ fullName: `test ${index}`, result: () => ({ state }) }));
+  return [{ errors: () => errors, children: { allSuites: () => [], allTests: () => tests } }];
+}
+
+function lastLine(modules: ReturnType<typeof modulesOf>, unhandled: unknown[] = []): string {
+  const said = vi.spyOn(console, "log").mockImplementation(() => {});
+  const before = process.exitCode;
+  new ClosingLine().onTestRunEnd(modules as never, unhandled, "passed");
+  process.exitCode = before;
+  const line = String(said.mock.calls.at(-1)?.[0]);
+  said.mockRestore();
+  return line;
+}
+
+afterEach(() => vi.unstubAllEnvs());
+
+test("reporter: the last line counts what passed and failed, also a file that does not load", () => {
+  vi.stubEnv("KIN_REQUIRE_ALL", undefined);
+  expect(lastLine(modulesOf(["passed", "passed", "failed"]))).toBe("2 passed, 1 failed");
+  expect(lastLine(modulesOf([], [new Error("does not load")]))).toBe("0 passed, 1 failed");
+  expect(lastLine(modulesOf(["passed"]), [new Error("unhandled")])).toBe("1 passed, 1 failed");
+  expect(lastLine(modulesOf(["passed", "skipped"]))).toBe("1 passed, 0 failed, 1 skipped");
+});
+
+test("reporter: where all is required a test that skips counts as failed", () => {
+  vi.stubEnv("KIN_REQUIRE_ALL", "1");
+  expect(lastLine(modulesOf(["passed", "skipped"]))).toBe("1 passed, 1 failed");
+});
