@@ -190,6 +190,7 @@ function networkOptions(config: Config, version: string): Parameters<typeof crea
     },
     discovery: config.discovery,
     encrypters: config.encrypters,
+    announce: config.addresses,
     userAgent: `kin/${version}`,
   };
 }

@@ -64,11 +64,13 @@ function reachOf(address: string, internal: boolean, name: string, defaultInterf
  * The multiaddrs for a ticket: for each of our IPs, best first, one way to reach it; TCP before WebSocket before WebRTC. What
  * room is left is filled with the other ways of the best IP.
  * @param listening multiaddrs that we listen on, as libp2p tells them
+ * @param announced multiaddrs of the settings, which come first
  */
 export function ticketAddresses(
   listening: readonly string[],
   interfaces: Interfaces,
   defaultInterface: string | null,
+  announced: readonly string[] = [],
 ): string[] {
   const ips = reachableAddresses(interfaces, defaultInterface).map((own) => own.address);
   const ways = ips.map((ip) => sortByTransport(listening.filter((address) => hostOf(address) === ip)));
@@ -76,7 +78,8 @@ export function ticketAddresses(
   const best = ways.flatMap((way) => way.slice(0, 1));
   const rest = ways.flatMap((way) => way.slice(1));
   const all = [...best, ...rest];
-  return (all.length > 0 ? all : loopback).slice(0, MAX_TICKET_ADDRESSES);
+  // Whoever sets an address by hand knows better than we do.
+  return [...announced, ...(all.length > 0 ? all : loopback)].slice(0, MAX_TICKET_ADDRESSES);
 }
 
 /** TCP is preferred when it works; the others are there to reach (§6). */

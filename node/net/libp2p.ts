@@ -55,6 +55,8 @@ export interface Libp2pOptions {
   mesh: MeshId | null;
   /** null: listen on nothing. */
   listen: ListenOptions | null;
+  /** Told to others besides what we listen on. */
+  announce?: readonly string[] | undefined;
   encrypters?: readonly Encrypter[] | undefined;
   /** What we can dial over, also while we do not listen. */
   transports?: readonly ListenTransport[] | undefined;
@@ -145,7 +147,10 @@ export async function createLibp2p(
     start: false,
     privateKey: privateKeyFromRaw(concat(options.deviceSeed, idBytes(options.device))),
     nodeInfo: { name: "kin", userAgent: options.userAgent },
-    addresses: { listen: listen === null ? [] : listenAddresses({ ...listen, port: port! }) },
+    addresses: {
+      listen: listen === null ? [] : listenAddresses({ ...listen, port: port! }),
+      appendAnnounce: [...(options.announce ?? [])],
+    },
     transports: [tcp(), webSockets(), ...(await webRtc(options.transports ?? listen?.transports))],
     peerDiscovery: options.mdns === null ? [] : [tellingMdns(options.mdns, found)],
     ...connectionLayers(options.encrypters),

@@ -4,7 +4,7 @@
 import type { CID } from "multiformats/cid";
 import type { Wire } from "../../protocols/effects.ts";
 import type { Greeting } from "../../protocols/hello.ts";
-import type { DeviceId, PersonId } from "../../protocols/ids.ts";
+import type { DeviceId, MeshId, PersonId } from "../../protocols/ids.ts";
 import type { Membership } from "../../protocols/membership.ts";
 
 /** A member at the other end of a connection, after its hello. */
@@ -69,8 +69,11 @@ export interface Network extends AsyncDisposable {
   handleForMembers(protocol: string, handler: PeerHandler): void;
   /** `/kin/join/1`, the one protocol that strangers may open too. */
   handleJoin(handler: JoinHandler): void;
-  /** A `/kin/join/1` wire to `expected`. @throws KinError JOIN_FAILED naming each address and what happened there. */
-  dialForJoin(addresses: string[], expected: DeviceId, signal: AbortSignal): Promise<Wire>;
+  /**
+   * A `/kin/join/1` wire to `expected`, at these addresses or, with `mesh`, where mDNS sees it.
+   * @throws KinError JOIN_FAILED naming each address and what happened there, and what mDNS saw.
+   */
+  dialForJoin(addresses: string[], expected: DeviceId, signal: AbortSignal, mesh?: MeshId): Promise<Wire>;
   peers(): PeerState[];
   /** What told us of the device's address last: mDNS or the DHT. */
   foundBy(device: DeviceId): "mdns" | "dht" | undefined;

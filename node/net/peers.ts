@@ -34,6 +34,7 @@ import {
   withoutPeer,
 } from "./addresses.ts";
 import { dialAddresses } from "./dial.ts";
+import { findInviter, listenFor } from "./find-inviter.ts";
 import { createGate, deviceOf, JOIN_PROTOCOL, type Gate } from "./gate.ts";
 import { createLibp2p, peerIdOf, type ListenOptions, type RunningLibp2p } from "./libp2p.ts";
 import type { AddressBook, JoinHandler, Network, NetworkEvent, Path, Peer, PeerHandler, PeerState } from "./network.ts";
@@ -75,6 +76,8 @@ export interface PeersOptions {
   encrypters?: readonly Encrypter[];
   features?: readonly string[];
   userAgent?: string;
+  /** Multiaddrs that others reach us at besides those that we listen on: a forwarded port, a name. Told to all. */
+  announce?: readonly string[];
   /** Dial members by ourselves, at start, when found and when lost. @default true */
   autoConnect?: boolean;
   /** Refuses a device in both directions although it is a member. For tests and proofs. */
@@ -152,6 +155,7 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
         device: self,
         mesh,
         listen: mesh === null ? null : { ...options.listen, port: chosenPort ?? options.listen.port },
+        announce: options.announce,
         transports: options.listen.transports,
         encrypters: options.encrypters,
         dht: options.discovery?.dht ?? true,
@@ -521,17 +525,35 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
     return lib.handle(JOIN_PROTOCOL, gate.guard(accept, "everyone"), MAX_STREAMS_PER_PROTOCOL);
   }
 
-  async function dialForJoin(addresses: string[], expected: DeviceId, signal: AbortSignal): Promise<Wire> {
+  async function dialForJoin(
+    addresses: string[],
+    expected: DeviceId,
+    signal: AbortSignal,
+    mesh?: MeshId,
+  ): Promise<Wire> {
     const release = gate.expect(expected);
     joining.add(expected);
+    const listens = mesh !== undefined && (options.discovery?.mdns ?? true);
     try {
       const lib = await libp2p();
+      const find = (): Promise<Connection> =>
+        findInviter(
+          {
+            time,
+            dial: (at, until) => dial(lib, expected, at, until),
+            listen: listens ? listenFor(mesh, self, options.mdnsPort) : null,
+          },
+          addresses,
+          expected,
+          signal,
+        );
       const open = lib.node.getConnections(peerIdOf(expected)).find((connection) => connection.status === "open");
-      const connection = open ?? (await dial(lib, expected, addresses, signal));
+      const connection = open ?? (await find());
+      remember(entryOf(expected), [connection.remoteAddr.toString()]);
       return await joinWire(connection, signal).catch(async (error: unknown) => {
         // An open connection may be one that the peer is just cutting.
         if (open === undefined) throw error;
-        return joinWire(await dial(lib, expected, addresses, signal), signal);
+        return joinWire(await find(), signal);
       });
     } catch (error) {
       signal.throwIfAborted();
@@ -729,7 +751,7 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
   return {
     device: self,
     addresses,
-    ticketAddresses: () => ticketAddresses(addresses(), networkInterfaces(), defaultInterface),
+    ticketAddresses: () => ticketAddresses(addresses(), networkInterfaces(), defaultInterface, options.announce),
     get port() {
       return running?.port ?? null;
     },

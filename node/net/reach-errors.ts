@@ -1,6 +1,7 @@
 /** What a person reads when a peer was not reached: per address what happened there, and what to do. */
 import { KinError } from "../../protocols/errors.ts";
 import { describeAttempt, DialFailure } from "./dial.ts";
+import { InviterNotFound } from "./find-inviter.ts";
 
 /** @param who "ana (laptop)" */
 export function unreachable(who: string, error: unknown): KinError {
@@ -25,13 +26,24 @@ export function notOpened(who: string, protocol: string, error: unknown): KinErr
 
 export function joinFailed(error: unknown): KinError {
   if (error instanceof KinError) return error;
-  if (error instanceof DialFailure) {
-    const what = error.attempts.map(describeAttempt).join("; ");
-    return new KinError(
-      "JOIN_FAILED",
-      what === "" ? "the ticket names no address that can be dialled" : `the inviter was not reached: ${what}`,
-    );
-  }
+  if (error instanceof InviterNotFound)
+    return new KinError("JOIN_FAILED", `the inviter was not reached: ${whatHappened(error)}`, {
+      hint: "is kin running there, and do you share a network? A new ticket (kin invite) has the addresses of now",
+    });
   const why = error instanceof Error ? error.message : String(error);
   return new KinError("JOIN_FAILED", `the inviter was reached, then the connection failed: ${why}`, { cause: error });
+}
+
+function whatHappened(error: InviterNotFound): string {
+  const tried = error.attempts.map(describeAttempt);
+  if (tried.length === 0) tried.push("the ticket names no address that can be dialled");
+  return [...tried, seenOf(error) ?? []].flat().join("; ");
+}
+
+/** null: there is nothing to say, it was not listened to. */
+function seenOf({ seen, others }: InviterNotFound): string | null {
+  if (seen !== null) return `mDNS saw it at ${seen.map(describeAttempt).join(", at ")}`;
+  if (others === null) return null;
+  if (others === 0) return "mDNS saw nobody of this mesh on the local network";
+  return `mDNS saw ${others} other ${others === 1 ? "device" : "devices"} of this mesh on the local network, not the inviter's`;
 }

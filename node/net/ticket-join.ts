@@ -32,7 +32,7 @@ export async function joinByTicket(
   signal: AbortSignal,
 ): Promise<JoinResult> {
   const both = AbortSignal.any([signal, AbortSignal.timeout(JOIN_TIMEOUT_MS)]);
-  const wire = await network.dialForJoin(ticket.addresses, ticket.inviter, both);
+  const wire = await network.dialForJoin(ticket.addresses, ticket.inviter, both, ticket.mesh);
   return joinMesh(wire, { ...deps, ticket, peer: ticket.inviter, name }, both);
 }
 
