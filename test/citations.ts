@@ -42,7 +42,7 @@ export function citingFiles(root: string, citations: readonly Citation[], id: st
 }
 
 const NOT_TESTS =
-  /^(requirements(?!\.test)|faults|inject-faults|citations|reporter|architecture-rules)\.|^(interop|bench)\/.*(?<!\.test)\.ts$/;
+  /^((requirements|reporter)(?!\.test)|faults|inject-faults|citations|architecture-rules)\.|^(interop|bench)\/.*(?<!\.test)\.ts$/;
 const NAMING = new Set(["test", "it", "describe"]);
 
 interface Node {

@@ -200,4 +200,379 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "ATTACKS D11",
     sentence: "A peer that closes inside a frame breaks the wire; it is not an end.",
   },
+  {
+    id: "reporter",
+    source: "issue 3 part 1",
+    sentence: "A test run ends with a line `N passed, N failed`, and in CI a test that skips counts as failed.",
+  },
+  {
+    id: "group-A",
+    source: "issue 3 part 4",
+    sentence: "Every case of attack group A, envelope and crypto, is a test.",
+  },
+  { id: "group-B", source: "issue 3 part 4", sentence: "Every case of attack group B, encoding, is a test." },
+  {
+    id: "group-L",
+    source: "issue 3 part 4",
+    sentence: "Every case of attack group L, membership and invite, is a test.",
+  },
+  {
+    id: "group-F",
+    source: "issue 3 part 9",
+    sentence: "Every case of attack group F about files and git (F1–F16) is a test.",
+  },
+  {
+    id: "passphrase",
+    source: "issue 3 part 2",
+    sentence:
+      "With a passphrase the keys are sealed under scrypt N=2^17 r=8 p=1 and AES-256-GCM, and nothing weaker is believed.",
+  },
+  {
+    id: "passphrase-pipe",
+    source: "issue 3 part 2",
+    sentence: "A passphrase travels by pipe, never by argument or environment.",
+  },
+  {
+    id: "doctor",
+    source: "issue 3 part 2",
+    sentence: "`kin doctor` says line by line what is wrong, and that keys without a passphrase lie open.",
+  },
+  {
+    id: "one-folder-one-node",
+    source: "issue 3 part 2",
+    sentence: "A second node on one data folder is refused with the process id of the first.",
+  },
+  {
+    id: "L7",
+    source: "ATTACKS L7",
+    sentence: "A guest takes only an admission by his own ticket that the mesh's own fold holds.",
+  },
+  {
+    id: "remove-everywhere",
+    source: "issue 3 part 3",
+    sentence: "`kin remove` cuts a member off at every node and opens the new epoch in the same act.",
+  },
+  {
+    id: "join-failure",
+    source: "issue 3 part 3",
+    sentence: "A join that fails says per address what happened: timed out, refused, or another peer.",
+  },
+  {
+    id: "bad-tickets",
+    source: "issue 3 part 3",
+    sentence: "What isn't a ticket, is damaged, expired (with both clocks) or my own is said before any dial.",
+  },
+  {
+    id: "ticket-addresses",
+    source: "issue 3 part 3",
+    sentence:
+      "A ticket names the default route's interface, other LANs, global IPv6; loopback only if nothing else; never container bridges.",
+  },
+  { id: "port-kept", source: "issue 3 part 3", sentence: "The port is chosen once and kept." },
+  {
+    id: "already-in-mesh",
+    source: "RULES F8",
+    sentence:
+      "Joining where the mesh has others fails with ALREADY_IN_MESH; a mesh of only me is put aside, and said so.",
+  },
+  {
+    id: "F2",
+    source: "RULES F2",
+    sentence: "A pasted string says what it is, is read in any case, and any damage is noticed.",
+  },
+  {
+    id: "F3",
+    source: "RULES F3",
+    sentence: "The device speaks for its person and the bound key for the agent, neither for the other.",
+  },
+  {
+    id: "transports",
+    source: "issue 3 part 5",
+    sentence: "An invocation goes over TCP, over WebSocket and over WebRTC-direct.",
+  },
+  {
+    id: "encrypters",
+    source: "issue 3 part 5",
+    sentence: "The dialler's order of encrypters decides, and a pinned one is kept.",
+  },
+  {
+    id: "one-stream",
+    source: "issue 3 part 5",
+    sentence: "All calls between two peers share one stream, and frames of one tick leave in one send.",
+  },
+  {
+    id: "back-pressure",
+    source: "issue 3 part 5",
+    sentence: "A slow reader stops only its own call, and nobody keeps more for it than the window.",
+  },
+  {
+    id: "reconnect",
+    source: "issue 3 part 5",
+    sentence: "A lost member is dialled again, later each time and never in step with others.",
+  },
+  {
+    id: "hello",
+    source: "issue 3 part 5",
+    sentence: "hello proves the device at the other end and its membership, with a fresh challenge.",
+  },
+  {
+    id: "clock-skew",
+    source: "issue 3 part 10",
+    sentence:
+      "Clocks that are 2 minutes apart are a warning on both sides, 5 minutes end live calls and name whose clock and by how much.",
+  },
+  {
+    id: "discovery-dht",
+    source: "issue 3 part 6",
+    sentence:
+      "An agent is found over the DHT alone, without a connection or an event of its device before; with the DHT off it is not.",
+  },
+  {
+    id: "discovery-mdns",
+    source: "issue 3 part 6",
+    sentence: "Two machines on one cable without any route find each other by mDNS, dial and speak.",
+  },
+  {
+    id: "discovery-log",
+    source: "issue 3 part 6",
+    sentence: "Cards that came as events are found with the network down.",
+  },
+  {
+    id: "cards",
+    source: "issue 3 part 6",
+    sentence: "A card counts only if its device signed it and is a member's; the newest of a slot counts.",
+  },
+  {
+    id: "invoke",
+    source: "issue 3 part 7",
+    sentence: "A call streams accepted, progress and its result or a typed failure, each signed by who was asked.",
+  },
+  { id: "cancel", source: "issue 3 part 7", sentence: "The caller's cancel reaches the tool's signal." },
+  {
+    id: "deadline",
+    source: "issue 3 part 7",
+    sentence:
+      "A tool that hangs past the deadline is left at it, its signal fires, and the call ends with DEADLINE_EXCEEDED.",
+  },
+  {
+    id: "budget",
+    source: "issue 3 part 7",
+    sentence:
+      "A delegated request carries one link more, one delegation less and the time that is left; too deep ones are refused by the callee.",
+  },
+  {
+    id: "resume",
+    source: "issue 3 part 7",
+    sentence: "A call whose connection is cut mid-stream goes on from progress n and runs once.",
+  },
+  {
+    id: "default-deny",
+    source: "issue 3 part 7",
+    sentence:
+      "Nobody may call what no share and no definition allows him; absent and forbidden look the same to others.",
+  },
+  { id: "P1", source: "ATTACKS P1", sentence: "An acknowledged event survives kill -9 at any moment." },
+  {
+    id: "store-port",
+    source: "issue 3 part 8",
+    sentence: "The libSQL store and the memory store keep the same promises.",
+  },
+  {
+    id: "group-commit",
+    source: "issue 3 part 8",
+    sentence: "What is asked for during one flush is the next transaction.",
+  },
+  {
+    id: "reconcile",
+    source: "issue 3 part 8",
+    sentence: "What two sides want of each other by their vectors is exactly what makes them equal, in one round.",
+  },
+  {
+    id: "P3",
+    source: "ATTACKS P3",
+    sentence: "Replicas that wrote apart become equal, wherever their syncs were cut.",
+  },
+  {
+    id: "projection",
+    source: "issue 3 part 8",
+    sentence: "A view folds each event once, and again from the start when some count no longer.",
+  },
+  {
+    id: "offline-ask",
+    source: "issue 3 part 8",
+    sentence:
+      "An ask to somebody offline waits as an event, is run when he returns, at most once, and the answer comes back.",
+  },
+  { id: "outbox-drop", source: "issue 3 part 8", sentence: "What is taken back before it started is not run." },
+  {
+    id: "agent-md",
+    source: "issue 3 part 9",
+    sentence: "An AGENT.md folder is an agent with steps; what is wrong in it is said with file, line and column.",
+  },
+  {
+    id: "reviewer",
+    source: "issue 3 part 9",
+    sentence: "The reviewer tells what changed and what stands out in order, each with file and line.",
+  },
+  {
+    id: "librarian",
+    source: "issue 3 part 9",
+    sentence: "The librarian finds words in a share with file and line and follows what changes.",
+  },
+  {
+    id: "guide",
+    source: "issue 3 part 9",
+    sentence: "The guide names what the asker may ask, the best fit first, and nothing else.",
+  },
+  {
+    id: "shares",
+    source: "issue 3 part 9",
+    sentence: "What an invite says is exactly what is allowed then, and no more.",
+  },
+  {
+    id: "share-needed",
+    source: "issue 3 part 9",
+    sentence: "With several shares the argument `share` is needed, and the error lists those of the asker.",
+  },
+  {
+    id: "share-refused",
+    source: "issue 3 part 9",
+    sentence: "Sharing home, the root, or what holds the data folder is refused with the reason.",
+  },
+  {
+    id: "mcp",
+    source: "issue 3 part 9",
+    sentence: "64 calls in flight from two callers through one stdio MCP server never see each other's answers.",
+  },
+  {
+    id: "mcp-pins",
+    source: "ATTACKS J3",
+    sentence: "An MCP tool that says something else than when it was first seen is off until it is approved.",
+  },
+  {
+    id: "tool-path",
+    source: "issue 3 part 9",
+    sentence:
+      "Each tool call, refused ones too, has an audit record before and after; with side effects the first one is durable before it runs.",
+  },
+  {
+    id: "socket",
+    source: "issue 3 part 10",
+    sentence: "The control socket is for me alone, and a living node's is never replaced.",
+  },
+  {
+    id: "F9",
+    source: "RULES F9",
+    sentence:
+      "Output for programs is one object, {v, items}, or one object a line; errors are {v, error} with the exit code.",
+  },
+  {
+    id: "exit-codes",
+    source: "issue 3 part 10",
+    sentence: "Exit codes: 0 ok, 1 failed, 2 usage, 3 not running, 4 denied, 5 queued, 6 timed out.",
+  },
+  {
+    id: "did-you-mean",
+    source: "issue 3 part 10",
+    sentence: "A mistyped word is answered with the one that was meant.",
+  },
+  {
+    id: "no-stack",
+    source: "issue 3 part 10",
+    sentence: "Errors say what, why and what to do, without a stack trace unless --debug.",
+  },
+  {
+    id: "config",
+    source: "issue 3 part 10",
+    sentence: "Unknown config keys and wrong values are errors with line and column.",
+  },
+  {
+    id: "set",
+    source: "issue 3 part 10",
+    sentence: "`kin set` keeps the comments, and a bad value never reaches the file.",
+  },
+  { id: "up-idempotent", source: "issue 3 part 10", sentence: "`kin up` is idempotent and never resets anything." },
+  {
+    id: "bin",
+    source: "issue 3",
+    sentence:
+      "`npx kin` in a clone runs on any Node ≥ 18: it hands over to the bundled Node, or says `run npm ci first`.",
+  },
+  { id: "hints", source: "issue 3", sentence: "A hint printed in a clone is a command that works from any folder." },
+  {
+    id: "terminal",
+    source: "issue 3 part 10",
+    sentence: "No control character or direction mark of remote text reaches the terminal.",
+  },
+  {
+    id: "F6",
+    source: "RULES F6",
+    sentence: "Attachments are verified against their hash, in chunks, and served only to whom they were addressed.",
+  },
+  {
+    id: "P6",
+    source: "ATTACKS P6",
+    sentence: "Garbage of four kinds, 20,000 frames a handler, never crashes a node, and calls of others go on.",
+  },
+  {
+    id: "full-disk",
+    source: "issue 3",
+    sentence: "A full disk at start is DISK_FULL by the file's name, and the keys of before stay.",
+  },
+  {
+    id: "key-file",
+    source: "issue 3",
+    sentence: "An unreadable, cut off or missing key file is said and never overwritten.",
+  },
+  { id: "port-taken", source: "issue 3", sentence: "A taken port is named." },
+  {
+    id: "socket-path",
+    source: "issue 3",
+    sentence: "A socket path that is too long gets a short one in a folder that is mine alone.",
+  },
+  {
+    id: "wrong-mesh",
+    source: "issue 3",
+    sentence: "Who is in another mesh, or has a ticket of one, is told so and gets nothing.",
+  },
+  {
+    id: "silent-peer",
+    source: "issue 3",
+    sentence: "Both sides of a join stop when their time is over while the other is silent.",
+  },
+  {
+    id: "docs-links",
+    source: "issue 3 part 12",
+    sentence:
+      "Every link in the README and the docs leads somewhere, and the house of the docs is the house that stands.",
+  },
+  {
+    id: "readme-transcript",
+    source: "issue 3",
+    sentence: "Every command of the README's transcript runs, and a guest needs two until the first agent answers.",
+  },
+  {
+    id: "L3",
+    source: "ATTACKS L3",
+    sentence: "A ticket that says another role than its invite is noticed by the guest.",
+  },
+  {
+    id: "share-links",
+    source: "issue 3 part 9",
+    sentence:
+      "Links that lead out of a share, links that are swapped in meanwhile, and files with a second name are not served.",
+  },
+  {
+    id: "F12",
+    source: "ATTACKS F12",
+    sentence: "A FIFO, a socket or a device in a share is refused and holds nobody.",
+  },
+  {
+    id: "F16",
+    source: "ATTACKS F16",
+    sentence:
+      "Nothing that a repository configures runs: external diff, textconv, hooks, fsmonitor, pager, and no environment passes.",
+  },
+  { id: "F14", source: "ATTACKS F14", sentence: "An argument that looks like an option, or like shell, is never one." },
+  { id: "bad-peer", source: "issue 3", sentence: "One bad peer or one faulty handler never stops the others." },
 ];

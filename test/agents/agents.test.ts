@@ -104,6 +104,8 @@ test("guide: what fits the question comes first, what may not be asked is not na
   const some = (await scene.ask(EVE, "guide", "who reviews code?")).text;
   expect(some).toContain("ben/reviewer");
   expect(some).not.toContain("ben/librarian");
+  // The README's and the demo's words: they search for nothing.
+  expect((await scene.ask(EVE, "guide", "what can I ask you?")).text).toMatch(/^You can ask:/);
 });
 
 test("shares: what an invite says is exactly what is allowed then, and no more", async () => {
@@ -131,7 +133,7 @@ test("shares: what an invite says is exactly what is allowed then, and no more",
   expect(whatInviteAllows([], "member")).toEqual(["ask guide", "call time", "ping this node"]);
 });
 
-test("shares: whoever has none may use guide and time, nothing else; with several the error lists his", async () => {
+test("shares: whoever has none may use guide and time, nothing else; with several the error lists his [share-needed]", async () => {
   await using scene = await openScene();
   scene.write("a.txt", "alpha");
   for (const tool of ["git.log", "git.diff", "fs.read", "fs.search"])

@@ -18,7 +18,7 @@ answer: "{{log.text}}"
 Instructions.
 `;
 
-test("agents: AGENT.md gives steps, settings and instructions", () => {
+test("agents: AGENT.md gives steps, settings and instructions [agent-md]", () => {
   const definition = parseDefinition(GOOD, "AGENT.md");
   expect(definition).toMatchObject({
     name: "counter",
@@ -87,7 +87,7 @@ const MISTAKES: [string, (text: string) => string, string][] = [
   ],
 ];
 for (const [what, change, message] of MISTAKES)
-  test(`agents: ${what} is said with file, line and column`, () => {
+  test(`agents: ${what} is said with file, line and column [agent-md]`, () => {
     expect(() => parseDefinition(change(GOOD), "AGENT.md")).toThrow(message);
   });
 

@@ -60,7 +60,7 @@ for (const attack of FILE_ATTACKS)
     expect(await codeOf(scene.call(ANA, "fs.read", { path: attack.path }))).toMatch(/^(DENIED|NOT_FOUND|TOO_LARGE)$/);
   });
 
-test("F5 F6 F8 F10 F11 F12 F13 with all of these planted, nothing shows what they hold", async () => {
+test("F5 F6 F8 F10 F11 F12 F13 with all of these planted, nothing shows what they hold [share-links]", async () => {
   await using scene = await openField();
   for (const attack of FILE_ATTACKS) attack.plant?.(scene);
   scene.git("add", "--ignore-errors", "-N", "readme.md", "notes.txt", "cert.p12");
@@ -105,7 +105,7 @@ test("F16 the same planted command does run in plain git, so these cases can fai
   expect(existsSync(join(scene.root, "MARK"))).toBe(true);
 });
 
-test("F7 a folder that is swapped for a link while files are opened never gives what lies outside", async () => {
+test("F7 a folder that is swapped for a link while files are opened never gives what lies outside [share-links]", async () => {
   await using scene = await openField();
   const [inside, aside, outside] = [join(scene.folder, "dir"), join(scene.folder, "aside"), join(scene.root, "evil")];
   mkdirSync(inside);

@@ -28,13 +28,13 @@ test("F9: JSON output is safe on a terminal and means the same", () => {
   );
 });
 
-test("an error says what, why and what to do, on lines of its own", () => {
+test("an error says what, why and what to do, on lines of its own [no-stack]", () => {
   expect(errorText({ code: "JOIN_FAILED", message: "could not reach \u001B[1mben", hint: "one\ntwo" })).toBe(
     "kin: could not reach [1mben (JOIN_FAILED)\n  one\n  two",
   );
 });
 
-test("exit codes: 1 failed, 2 usage, 3 not running, 4 denied, 5 queued, 6 timed out", () => {
+test("exit codes: 1 failed, 2 usage, 3 not running, 4 denied, 5 queued, 6 timed out [exit-codes]", () => {
   const codes = ["INTERNAL", "USAGE", "NOT_RUNNING", "DENIED", "QUEUED", "DEADLINE_EXCEEDED"];
   expect(codes.map(exitCodeOf)).toEqual([1, 2, 3, 4, 5, 6]);
   expect(exitCodeOf("A_CODE_OF_A_NEWER_PEER")).toBe(1);

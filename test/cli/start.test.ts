@@ -53,7 +53,7 @@ const SLOW = { timeout: 60_000 };
 const soon = (): number => Date.now() + 3_600_000;
 
 test(
-  "up starts once, also when two ask at the same time; down waits until the process is gone; both may be repeated",
+  "up starts once, also when two ask at the same time; down waits until the process is gone; both may be repeated [up-idempotent]",
   SLOW,
   async () => {
     const both = await Promise.all([kin(["up", "--as", "ben", "--json"]), kin(["up", "--as", "ben", "--json"])]);
@@ -195,32 +195,36 @@ test("a second node on one data folder, with a socket of its own, is refused wit
   await kin(["down"], one);
 });
 
-test("a passphrase travels by pipe: set, started with it, refused with another, removed", SLOW, async () => {
-  const file = join(home, "secret");
-  const sealed = { env: { KIN_PASSPHRASE_FILE: file } };
-  writeFileSync(file, "correct horse\n", { mode: 0o600 });
-  expect(await kin(["up", "--as", "ben", "--json"], sealed)).toMatchObject({ code: 0 });
-  const state = json(await kin(["status", "--json"]));
-  expect(state["warnings"]).toEqual(["sealed: true"]);
-  const proc = `/proc/${Number(state["pid"])}`;
-  if (existsSync(proc))
-    for (const name of ["environ", "cmdline"]) {
-      expect(readFileSync(`${proc}/${name}`, "latin1")).not.toContain("correct horse");
-      expect(readFileSync(`${proc}/${name}`, "latin1")).not.toContain("KIN_PASSPHRASE_FILE");
-    }
-  await kin(["down"]);
-  expect(await kin(["up"])).toMatchObject({ code: 1, err: expect.stringContaining("PASSPHRASE_NEEDED") });
-  expect((await kin(["doctor"])).out).toMatch(/^ok +keys +sealed/m);
-  writeFileSync(file, "wrong\n");
-  expect(await kin(["up"], sealed)).toMatchObject({ code: 1, err: expect.stringContaining("PASSPHRASE_WRONG") });
-  chmodSync(file, 0o644);
-  expect(await kin(["up"], sealed)).toMatchObject({ code: 1, err: expect.stringContaining("KEY_FILE_TOO_OPEN") });
-  chmodSync(file, 0o600);
-  writeFileSync(file, "correct horse\n");
-  expect(await kin(["passphrase", "remove"], sealed)).toMatchObject({ code: 0 });
-  expect(json(await kin(["passphrase", "set", "--json"], sealed))).toEqual({ v: 1, sealed: true });
-  expect(json(await kin(["up", "--json"], sealed))).toMatchObject({ peerId: state["peerId"] });
-});
+test(
+  "a passphrase travels by pipe: set, started with it, refused with another, removed [passphrase-pipe]",
+  SLOW,
+  async () => {
+    const file = join(home, "secret");
+    const sealed = { env: { KIN_PASSPHRASE_FILE: file } };
+    writeFileSync(file, "correct horse\n", { mode: 0o600 });
+    expect(await kin(["up", "--as", "ben", "--json"], sealed)).toMatchObject({ code: 0 });
+    const state = json(await kin(["status", "--json"]));
+    expect(state["warnings"]).toEqual(["sealed: true"]);
+    const proc = `/proc/${Number(state["pid"])}`;
+    if (existsSync(proc))
+      for (const name of ["environ", "cmdline"]) {
+        expect(readFileSync(`${proc}/${name}`, "latin1")).not.toContain("correct horse");
+        expect(readFileSync(`${proc}/${name}`, "latin1")).not.toContain("KIN_PASSPHRASE_FILE");
+      }
+    await kin(["down"]);
+    expect(await kin(["up"])).toMatchObject({ code: 1, err: expect.stringContaining("PASSPHRASE_NEEDED") });
+    expect((await kin(["doctor"])).out).toMatch(/^ok +keys +sealed/m);
+    writeFileSync(file, "wrong\n");
+    expect(await kin(["up"], sealed)).toMatchObject({ code: 1, err: expect.stringContaining("PASSPHRASE_WRONG") });
+    chmodSync(file, 0o644);
+    expect(await kin(["up"], sealed)).toMatchObject({ code: 1, err: expect.stringContaining("KEY_FILE_TOO_OPEN") });
+    chmodSync(file, 0o600);
+    writeFileSync(file, "correct horse\n");
+    expect(await kin(["passphrase", "remove"], sealed)).toMatchObject({ code: 0 });
+    expect(json(await kin(["passphrase", "set", "--json"], sealed))).toEqual({ v: 1, sealed: true });
+    expect(json(await kin(["up", "--json"], sealed))).toMatchObject({ peerId: state["peerId"] });
+  },
+);
 
 test("a data folder with a long path gets a short socket elsewhere", async () => {
   const long = join(home, "x".repeat(60), "y".repeat(60));

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { company } from "../../node/cli/join.ts";
 import { changeless } from "./changeless.ts";
 import { MAIN, runKin, type Ran } from "./run-kin.ts";
 
@@ -103,7 +104,7 @@ test("what is piped in goes along, alone or with words; a pipe that nobody close
   expect((await kin(["ask", "ben/reviewer", "x"], { stdin: "x".repeat(1024 * 1024 + 1) })).err).toContain("TOO_LARGE");
 });
 
-test("exit codes of a call: 5 queued, 4 denied, 6 timed out", async () => {
+test("exit codes of a call: 5 queued, 4 denied, 6 timed out [exit-codes]", async () => {
   const queued = await kin(["ask", "ben/reviewer", "queue"]);
   expect(queued.code).toBe(5);
   expect(queued.out).toContain("queued: ben's laptop is offline");
@@ -165,7 +166,23 @@ test("the other verbs answer too, for people and for programs", async () => {
   });
   expect(json(await kin(["share", "rm", "app", "--json"]))).toEqual({ v: 1, name: "app" });
   expect((await kin(["remove", "ana"])).out).toContain("ana is removed");
+  expect((await kin(["tools", "approve", "everything.echo"])).out).toContain("everything.echo is on again");
   expect((await kin(["version"])).out).toMatch(/^kin \d+\.\d+\.\d+, Node 24\./);
+});
+
+test("join says in plain words where it dials and who is there", async () => {
+  const { ticket } = json(await kin(["invite", "--name", "ana", "--json"])) as { ticket: string };
+  const other = realpathSync(mkdtempSync(join(tmpdir(), "kin-guest-")));
+  const ran = await runKin(["join", ticket], { home: other });
+  expect(ran.err).toContain("mesh team, invited by ben, as member");
+  expect(ran.out).toContain("You are ana in team, with ben.\n");
+  expect((await runKin(["down"], { home: other })).code).toBe(0);
+  rmSync(other, { recursive: true, force: true });
+  expect([company("ben", 1), company("ben", 2), company("ben", 5)]).toEqual([
+    "with ben",
+    "with ben and 1 other",
+    "with ben and 4 others",
+  ]);
 });
 
 test("set lists and changes settings and says when a restart is needed", async () => {
@@ -179,8 +196,8 @@ test("set lists and changes settings and says when a restart is needed", async (
     err: expect.stringContaining('did you mean "listen.port"?'),
   });
   expect(await kin(["set", "listen.port", "99999"])).toMatchObject({
-    code: 1,
-    err: expect.stringMatching(/config\.jsonc:\d+:\d+: listen\.port is 99999/),
+    code: 2,
+    err: expect.stringMatching(/^kin: listen\.port is 99999, expected a port from 0 to 65535/),
   });
 });
 
@@ -200,7 +217,11 @@ const USAGE: [args: string[], says: string][] = [
   [["ask", "ben/reviewer", "hi", "--set", "x"], "expected name=value"],
   [["ask", "ben/reviewer", "hi", "--frob"], "unknown option '--frob'"],
   [["call", "ben/reviewer"], "ask ben/reviewer"],
-  [["call", "ben/tools/git.log", "{max: 3}"], "the arguments are not JSON"],
+  [["call", "ben/tools/git.log", "{max: 3}"], "the JSON is not JSON"],
+  [["call", "ben/tools/git.log", '{"path": "a", "path": "b"}'], 'has the name "path" twice'],
+  [["call", "ben/tools/git.log", '{"__proto__": {}}'], 'has the name "__proto__"'],
+  [["tools", "aprove", "x"], 'did you mean "approve"?'],
+  [["set", "discovery.mdns", "maybe"], 'is "maybe", expected true or false'],
   [["call", "ben/tools/git.log", "[]"], "expected a JSON object"],
   [["invite", "--name", "Ana Maria"], "for example ana-maria"],
   [["invite", "--uses", "51"], "from 1 to 50"],
@@ -209,7 +230,7 @@ const USAGE: [args: string[], says: string][] = [
   [["join", "hello"], "NOT_A_TICKET"],
   [["join", "kinp1aeaqcaib"], "WRONG_KIND_OF_TEXT"],
 ];
-test("each wrong usage ends with 2 and says what was expected, without a stack", async () => {
+test("each wrong usage ends with 2 and says what was expected, without a stack [no-stack]", async () => {
   const ran = await kin(["batch", JSON.stringify(USAGE.map(([args]) => args))]);
   const said = ran.err.split(/(?<=#exit \d\n)/);
   expect(said).toHaveLength(USAGE.length);

@@ -87,7 +87,7 @@ const BAD: [text: string, position: string, sentence: string, hint?: string][] =
 ];
 
 for (const [text, position, sentence, hint] of BAD)
-  test(`refused with line and column: ${sentence}`, () => {
+  test(`refused with line and column: ${sentence} [config]`, () => {
     expect(() => parseConfig(text, file)).toThrow(
       expect.objectContaining({
         code: "CONFIG_INVALID",

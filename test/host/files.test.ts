@@ -43,8 +43,10 @@ test("what a failed write means is said with the file's name", () => {
 
 const canMount = spawnSync("unshare", ["-rm", "mount", "-t", "tmpfs", "none", "/mnt"]).status === 0;
 
-test.skipIf(!canMount)("full disk at start: DISK_FULL for keys, folders and lock; the keys of before stay", () => {
-  const source = `
+test.skipIf(!canMount)(
+  "full disk at start: DISK_FULL for keys, folders and lock; the keys of before stay [full-disk]",
+  () => {
+    const source = `
     import { writeFileSync, readFileSync, rmSync } from "node:fs";
     const { prepareHome, resolveHome } = await import("${new URL("../../node/home.ts", import.meta.url).href}");
     const { openKeystore } = await import("${new URL("../../node/keystore.ts", import.meta.url).href}");
@@ -65,22 +67,23 @@ test.skipIf(!canMount)("full disk at start: DISK_FULL for keys, folders and lock
     console.log("sealing", told(() => before.rotateSealingKey(1)));
     console.log("lock", told(() => lockFolder(home.dataFolder)));
     console.log("same", text === readFileSync(home.keysFolder + "/sealing.json", "utf8"), openKeystore(home.keysFolder).sealingKeys().length);`;
-  const said = execFileSync("unshare", [
-    "-rm",
-    "sh",
-    "-c",
-    `mount -t tmpfs -o size=64k none /mnt && exec "$0" --input-type=module -e "$1"`,
-    process.execPath,
-    source,
-  ]).toString();
-  expect(said.trim().split("\n")).toEqual([
-    "home DISK_FULL true",
-    "keys DISK_FULL true",
-    "sealing DISK_FULL true",
-    "lock DISK_FULL true",
-    "same true 1",
-  ]);
-});
+    const said = execFileSync("unshare", [
+      "-rm",
+      "sh",
+      "-c",
+      `mount -t tmpfs -o size=64k none /mnt && exec "$0" --input-type=module -e "$1"`,
+      process.execPath,
+      source,
+    ]).toString();
+    expect(said.trim().split("\n")).toEqual([
+      "home DISK_FULL true",
+      "keys DISK_FULL true",
+      "sealing DISK_FULL true",
+      "lock DISK_FULL true",
+      "same true 1",
+    ]);
+  },
+);
 
 test("the incarnation is marked outside every database, and a damaged mark is not believed", () => {
   const mesh = prepareMeshFolder(resolveHome({ KIN_HOME: folder }), idOf<"mesh">(new Uint8Array(32)));

@@ -88,7 +88,7 @@ test("a file where the folder should be is an error that names it", () => {
   );
 });
 
-test("socket path too long: a short name in the runtime folder, else in a folder of mine in the temporary one", () => {
+test("socket path too long: a short name in the runtime folder, else in a folder of mine in the temporary one [socket-path]", () => {
   const long = join(folder, "x".repeat(90));
   const first = resolveHome({ KIN_HOME: long, XDG_RUNTIME_DIR: "/run/user/7" });
   expect(first.socketPath).toMatch(/^\/run\/user\/7\/kin-[0-9a-f]{16}\.sock$/);
@@ -101,7 +101,7 @@ test("socket path too long: a short name in the runtime folder, else in a folder
   expect(statSync(join(second.socketPath, "..")).mode & 0o777).toBe(0o700);
 });
 
-test("the socket's folder must be a real folder and mine; an open one is closed", () => {
+test("the socket's folder must be a real folder and mine; an open one is closed [socket-path]", () => {
   const open = join(folder, "open");
   mkdirSync(open);
   chmodSync(open, 0o777);

@@ -115,7 +115,7 @@ test("K10: a key file or folder that others may read is refused, with the comman
   expect(() => openKeystore(keys)).toThrow(refused("KEY_FILE_TOO_OPEN", keys));
 });
 
-test("an unreadable, cut off or missing key file is said and never overwritten", () => {
+test("an unreadable, cut off or missing key file is said and never overwritten [key-file]", () => {
   openKeystore(keys);
   const file = join(keys, "person.json");
   const whole = readFileSync(file, "utf8");
@@ -155,7 +155,7 @@ test("a passphrase seals every key; only it opens them", SLOW, () => {
   expect(readDevicePublicKey(keys)).toEqual(made.device.publicKey);
 });
 
-test("the wrapped master key is scrypt N=2^17 r=8 p=1 and nothing weaker is believed", SLOW, () => {
+test("the wrapped master key is scrypt N=2^17 r=8 p=1 and nothing weaker is believed [passphrase]", SLOW, () => {
   openKeystore(keys, { passphrase: "p" });
   const file = join(keys, "master.json");
   const master = JSON.parse(readFileSync(file, "utf8")) as { n: number };

@@ -32,7 +32,7 @@ function holder(): Promise<{ child: ChildProcess; said: string }> {
   });
 }
 
-test("K8: a second node on one folder is refused with the process of the first", async () => {
+test("K8: a second node on one folder is refused with the process of the first [one-folder-one-node]", async () => {
   const { child, said } = await holder();
   expect(said).toBe("held");
   expect(() => lockFolder(folder)).toThrow(

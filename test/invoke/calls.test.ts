@@ -20,7 +20,7 @@ let world: World;
 beforeEach(() => void (world = createWorld()));
 afterEach(async () => await world.stop());
 
-test("a call streams accepted, progress and its result, each signed by the agent that was asked", async () => {
+test("a call streams accepted, progress and its result, each signed by the agent that was asked [invoke]", async () => {
   const ana = await world.add("ana");
   const ben = await world.add("ben", { runnables: { reviewer: counting(3) } });
   const events = await all(invoke(ana, ben, { agent: "reviewer" }));
@@ -44,7 +44,7 @@ test("a tool answers with its device's key", async () => {
   expect(Buffer.from(events.at(-1)!.sealed!.seal.key)).toEqual(Buffer.from(ben.deviceKey.publicKey));
 });
 
-test("64 calls in flight share one stream, both directions at once, and each gets its own answer", async () => {
+test("64 calls in flight share one stream, both directions at once, and each gets its own answer [one-stream]", async () => {
   const ana = await world.add("ana", { runnables: { "tools/echo": echo } });
   const ben = await world.add("ben", { runnables: { "tools/echo": echo } });
   await ana.invocations.connect(ben.device, new AbortController().signal);
@@ -85,7 +85,7 @@ test("a node calls its own agents through the same door, with sealed envelopes",
   expect(world.wires).toHaveLength(0);
 });
 
-test("aborting a call cancels it at the callee, whose tool sees its signal", async () => {
+test("aborting a call cancels it at the callee, whose tool sees its signal [cancel]", async () => {
   const ana = await world.add("ana");
   const seen = Promise.withResolvers<string>();
   const hangs = open((_call, _emit, signal) => {
@@ -118,7 +118,7 @@ test("a caller that stops reading cancels the call", async () => {
   await seen.promise;
 });
 
-test("a tool that hangs ends with DEADLINE_EXCEEDED, and its signal fires", async () => {
+test("a tool that hangs ends with DEADLINE_EXCEEDED, and its signal fires [deadline]", async () => {
   const ana = await world.add("ana");
   let aborted = false;
   const ben = await world.add("ben", {
@@ -144,7 +144,7 @@ test("a callee that never answers is given up after the deadline", async () => {
   expect(told(events)).toBe("failure:DEADLINE_EXCEEDED");
 });
 
-test("what a runnable throws arrives as a typed failure", async () => {
+test("what a runnable throws arrives as a typed failure [invoke]", async () => {
   const ana = await world.add("ana");
   const boom = open(() => Promise.reject(new Error("the disk is on fire")));
   const ben = await world.add("ben", { runnables: { reviewer: boom, "tools/boom": boom } });
@@ -195,7 +195,7 @@ test("a call to somebody who is offline fails at once with the reason", async ()
   expect(told(events)).toBe("failure:OFFLINE");
 });
 
-test("a clock that is 6 min off is named before the call is sent", async () => {
+test("a clock that is 6 min off is named before the call is sent [clock-skew]", async () => {
   const ana = await world.add("ana", { skewOf: () => 6 * 60_000 });
   const ben = await world.add("ben", { runnables: { reviewer: echo } });
   const events = await all(invoke(ana, ben, { agent: "reviewer" }));
@@ -212,7 +212,7 @@ test("a clock that is 4 min off, either way, does no harm", async () => {
   }
 });
 
-test("one slow reader stops only its own call, and the callee keeps no more than the window", async () => {
+test("one slow reader stops only its own call, and the callee keeps no more than the window [back-pressure]", async () => {
   const ana = await world.add("ana");
   let said = 0;
   const ben = await world.add("ben", {
@@ -268,7 +268,7 @@ test("a call whose caller never reads ends at its deadline", async () => {
   expect(rest.at(-1)).toMatchObject({ type: "failure", error: { code: "DEADLINE_EXCEEDED" } });
 });
 
-test("a request that is delegated carries one link more, one delegation less and the time that is left", async () => {
+test("a request that is delegated carries one link more, one delegation less and the time that is left [budget]", async () => {
   const { delegation } = await import("../../protocols/invoke.ts");
   const ana = await world.add("ana");
   const first = request(ana.me(), { agent: "reviewer" }, { budget: { depth: 1, tokens: 7 } });

@@ -60,7 +60,7 @@ async function handled(to: TestNode, incoming: IncomingCall, signal = new AbortC
   return told(events);
 }
 
-test("default deny: absent and forbidden look the same to others, and are told apart to the owner", async () => {
+test("default deny: absent and forbidden look the same to others, and are told apart to the owner [default-deny]", async () => {
   const secret: Runnable = { ...echo, mayCall: (person) => person === ben.person };
   const ben = await world.add("ben", { runnables: { "tools/secret": secret } });
   const forbidden = await all(invoke(ana, ben, { tool: "secret" }));
@@ -138,7 +138,7 @@ test("J10: a loop A→B→A is refused by A", async () => {
   expect(told(events)).toBe("accepted result:accepted result:failure:LOOP");
 });
 
-test("TOO_DEEP: delegations done and delegations allowed are at most 16 together", async () => {
+test("TOO_DEEP: delegations done and delegations allowed are at most 16 together [budget]", async () => {
   const ben = await world.add("ben", { runnables: { reviewer: echo } });
   const link = (agent: string) => ({ person: idOf<"person">(random.bytes(32)), device: ana.device, agent });
   const chain = [...Array.from({ length: 10 }, (_, i) => link(`x${i}`)), { ...ana.me() }];

@@ -233,7 +233,7 @@ test.each([
   expect(at.served.admissions).toBe(0);
 });
 
-test("an invite that the device does not know, or another mesh's ticket, is refused before the challenge", async () => {
+test("an invite that the device does not know, or another mesh's ticket, is refused before the challenge [wrong-mesh]", async () => {
   const { ben, ticket, at, ana } = await setUp();
   const unknown = { ...ticket, invite: meshOf(ben) as string as Ticket["invite"] };
   expect(await join(guestDeps(ana, unknown), at.deps(ana))).toMatchObject({ error: { code: "INVITE_UNKNOWN" } });
@@ -350,7 +350,7 @@ test("what is wrong with the admitting machine is not told to a stranger", async
   expect(served).toMatchObject({ value: { error: { code: "DISK_FULL" } } });
 });
 
-test("both sides stop when their signal fires while the other is silent", async () => {
+test("both sides stop when their signal fires while the other is silent [silent-peer]", async () => {
   const { ticket, at, ana } = await setUp();
   for (const side of ["guest", "host"] as const) {
     const pair = wirePair();

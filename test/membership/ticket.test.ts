@@ -98,7 +98,7 @@ test.each([
   if (!parsed.ok) expect(parsed.message).toContain(words);
 });
 
-test("R10: an expired ticket is said to be, with both clocks, and can still be used", () => {
+test("R10: an expired ticket is said to be, with both clocks, and can still be used [bad-tickets]", () => {
   const text = makeTicket(ticket);
   expect(parseTicket(text, { now: ticket.expiresAt - 1 }).ok).toBe(true);
   const parsed = parseTicket(text, { now: ticket.expiresAt + 5 * 60_000 });
@@ -108,7 +108,7 @@ test("R10: an expired ticket is said to be, with both clocks, and can still be u
   expect(parsed.message).toContain("2027-01-15 09:05 UTC, 5 min later");
 });
 
-test("my own ticket is said to be mine", () => {
+test("my own ticket is said to be mine [bad-tickets]", () => {
   expect(parseTicket(makeTicket(ticket), { now: NOW, mine: ticket.inviter })).toMatchObject({
     why: "mine",
     code: "TICKET_MINE",

@@ -69,7 +69,7 @@ const TICKETS: { name: string; interfaces: Interfaces; route: string | null; exp
   { name: "an interface without addresses is passed over", interfaces: { eth0: undefined }, route: null, expected: [] },
 ];
 
-describe("addresses for a ticket", () => {
+describe("addresses for a ticket [ticket-addresses]", () => {
   test.each(TICKETS)("$name", ({ interfaces, route, expected }) => {
     expect(reachableAddresses(interfaces, route).map((own) => own.address)).toEqual(expected);
   });

@@ -276,7 +276,7 @@ describe("P15: peers that are slow, silent or half open", () => {
     expect(a.net.peers()[0]?.connected).toBe(true);
   });
 
-  test("a handler that throws ends its wire and nothing else", async () => {
+  test("a handler that throws ends its wire and nothing else [bad-peer]", async () => {
     const a = await member(ana);
     const b = await member(ben);
     a.net.handleForMembers("/kin/bad/1", async () => {

@@ -61,7 +61,7 @@ describe("hello", () => {
     expect(toBen).toMatchObject({ device: ana.device, person: ana.person, heads: [], agentKeys: [] });
   });
 
-  test("a skew over 2 min is a warning on both sides, over 5 min calls fail and name whose clock and by how much", async () => {
+  test("a skew over 2 min is a warning on both sides, over 5 min calls fail and name whose clock and by how much [clock-skew]", async () => {
     const [toAna, toBen] = await meet({}, { time: ahead(3 * 60_000) });
     expect(toAna).toMatchObject({ clock: "warn" });
     expect(toBen).toMatchObject({ clock: "warn" });
@@ -74,7 +74,7 @@ describe("hello", () => {
     expect(clockError({ ...slow, clock: "warn" }, "ben")).toBeNull();
   });
 
-  test("the bounds of the clock are exact", () => {
+  test("the bounds of the clock are exact [clock-skew]", () => {
     expect([0, SKEW_WARN_MS, -SKEW_WARN_MS].map(clockOf)).toEqual(["good", "good", "good"]);
     expect([SKEW_WARN_MS + 1, -SKEW_WARN_MS - 1, SKEW_LIMIT_MS].map(clockOf)).toEqual(["warn", "warn", "warn"]);
     expect([SKEW_LIMIT_MS + 1, -SKEW_LIMIT_MS - 1].map(clockOf)).toEqual(["skewed", "skewed"]);

@@ -42,7 +42,7 @@ describe("an mDNS answer", () => {
     expect(announcedAddresses([`${lan}${"x".repeat(250)}`]), "does not fit a TXT string").toEqual([]);
   });
 
-  test("belongs to one mesh: the service tag says which", () => {
+  test("belongs to one mesh: the service tag says which [discovery-mdns]", () => {
     expect(serviceTag(MESH)).toMatch(/^_kin-[a-z2-7]{16}\._udp\.local$/);
     expect(serviceTag(idOf(new Uint8Array(32)))).not.toBe(serviceTag(MESH));
   });
@@ -113,7 +113,7 @@ const nextLine = async (lines: AsyncIterator<string>): Promise<Record<string, un
 
 describe("two machines on one cable, without default route or 224/4 route", () => {
   test.skipIf(skipped !== null)(
-    `find each other and speak${skipped === null ? "" : ` (skipped: ${skipped})`}`,
+    `find each other and speak [discovery-mdns]${skipped === null ? "" : ` (skipped: ${skipped})`}`,
     async () => {
       cable();
       expect(ip("-n", spaces[0]!, "route").trim()).toMatch(/^10\.77\.0\.0\/24 /);

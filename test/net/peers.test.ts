@@ -115,7 +115,7 @@ describe("two members", () => {
 });
 
 describe("losing and finding each other", () => {
-  test("a lost member is dialled again at the address that worked, and told as disconnected and connected", async () => {
+  test("a lost member is dialled again at the address that worked, and told as disconnected and connected [reconnect]", async () => {
     const auto: TestSettings = { autoConnect: true };
     const [a, b] = await pair(auto);
     await a.net.connect(ben.device, { addresses: b.net.addresses(), signal: soon() });
@@ -217,7 +217,7 @@ describe("losing and finding each other", () => {
 });
 
 describe("listening", () => {
-  test("without a mesh on nothing; joining dials all the same; with a mesh on the chosen port, kept over a restart", async () => {
+  test("without a mesh on nothing; joining dials all the same; with a mesh on the chosen port, kept over a restart [port-kept]", async () => {
     const a = node(ana);
     a.net.handleJoin(async (remote, wire) => {
       expect(remote).toBe(cat.device);
@@ -240,7 +240,7 @@ describe("listening", () => {
     expect(c.net.port).toBe(port);
   });
 
-  test("a failed join says per address what happened", async () => {
+  test("a failed join says per address what happened [join-failure]", async () => {
     const c = node(cat);
     const failure = c.net.dialForJoin(["/ip4/127.0.0.1/tcp/1"], ana.device, soon());
     await expect(failure).rejects.toMatchObject({
@@ -249,7 +249,7 @@ describe("listening", () => {
     });
   });
 
-  test("a taken port is named", async () => {
+  test("a taken port is named [port-taken]", async () => {
     const server = createServer().listen(0, "127.0.0.1");
     servers.push(server);
     await new Promise((ready) => server.once("listening", ready));
@@ -306,7 +306,7 @@ describe("the mesh's DHT", () => {
     expect(await say(a, cat.device, "found you")).toBe("found you");
   });
 
-  test("with the DHT off the same look-up finds nobody", async () => {
+  test("with the DHT off the same look-up finds nobody [discovery-dht]", async () => {
     const [a, , c] = (await three({})) as [TestNode, TestNode, TestNode];
     const cid = await cidOf("agent:reviewer");
     await c.net.dht.provide(cid, soon());

@@ -94,7 +94,7 @@ describe("a wire over a libp2p stream", () => {
     }
   });
 
-  test("frames of one tick leave in one send", async () => {
+  test("frames of one tick leave in one send [one-stream]", async () => {
     const [a, b] = await streams();
     let sends = 0;
     const send = a.send.bind(a);

@@ -106,7 +106,7 @@ async function answered(outbox: Outbox) {
   await until(() => outbox.pending().length === 0, "all asks are answered");
 }
 
-test("an ask to an offline peer waits, is run when it returns, and its answer comes back (R8)", async () => {
+test("an ask to an offline peer waits, is run when it returns, and its answer comes back (R8) [offline-ask]", async () => {
   const { ben, ana } = await ben_ana();
   const bens = await outboxOf(ben);
   const id = await bens.outbox.ask(await requestTo(ben, ana), "ana is offline");
@@ -130,7 +130,7 @@ test("an ask to an offline peer waits, is run when it returns, and its answer co
   expect(bens.warned.concat(anas.warned)).toEqual([]);
 });
 
-test("an answered ask is not run again after a restart", async () => {
+test("an answered ask is not run again after a restart [offline-ask]", async () => {
   const { ben, ana } = await ben_ana();
   const { outbox } = await outboxOf(ben);
   await outbox.ask(await requestTo(ben, ana), "offline");
@@ -229,7 +229,7 @@ test("an expired ask is not run and is answered EXPIRED; the caller sees it expi
   expect(runs).toEqual([]);
 });
 
-test("an ask that was taken back before it started is not run", async () => {
+test("an ask that was taken back before it started is not run [outbox-drop]", async () => {
   const { ben, ana } = await ben_ana();
   const bens = await outboxOf(ben);
   const id = await bens.outbox.ask(await requestTo(ben, ana), "offline");

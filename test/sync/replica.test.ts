@@ -68,7 +68,7 @@ test("bodies are sealed from the first event on; the roster is clear (F5)", asyn
   expect(clear.map(({ header }) => header.kind)).toEqual(["roster"]);
 });
 
-test("R6: who was removed cannot read what is written after, and the removal opened the epoch in the same act", async () => {
+test("R6: who was removed cannot read what is written after, and the removal opened the epoch in the same act [remove-everywhere]", async () => {
   const { ben, ana } = await benAndAna();
   const li = await admitMember(ben, "li");
   await ben.replica.append([note("all three")]);
@@ -358,7 +358,7 @@ test("events of one append are next to each other and come with their values, or
   expect(await notesOf(ben)).toEqual(["a", "b"]);
 });
 
-test("a view stands at a position, folds each event once and again from the start when some count no longer", async () => {
+test("a view stands at a position, folds each event once and again from the start when some count no longer [projection]", async () => {
   const { ben, ana } = await benAndAna();
   await ana.replica.append([note("1")]);
   let texts: string[] = [];

@@ -128,7 +128,7 @@ export function storeAcceptance(name: string, prepare: () => Promise<StoreUnderT
       expect((await store.logs())[0]!.seq).toBe(1);
     });
 
-    test("a body that was missing is added, a foreign one is refused", async () => {
+    test("a body that was missing is added, a foreign one is refused [store-port]", async () => {
       const bare = ana.events.map((event) => ({ ...event, body: null }));
       await store.append({ ...batchOf(ana, 0, 0), events: bare, heads: [ana.headAt(7)] });
       expect((await store.event(ana.events[3]!.id))!.body).toBeNull();

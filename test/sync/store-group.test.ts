@@ -28,7 +28,7 @@ function slowDisk() {
 const batch = (key: string, bytes = 1): StoreBatch => ({ values: [{ key, value: new Uint8Array(bytes) }] });
 const tick = () => new Promise((resolve) => setImmediate(resolve));
 
-test("what arrives while one transaction is on its way forms the next, and never two are", async () => {
+test("what arrives while one transaction is on its way forms the next, and never two are [group-commit]", async () => {
   const disk = slowDisk();
   const group = createGroupCommit((batches) => disk.commit(batches));
   const order: string[] = [];

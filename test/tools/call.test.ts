@@ -41,7 +41,7 @@ const asked = (tool = "test.tool", args = {}) => ({
 });
 const NEVER = new AbortController().signal;
 
-test("tool path: a call has an audit record before and after, without its arguments", async () => {
+test("tool path: a call has an audit record before and after, without its arguments [tool-path]", async () => {
   await using scene = await openScene();
   scene.write("a.txt", "text");
   await scene.call(ANA, "fs.read", { path: "a.txt" });
@@ -53,7 +53,7 @@ test("tool path: a call has an audit record before and after, without its argume
   expect(JSON.stringify(scene.audit)).not.toContain("a.txt");
 });
 
-test("tool path: a refusal has both records too", async () => {
+test("tool path: a refusal has both records too [tool-path]", async () => {
   const audit: (AuditStarted | AuditEnded)[] = [];
   const path = pathWith({ for: [BEN] }, async (value) => void audit.push(value));
   expect(await codeOf(callTool(path, asked(), NEVER))).toBe("DENIED");
@@ -62,7 +62,7 @@ test("tool path: a refusal has both records too", async () => {
   expect(audit[1]).toMatchObject({ outcome: "DENIED" });
 });
 
-test("tool path: a tool with side effects runs only after its record is durable, a read-only one does not wait", async () => {
+test("tool path: a tool with side effects runs only after its record is durable, a read-only one does not wait [tool-path]", async () => {
   for (const [readOnly, expected] of [
     [false, ["recorded", "ran"]],
     [true, ["ran", "recorded"]],
@@ -147,7 +147,7 @@ test("J17 equal arguments have equal hashes whatever their order, others do not"
   expect(argumentsHash({ a: 1 })).not.toBe(argumentsHash({ a: 2 }));
 });
 
-test("authorize: default deny, against a table of who may what", () => {
+test("authorize: default deny, against a table of who may what [default-deny]", () => {
   const share = (name: string, people: Share["for"]): Share => ({
     name,
     folder: `/${name}`,

@@ -134,7 +134,7 @@ test("mcp: the filesystem server reads its folder, its word on read-only counts 
   rmSync(root, { recursive: true });
 });
 
-test("J3 a tool that says something else than when it was first seen is off until it is approved", async () => {
+test("J3 a tool that says something else than when it was first seen is off until it is approved [mcp-pins]", async () => {
   const root = temp();
   const server = scripted(root, [tool("good"), tool("turns")]);
   await withTools(

@@ -9,7 +9,7 @@ import { ANA, codeOf, openScene } from "./scene.ts";
 
 const NEVER = new AbortController().signal;
 
-test("shares: home, root, what holds kin's data, system folders and git's own folders are refused, with the reason", async () => {
+test("shares: home, root, what holds kin's data, system folders and git's own folders are refused, with the reason [share-refused]", async () => {
   const root = realpathSync(mkdtempSync(join(tmpdir(), "kin-share-")));
   try {
     const [home, data] = [join(root, "home"), join(root, "home/.local/share/kin")];
@@ -55,7 +55,7 @@ test("shares: my real home is refused without being told which it is", async () 
   expect(await codeOf(checkShare(homedir(), { dataFolders: [] }))).toBe("SHARE_REFUSED");
 });
 
-test("shares: a folder is refused exactly if it holds home or data, lies in data or the system, or has a refused name", () => {
+test("shares: a folder is refused exactly if it holds home or data, lies in data or the system, or has a refused name [share-refused]", () => {
   const name = fc.constantFrom("a", "b", "kin", "src");
   const path = fc.array(name, { minLength: 1, maxLength: 5 }).map((parts) => `/${parts.join("/")}`);
   fc.assert(
