@@ -24,14 +24,26 @@ export interface RunOptions {
   /** Written to standard input, which is then closed; undefined: there is none. "open": a pipe that is never closed. */
   stdin?: string | { open: true };
   cwd?: string;
+  /** A command that runs it, e.g. `["ip", "netns", "exec", "a"]`. */
+  through?: readonly string[];
   /** Called with the process and all of its output so far. */
   onOutput?: (child: { kill(signal: NodeJS.Signals): unknown }, out: string) => void;
 }
 
 export function runKin(args: string[], options: RunOptions): Promise<Ran> {
   return new Promise((resolve, reject) => {
-    const { home, program = SMALL_NODE, node = process.execPath, env = {}, stdin, cwd, onOutput } = options;
-    const child = spawn(node, [program, ...args], {
+    const {
+      home,
+      program = SMALL_NODE,
+      node = process.execPath,
+      env = {},
+      stdin,
+      cwd,
+      through = [],
+      onOutput,
+    } = options;
+    const [command, ...words] = [...through, node, program, ...args] as [string, ...string[]];
+    const child = spawn(command, words, {
       cwd,
       env: { PATH: process.env["PATH"], HOME: home, KIN_HOME: home, NODE_COMPILE_CACHE: CACHE, ...env },
       stdio: [stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],

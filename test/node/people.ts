@@ -19,7 +19,8 @@ export interface Person {
 
 export interface World extends AsyncDisposable {
   folder: string;
-  person(name: string, settings?: object): Promise<Person>;
+  /** @param options for every command of this person, and so for the node that it starts */
+  person(name: string, settings?: object, options?: Partial<RunOptions>): Promise<Person>;
 }
 
 /** Quiet by default: 127.0.0.1 only, no mDNS. Everybody's node is stopped and everything deleted at the end. */
@@ -28,12 +29,12 @@ export async function openWorld(): Promise<World> {
   const people: Person[] = [];
   return {
     folder,
-    async person(name, settings = {}) {
+    async person(name, settings = {}, always = {}) {
       const home = join(folder, name);
       await mkdir(home, { mode: 0o700 });
       const config = { name, listen: { hosts: ["127.0.0.1"] }, discovery: { mdns: false }, ...settings };
       await writeFile(join(home, "config.jsonc"), JSON.stringify(config), { mode: 0o600 });
-      const kin: Person["kin"] = (args, options = {}) => runKin(args, { home, program: MAIN, ...options });
+      const kin: Person["kin"] = (args, options = {}) => runKin(args, { home, program: MAIN, ...always, ...options });
       const person: Person = {
         name,
         home,
