@@ -170,11 +170,11 @@ const SMALL_ORDER = [
 ];
 
 function littleEndian(value: bigint): Uint8Array {
-  return fromHex(value.toString(16).padStart(64, "0")).reverse();
+  return fromHex(value.toString(16).padStart(64, "0")).toReversed();
 }
 
 function scalarOf(bytes: Uint8Array): bigint {
-  return BigInt(`0x${toHex(Uint8Array.from(bytes).reverse())}`);
+  return BigInt(`0x${toHex(bytes.toReversed())}`);
 }
 
 function signatures(): VectorFile {

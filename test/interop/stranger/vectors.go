@@ -1,0 +1,3 @@
+package main
+
+func checkVectors(folder string) int { return 1 }
