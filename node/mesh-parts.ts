@@ -269,6 +269,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     agents,
     refreshCards,
     problems: () => [...agents.problems(), ...tools.problems()],
+    approveTool: (name) => tools.approve(name),
     keyRecords: () => ownCards.keyRecords(),
     stop: async () => {
       for (const { name, error } of await lifecycle.stop())

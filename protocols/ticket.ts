@@ -91,7 +91,7 @@ export function parseTicket(text: string, here: { now: number; mine?: DeviceId |
   const parsed = parseText("kint", text.slice(0, MAX_TICKET_CHARACTERS));
   if (!parsed.ok) {
     const [why, code] = CODES[parsed.why];
-    return { ok: false, why, code, message: parsed.message, hint: "paste the whole line that kin invite printed" };
+    return { ok: false, why, code, message: parsed.message, hint: "paste the whole line that the invite printed" };
   }
   let ticket: Ticket;
   try {
@@ -106,7 +106,7 @@ export function parseTicket(text: string, here: { now: number; mine?: DeviceId |
       why: "mine",
       code: "TICKET_MINE",
       message: "this ticket was made on this device",
-      hint: "send it to the person that you invite; they run kin join",
+      hint: "send it to the person that you invite: it is for their machine",
       ticket,
     };
   if (ticket.expiresAt <= here.now) return { ok: false, ...expired(ticket, here.now), ticket };

@@ -11,9 +11,10 @@ import { EXIT, exitCodeOf, withHint } from "./output.ts";
 import { parseDuration } from "./parse.ts";
 import { readPiped } from "./piped.ts";
 import type { AskItem, Params, Result } from "../gateway/control-api.ts";
-import { KinError, kinError } from "../../protocols/errors.ts";
+import { errorShape, KinError, kinError } from "../../protocols/errors.ts";
 import { parseAddress } from "../../protocols/ids.ts";
-import { MAX_BLOB_BYTES } from "../../protocols/limits.ts";
+import { parseJson } from "../../protocols/json.ts";
+import { MAX_BLOB_BYTES, MAX_INLINE_BYTES } from "../../protocols/limits.ts";
 import type { Json } from "../../protocols/tool.ts";
 
 interface CallOptions {
@@ -182,15 +183,18 @@ function jsonOrText(word: string): Json {
   }
 }
 
-function parseArguments(json: string): { [key: string]: Json } {
+/** Strictly: a name twice in one object would mean one thing to us and another to who answers (B19). */
+function parseArguments(text: string): { [key: string]: Json } {
   const expected = `expected a JSON object such as '{"max": 3}'`;
-  let value: unknown;
+  let value: Json;
   try {
-    value = JSON.parse(json);
+    value = parseJson(text, "this", MAX_INLINE_BYTES);
   } catch (error) {
-    throw new KinError("USAGE", `the arguments are not JSON (${(error as Error).message}), ${expected}`);
+    const { message } = errorShape(error);
+    const sentence = `the arguments are ${message.startsWith("this is ") ? message.slice("this is ".length) : `refused: ${message}`}`;
+    throw new KinError("USAGE", `${sentence}, ${expected}`, { cause: error });
   }
   if (typeof value !== "object" || value === null || Array.isArray(value))
-    throw new KinError("USAGE", `the arguments are ${json.slice(0, 40)}, ${expected}`);
-  return value as { [key: string]: Json };
+    throw new KinError("USAGE", `the arguments are ${text.slice(0, 40)}, ${expected}`);
+  return value;
 }

@@ -66,7 +66,10 @@ function createProgram(lazy: Lazy): Command {
   verb("status", "what the node is doing").action(lazy(async () => (await import("./status.ts")).status));
   verb("peers", "who is reachable, and how").action(lazy(async () => (await import("./lists.ts")).peers));
   verb("agents", "whom I can ask").action(lazy(async () => (await import("./lists.ts")).agents));
-  verb("tools", "what I can call").action(lazy(async () => (await import("./lists.ts")).tools));
+  const tools = verb("tools", "what I can call").action(lazy(async () => (await import("./lists.ts")).tools));
+  sub(tools, "approve <name>", "accept what a changed tool of an MCP server says of itself now").action(
+    lazy(async () => (await import("./lists.ts")).toolsApprove),
+  );
   verb("members", "who is in the mesh").action(lazy(async () => (await import("./lists.ts")).members));
   verb("ping <who>", "is a member's node there, how far away")
     .option("-n, --count <n>", "how often", "3")
@@ -133,6 +136,9 @@ function withoutGlobalFlags(argv: readonly string[]): string[] {
   return [...head.filter((word) => word !== "--json" && word !== "--debug"), ...(end < 0 ? [] : argv.slice(end))];
 }
 
+/** Verbs that list by themselves and have other commands besides. */
+const LISTS: ReadonlySet<string> = new Set(["tools"]);
+
 /** Before commander looks, for our own words. */
 function checkVerb(program: Command, words: readonly string[]): void {
   const [verb, next] = words;
@@ -143,6 +149,7 @@ function checkVerb(program: Command, words: readonly string[]): void {
     throw unknownWord("command", verb, known, verb.startsWith("kint1") ? "kin join <ticket>" : null);
   const subs = found.commands.map((command) => command.name());
   if (subs.length === 0 || next === "--help" || next === "-h" || next === "help") return;
+  if (next === undefined && LISTS.has(verb)) return;
   if (next === undefined)
     throw new KinError("USAGE", `kin ${verb} needs one of: ${subs.join(", ")}`, { hint: `kin ${verb} ${subs[0]}` });
   if (!subs.includes(next)) throw unknownWord(`kin ${verb} command`, next, subs, null);

@@ -6,9 +6,10 @@
  */
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, rm, rmdir, writeFile } from "node:fs/promises";
+import { mkdir, realpath, rm, rmdir, writeFile } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
+import { EXIT, clean } from "./output.ts";
 
 const CLONE = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const FOLDER = join(CLONE, ".kin", "demo");
@@ -23,32 +24,46 @@ interface Ran {
 
 /** What the summary counts. */
 const done = { passed: 0, failed: 0 };
+/** Fires when whoever watches has gone or pressed Ctrl-C. */
+const end = new AbortController();
 
-export async function runDemo(options: { once: boolean }): Promise<number> {
-  say("kin: two people, one machine, no server. Each has a node, keys and a data folder of their own.\n");
+/** @param interrupt fires at Ctrl-C */
+export async function runDemo(options: { once: boolean; interrupt: AbortSignal }): Promise<number> {
+  endEarly(options.interrupt);
+  say("kin: two people, one machine, no server. Each has a node, keys and a data folder of their own.");
   await stopOwn();
   await rm(FOLDER, { recursive: true, force: true });
   await mkdir(FOLDER, { recursive: true });
-  const shared = await sharedFolder();
   try {
-    await story(shared);
+    await story(await sharedFolder());
   } catch (error) {
     done.failed++;
-    say(`\nThe demo stopped: ${(error as Error).message}`);
+    say(`\nThe demo stopped: ${end.signal.aborted ? "it was interrupted" : (error as Error).message}`);
     await stopOwn();
-    if (options.once) await cleanUp();
+    if (options.once || end.signal.aborted) await cleanUp();
     return 1;
   }
+  const steps = `${done.passed} steps worked, ${done.failed} failed.`;
   if (options.once) {
     await stopOwn();
     await cleanUp();
-    say(`\n${done.passed} steps worked, ${done.failed} failed. Both nodes are stopped; nothing of them is left.`);
-  } else {
-    say(`\n${done.passed} steps worked, ${done.failed} failed. Both nodes are still running. Try:\n`);
-    for (const [who, command] of NEXT) say(`  ${asTyped(who, command)}`);
-    say(`\nStop both: ${asTyped("ben", "down")}; ${asTyped("ana", "down")}`);
+    say(`\n${steps} Both nodes are stopped; nothing of them is left.`);
+    return 0;
   }
-  return done.failed === 0 ? 0 : 1;
+  say(`\n${steps} Both nodes are still running. Try, from any folder:\n`);
+  for (const [who, command] of NEXT) say(`  ${asTyped(who, command)}`);
+  say(`\nStop both:\n\n  ${asTyped("ben", "down")}\n  ${asTyped("ana", "down")}`);
+  return 0;
+}
+
+/** Two nodes must not stay behind a demo that ended in the middle. */
+function endEarly(interrupt: AbortSignal): void {
+  const stop = (): void => end.abort();
+  if (interrupt.aborted) stop();
+  interrupt.addEventListener("abort", stop, { once: true });
+  for (const signal of ["SIGTERM", "SIGHUP"] as const) process.once(signal, stop);
+  // `npm start | head`: nobody reads on. The general answer to that, to exit at once, would leave the nodes.
+  process.stdout.removeAllListeners("error").on("error", stop);
 }
 
 const NEXT: [Who, string][] = [
@@ -60,56 +75,78 @@ const NEXT: [Who, string][] = [
 ];
 
 async function story({ folder, git }: { folder: string; git: boolean }): Promise<void> {
-  chapter("Ben and Ana each get a node (on 127.0.0.1 only, mDNS off: nothing leaves this machine)");
+  chapter("Ben and Ana each get a data folder. Both listen on 127.0.0.1 only: nothing leaves this machine");
   for (const who of ["ben", "ana"] as const) await quietSettings(who);
+  say(`  ${home("ben")}\n  ${home("ana")}`);
 
-  chapter("Ben invites Ana and shares one folder, for reading");
-  const invited = await step("ben", ["invite", "--name", "ana", "--as", "ben", "--share", folder, "--json"], 0);
+  chapter("Ben invites Ana and shares one folder, for reading. That makes his keys, his mesh and his node");
+  const invite = ["invite", "--name", "ana", "--share", folder];
+  const invited = await step("ben", invite, 0, { json: true });
   const { ticket, will } = JSON.parse(invited.out) as { ticket: string; will: string[] };
-  for (const line of will) say(`    ${line}`);
-  say(`    ticket: ${ticket.slice(0, 40)}… (${ticket.length} characters; one person, 24 hours)`);
+  say("    ana will be able to:");
+  for (const line of will) say(`      - ${line}`);
+  say(`    ticket: ${ticket.slice(0, 40)}… (${ticket.length} characters, for one person, 24 hours)`);
 
-  chapter("Ana joins with the ticket: that is her first command");
-  show(await step("ana", ["join", ticket, "--as", "ana"], 0));
+  chapter("Ana joins with the ticket. That is her first command");
+  await step("ana", ["join", ticket], 0, { show: 12 });
 
-  chapter("Ana asks Ben's agent: her second command, and the answer streams back, signed");
-  if (git) show(await step("ana", ["ask", "ben/reviewer", "what changed in the last commit?"], 0), 14);
-  else show(await step("ana", ["ask", "ben/librarian", "hello"], 0), 14);
+  chapter("Ana asks Ben's agent, her second command; the answer streams back, signed");
+  if (git) await step("ana", ["ask", "ben/reviewer", "what changed in the last commit?"], 0, { show: 14 });
+  else await step("ana", ["ask", "ben/librarian", "hello"], 0, { show: 14 });
 
-  chapter("What Ben did not share is refused, and says so");
-  show(await step("ana", ["call", "ben/tools/fs.read", '{"path": ".git/config"}'], "refused"));
+  chapter("What Ben does not share is refused");
+  await step("ana", ["call", "ben/tools/fs.read", '{"path": ".git/config"}'], EXIT.denied, { show: 4 });
 
-  chapter("Ana closes her laptop. Ben asks her something: it waits for her");
-  await step("ana", ["down"], 0);
-  const queued = await step("ben", ["ask", "ana/guide", "what can I ask you?", "--json"], 5);
+  chapter("Ana goes offline. Ben asks her something: the question waits, and says why");
+  await step("ana", ["down"], 0, { show: 1 });
+  const queued = await step("ben", ["ask", "ana/guide", "what can I ask you?"], EXIT.queued, { json: true });
   const { id, why } = lastObject(queued.out) as { id: string; why: string };
   say(`    queued: ${why}`);
 
-  chapter("Ana is back; her node answers what waited, once, without being told");
-  await step("ana", ["up"], 0);
-  show(await step("ben", ["wait", id, "--timeout", "60s"], 0), 8);
+  chapter("Ana is back. Her node answers by itself, once");
+  await step("ana", ["up"], 0, { show: 1 });
+  await step("ben", ["wait", id, "--timeout", "60s"], 0, { show: 10 });
 }
 
-/** Runs one command as `who`, says it as it would be typed, and counts whether it ended as expected. */
-async function step(who: Who, args: string[], expected: number | "refused"): Promise<Ran> {
-  say(
-    `  ${who}$ kin ${args
-      .filter((arg) => arg !== "--json")
-      .map(quoted)
-      .join(" ")}`,
-  );
-  const ran = await kin(who, args);
-  const good = expected === "refused" ? ran.code === 4 || ran.code === 1 : ran.code === expected;
-  if (!good)
+interface StepOptions {
+  /** Asked as a program; what is said of it is up to the story. */
+  json?: boolean;
+  /** How many lines of what it says are shown, as they come. */
+  show?: number;
+}
+
+/** Runs one command as `who`, shows it as it would be typed, and counts it if it ended as expected. */
+async function step(who: Who, args: string[], expected: number, options: StepOptions = {}): Promise<Ran> {
+  say(`  ${who}$ kin ${args.map(quoted).join(" ")}`);
+  const shown = shownLines(options.show ?? 0);
+  const ran = await kin(who, options.json === true ? [...args, "--json"] : args, shown.take);
+  shown.end();
+  if (end.signal.aborted) throw new Error("interrupted");
+  if (ran.code !== expected)
     throw new Error(`"kin ${args[0]}" of ${who} ended with ${ran.code}, expected ${expected}\n${ran.out}${ran.err}`);
   done.passed++;
   return ran;
 }
 
-function show(ran: Ran, lines = 12): void {
-  const all = `${ran.out}${ran.err}`.trimEnd().split("\n");
-  for (const line of all.slice(0, lines)) say(`    ${line}`);
-  if (all.length > lines) say(`    … ${all.length - lines} more lines`);
+/** Says at most `most` lines of what a command prints, on both its outputs, in the order in which they come. */
+function shownLines(most: number): { take: (text: string) => void; end: () => void } {
+  let rest = "";
+  let count = 0;
+  const line = (text: string): void => {
+    count++;
+    if (count <= most) say(`    ${text}`.trimEnd());
+  };
+  return {
+    take: (text) => {
+      const lines = `${rest}${text}`.split("\n");
+      rest = lines.pop() ?? "";
+      lines.forEach(line);
+    },
+    end: () => {
+      if (rest !== "") line(rest);
+      if (most > 0 && count > most) say(`    … ${count - most} more ${count - most === 1 ? "line" : "lines"}`);
+    },
+  };
 }
 
 function lastObject(out: string): unknown {
@@ -120,17 +157,35 @@ function home(who: Who): string {
   return join(FOLDER, who);
 }
 
-async function kin(who: Who, args: string[]): Promise<Ran> {
-  return run(process.execPath, [MAIN, ...args], { ...process.env, KIN_HOME: home(who), NO_COLOR: "1" });
+async function kin(who: Who, args: string[], take?: (text: string) => void): Promise<Ran> {
+  const { KIN_PASSPHRASE_FILE: _file, ...env } = process.env; // the person's own keys have it, these have none
+  return run(process.execPath, [MAIN, ...args], { ...env, KIN_HOME: home(who), NO_COLOR: "1" }, CLONE, take);
 }
 
-async function run(command: string, args: string[], env: NodeJS.ProcessEnv, cwd: string = CLONE): Promise<Ran> {
+/** A process group of its own: Ctrl-C is for the demo, which then stops what it has started. */
+async function run(
+  command: string,
+  args: string[],
+  env: NodeJS.ProcessEnv,
+  cwd: string,
+  take: (text: string) => void = () => {},
+): Promise<Ran> {
   return new Promise((resolve) => {
-    const child = spawn(command, args, { env, cwd, stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(command, args, { env, cwd, detached: true, stdio: ["ignore", "pipe", "pipe"] });
+    const kill = (): void => void child.kill("SIGINT");
+    // What stops the nodes at the end must itself not be stopped.
+    if (!end.signal.aborted) end.signal.addEventListener("abort", kill, { once: true });
     let out = "";
     let err = "";
-    child.stdout.on("data", (chunk: Buffer) => (out += chunk.toString()));
-    child.stderr.on("data", (chunk: Buffer) => (err += chunk.toString()));
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      out += text;
+      take(text);
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      err += text;
+      take(text);
+    });
+    child.once("close", () => end.signal.removeEventListener("abort", kill));
     child.on("error", (error) => resolve({ code: 127, out, err: error.message }));
     child.on("close", (code) => resolve({ code: code ?? 1, out, err }));
   });
@@ -167,17 +222,17 @@ async function sharedFolder(): Promise<{ folder: string; git: boolean }> {
   const here = await git(["rev-parse", "--show-toplevel", "--verify", "HEAD"], CLONE);
   if (
     here.code === 0 &&
-    resolve(here.out.split("\n")[0] ?? "") === CLONE &&
+    resolve(here.out.split("\n")[0] ?? "") === (await realpath(CLONE)) &&
     (await git(["clone", "-q", CLONE, folder], FOLDER)).code === 0
   ) {
-    say("Ben's project is a clone of this repository.\n");
+    say("Ben's project is a clone of this repository.");
     return { folder, git: true };
   }
   await mkdir(folder, { recursive: true });
   await writeFile(join(folder, "README.md"), "# app\n\nSays hello.\n");
   if (here.code === 127 || (await git(["init", "-q"], folder)).code !== 0) {
     await writeFile(join(folder, "hello.txt"), "hello from Ben\n");
-    say("There is no git on this machine, so Ben's project is a small folder that this demo makes.\n");
+    say("There is no git on this machine, so Ben's project is a small folder that this demo makes.");
     return { folder, git: false };
   }
   await git(["add", "."], folder);
@@ -185,7 +240,7 @@ async function sharedFolder(): Promise<{ folder: string; git: boolean }> {
   await writeFile(join(folder, "hello.js"), 'console.log("hello"); // TODO: greet by name\n');
   await git(["add", "."], folder);
   await git(["commit", "-qm", "Say hello"], folder);
-  say("This folder is no git clone, so Ben's project is a small repository that this demo makes.\n");
+  say("This folder is no git clone, so Ben's project is a small repository that this demo makes.");
   return { folder, git: true };
 }
 
@@ -195,7 +250,7 @@ function asTyped(who: Who, command: string): string {
 }
 
 function quoted(arg: string): string {
-  if (/^[\w@%+=:,./~-]+$/.test(arg)) return arg.length > 60 && arg.startsWith("kint") ? `${arg.slice(0, 16)}…` : arg;
+  if (/^[\w@%+=:,./~-]+$/.test(arg)) return arg.length > 60 && /^kin[it]1/.test(arg) ? `${arg.slice(0, 16)}…` : arg;
   return `'${arg.replaceAll("'", String.raw`'\''`)}'`;
 }
 
@@ -204,6 +259,6 @@ function chapter(title: string): void {
   say(`\n${++chapters}. ${title}`);
 }
 
-function say(line: string): void {
-  process.stdout.write(`${line}\n`);
+function say(text: string): void {
+  if (process.stdout.writable) process.stdout.write(`${clean(text)}\n`);
 }

@@ -45,7 +45,11 @@ export async function doctor(context: Context): Promise<number> {
     await checkGit(),
     checkInterfaces(config.config),
     checkDisk(home),
-    ...(running?.warnings ?? []).map((message): CheckItem => ({ check: "node", state: "warn", message })),
+    ...(running?.warnings ?? []).map((message): CheckItem => ({
+      check: "node",
+      state: "warn",
+      message: rewriteCommands(message, context.env),
+    })),
   ].map((item) => (item.hint === undefined ? item : { ...item, hint: rewriteCommands(item.hint, context.env) }));
   output.object({ items });
   for (const item of items) {

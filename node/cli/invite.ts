@@ -7,6 +7,7 @@ import { EXIT, duration, type Output } from "./output.ts";
 import { nearestName, parseCount, parseDuration, parseName } from "./parse.ts";
 import { ensureNode } from "./up.ts";
 import { KinError } from "../../protocols/errors.ts";
+import { shortAddress } from "../net/dial.ts";
 import { MAX_TICKET_USES } from "../../protocols/limits.ts";
 
 interface InviteOptions {
@@ -58,7 +59,7 @@ export async function invite(context: Context, options: InviteOptions): Promise<
   if (!context.json) await printCode(output, made.ticket, options.qr === true);
   output.line(`On ${guest === "the guest" ? "the other" : `${guest}'s`} machine${guestPlace()}:`);
   output.line(`  ${commandElsewhere(`join ${made.ticket}`)}`);
-  if (made.addresses.length > 0) output.line(`It leads to ${made.addresses.join(", ")}.`, "dim");
+  if (made.addresses.length > 0) output.line(`It leads to ${made.addresses.map(shortAddress).join(", ")}.`, "dim");
   return EXIT.ok;
 }
 

@@ -26,13 +26,18 @@ export async function join(context: Context, pieces: string[], options: { as?: s
   client.close();
   output.object({ ...joined, warnings: warning === null ? [] : [warning] });
   if (joined.archived !== null) output.line(`Your own mesh, which had no other member, is kept in ${joined.archived}.`);
-  output.line(`You are ${joined.name} in ${joined.mesh}, with ${joined.members - 1} others.`);
+  output.line(`You are ${joined.name} in ${joined.mesh}, ${company(joined.inviter, joined.members - 1)}.`);
   const askable = joined.agents.filter((agent) => agent.mayAsk);
   if (askable.length > 0) output.line("You can ask:");
   for (const agent of askable) output.line(`  ${agent.address}  ${agent.description}`);
   const first = askable[0];
   if (first !== undefined) output.line(`Try: ${context.command(`ask ${first.address} "what can I ask you?"`)}`);
   return EXIT.ok;
+}
+
+/** "with ben", "with ben and 2 others". */
+export function company(inviter: string, others: number): string {
+  return others <= 1 ? `with ${inviter}` : `with ${inviter} and ${others - 1} ${others === 2 ? "other" : "others"}`;
 }
 
 /** Only the admitting side's clock decides whether a ticket has expired (R10): that is a warning, the rest are errors. */

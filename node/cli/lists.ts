@@ -45,6 +45,16 @@ export function tools(context: Context): Promise<number> {
   return list(context, "tools", ["tool", "online", "may call", "effect", "does"], row, "no tools are known yet");
 }
 
+/** `kin tools approve everything.echo`: accepts what a tool of an MCP server says of itself now. */
+export async function toolsApprove(context: Context, name: string): Promise<number> {
+  const client = await connectControl(context.home.socketPath);
+  const approved = await client.request("tools-approve", { name }, { signal: context.signal });
+  client.close();
+  context.output.object(approved);
+  context.output.line(`${approved.name} is on again, as its server describes it now`);
+  return EXIT.ok;
+}
+
 export function peers(context: Context): Promise<number> {
   const row = (item: PeerItem): string[] => [
     `${item.person}@${item.device}`,

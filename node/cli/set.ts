@@ -15,13 +15,24 @@ export async function set(context: Context, path?: string, word?: string): Promi
     context.output.line(shown(valueAt(config, path)));
     return EXIT.ok;
   }
-  const value = valueAt(setConfig(configFile, path, parseSetting(path, word)), path);
+  const value = valueAt(change(configFile, path, word), path);
   const restart = await reload(context, path);
   context.output.object({ setting: path, value, restartNeeded: restart });
   context.output.line(`${path} is ${shown(value)}`);
   if (restart)
     context.output.line(`It counts from the next start: ${context.command("down")} && ${context.command("up")}`);
   return EXIT.ok;
+}
+
+/** The file was read before: what is refused now is the word, which has no place in the file. @throws KinError USAGE */
+function change(configFile: string, path: string, word: string): Config {
+  try {
+    return setConfig(configFile, path, parseSetting(path, word));
+  } catch (error) {
+    if (!(error instanceof KinError) || error.code !== "CONFIG_INVALID") throw error;
+    const sentence = error.message.slice(configFile.length).replace(/^:\d+:\d+: /, "");
+    throw new KinError("USAGE", sentence, { hint: error.hint, cause: error });
+  }
 }
 
 async function listSettings(context: Context, config: Config): Promise<number> {

@@ -1,7 +1,9 @@
 /** `kin status`. */
 import type { Context } from "./context.ts";
 import { connectControl } from "./control-client.ts";
+import { rewriteCommands } from "./hint.ts";
 import { EXIT, duration } from "./output.ts";
+import type { NodeStatus } from "../gateway/control-api.ts";
 
 export async function status(context: Context): Promise<number> {
   const { output } = context;
@@ -16,13 +18,19 @@ export async function status(context: Context): Promise<number> {
   output.line(
     mesh === null
       ? `mesh       none yet: ${context.command("invite --name ana")} makes one, kin join kint1… enters one`
-      : `mesh       ${mesh.name}, ${mesh.members === 1 ? "only you" : `${mesh.members} members`}, you are ${mesh.role}`,
+      : `mesh       ${mesh.name}, ${standing(mesh)}`,
   );
   output.line(`peers      ${state.peers.online} online of ${state.peers.known}`);
   output.line(`log        ${state.log.events} events${state.log.waiting > 0 ? `, ${state.log.waiting} waiting` : ""}`);
   if (state.outbox > 0) output.line(`outbox     ${state.outbox} waiting: ${context.command("outbox ls")}`);
   output.line(`listening  ${state.listening.join("\n           ") || "nowhere"}`);
   output.line(`data       ${state.home}`);
-  for (const warning of state.warnings) output.line(`warning    ${warning}`);
+  for (const warning of state.warnings) output.line(`warning    ${rewriteCommands(warning, context.env)}`);
   return EXIT.ok;
+}
+
+function standing(mesh: NonNullable<NodeStatus["mesh"]>): string {
+  const members = `${mesh.members} ${mesh.members === 1 ? "member" : "members"}`;
+  if (mesh.role === "removed") return `${members}; you were removed`;
+  return `${mesh.members === 1 ? "only you" : members}, you are ${mesh.role}`;
 }

@@ -9,7 +9,7 @@ export async function version(context: Context): Promise<number> {
   return EXIT.ok;
 }
 
-export async function demo(_context: Context, options: { once?: boolean }): Promise<number> {
+export async function demo(context: Context, options: { once?: boolean }): Promise<number> {
   const { runDemo } = await import("./demo.ts");
-  return runDemo({ once: options.once ?? false });
+  return runDemo({ once: options.once ?? false, interrupt: context.signal });
 }

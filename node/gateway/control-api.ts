@@ -101,7 +101,7 @@ export interface NodeStatus {
   home: string;
   version: string;
   listening: string[];
-  mesh: { name: string; id: string; role: "admin" | "member"; members: number } | null;
+  mesh: { name: string; id: string; role: "admin" | "member" | "removed"; members: number } | null;
   peers: { online: number; known: number };
   log: { events: number; waiting: number };
   outbox: number;
@@ -191,6 +191,8 @@ export interface ControlApi {
     { share: ShareItem; will: string[] },
   ];
   "share-rm": [{ name: string }, never, { name: string }];
+  /** Accepts what a tool of an MCP server says of itself now (J3). `name`: `everything.echo`. */
+  "tools-approve": [{ name: string }, never, { name: string; problems: string[] }];
   "audit-log": [{ limit: number }, never, { items: AuditItem[] }];
   "outbox-ls": [Record<string, never>, never, { items: OutboxItem[] }];
   "outbox-drop": [{ id: string }, never, { id: string }];

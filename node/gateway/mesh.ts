@@ -33,6 +33,8 @@ export interface Mesh {
   refreshCards(): Promise<void>;
   /** Of MCP servers and agents that do not work as configured. */
   problems(): string[];
+  /** Accepts what a tool of an MCP server says of itself now. @throws KinError NOT_FOUND */
+  approveTool(name: string): Promise<void>;
 }
 
 export interface MeshNode {

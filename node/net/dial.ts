@@ -112,8 +112,17 @@ function timedOut(): Error {
   return new DOMException("no answer in time", "TimeoutError");
 }
 
+/** A WebSocket fails with an event that holds the error; Node's says no more than that it failed. */
+function unwrapped(error: unknown): unknown {
+  if (error instanceof Error || typeof error !== "object" || error === null) return error;
+  const { error: inner, message } = error as { error?: unknown; message?: unknown };
+  if (inner instanceof Error) return inner;
+  return new Error(typeof message === "string" ? message : "");
+}
+
 /** What an error of a dial means to a person. */
-export function classify(error: unknown): DialOutcome {
+export function classify(thrown: unknown): DialOutcome {
+  const error = unwrapped(thrown);
   const text = `${nameOf(error)} ${messageOf(error)}`;
   if (/ECONNREFUSED/.test(text)) return "refused";
   if (/UnexpectedPeer|payload identity key|Unexpected peer|does not match expected remote/i.test(text))
@@ -134,11 +143,13 @@ const WORDS: Record<Exclude<DialOutcome, "failed">, string> = {
 
 /** "192.168.1.5 tcp 4001: refused (kin is not running there)". */
 export function describeAttempt(attempt: DialAttempt): string {
-  const what = attempt.outcome === "failed" ? `failed (${attempt.detail.slice(0, 120)})` : WORDS[attempt.outcome];
+  const { outcome, detail } = attempt;
+  const what = outcome !== "failed" ? WORDS[outcome] : detail === "" ? "failed" : `failed (${detail.slice(0, 120)})`;
   return `${shortAddress(attempt.address)}: ${what}`;
 }
 
-function shortAddress(address: string): string {
+/** `/ip4/192.168.1.5/tcp/4001` as people write it: "192.168.1.5 tcp 4001". */
+export function shortAddress(address: string): string {
   const found = /^\/ip[46]\/([^/]+)\/(tcp|udp)\/(\d+)(\/.*)?$/.exec(address);
   if (found === null) return address;
   const [, host, transport, port, rest = ""] = found;
@@ -154,6 +165,7 @@ function nameOf(error: unknown): string {
   return [error.name, code, inner, ...errors].join(" ");
 }
 
-function messageOf(error: unknown): string {
+function messageOf(thrown: unknown): string {
+  const error = unwrapped(thrown);
   return error instanceof Error ? error.message : String(error);
 }

@@ -110,7 +110,7 @@ export async function createMcpClients(deps: McpDeps): Promise<McpClients> {
   const unseen = sessions.filter((session) => pins[session.name] === undefined);
   return {
     learned: learnAll(state, unseen),
-    problems: () => sessions.flatMap((session) => problemsOf(deps.pinsFile, session)),
+    problems: () => sessions.flatMap((session) => problemsOf(session)),
     approve: (tool) => approve(state, sessions, tool),
     async close() {
       state.closed = true;
@@ -147,10 +147,10 @@ function newSession(name: string, config: McpServer): Session {
   };
 }
 
-function problemsOf(pinsFile: string, session: Session): string[] {
+function problemsOf(session: Session): string[] {
   const off = [...session.changed.keys()].map(
     (name) =>
-      `tool ${name} is off: it says something else of itself than when it was first seen. To approve it, take "${name}" out of ${pinsFile} and restart`,
+      `tool ${name} is off: it says something else of itself than when it was first seen. To accept what it says now: kin tools approve ${name}`,
   );
   const refused = [...session.refused.values()];
   return session.problem === null
@@ -235,9 +235,15 @@ function pinOf(server: string, tool: Awaited<ReturnType<Client["listTools"]>>["t
   };
 }
 
+function waiting(sessions: readonly Session[]): string {
+  const names = sessions.flatMap((session) => [...session.changed.keys()]);
+  return names.length === 0 ? "none does now; kin status says when one does" : `there is: ${names.join(", ")}`;
+}
+
 async function approve(state: State, sessions: readonly Session[], name: string): Promise<void> {
   const session = sessions.find((session) => session.changed.has(name));
-  if (session === undefined) throw new KinError("NOT_FOUND", `no tool "${name}" waits for an approval`);
+  if (session === undefined)
+    throw new KinError("NOT_FOUND", `no tool "${name}" waits for an approval`, { hint: waiting(sessions) });
   state.pins[session.name]![name] = session.changed.get(name)!;
   session.changed.delete(name);
   register(state, session, name);

@@ -16,7 +16,7 @@ function define(scene: Scene, name: string, text: string): void {
 const timely = (audience: string) =>
   `---\nname: timely\ndescription: Says the time.\nfor: ${audience}\ntools: [time]\nsteps:\n  - { tool: time, as: now }\nanswer: "It is {{now.text}}, {{question}}"\n---\n`;
 
-test("librarian: finds words with file and line, and follows what is written, changed, ignored and deleted", async () => {
+test("librarian: finds words with file and line, and follows what is written, changed, ignored and deleted [librarian-follows]", async () => {
   await using scene = await openScene();
   scene.write("docs/tickets.md", "# Tickets\n\nA ticket expires after a day.\n");
   scene.write("src/parse.ts", "\n\nexport function parseTicketText() {}\n");
@@ -77,7 +77,7 @@ test("librarian: two that ask at once do not write a file twice", async () => {
   expect((await scene.views.execute("SELECT count(*) AS n FROM library_text")).rows[0]!["n"]).toBe(30);
 });
 
-test("guide: what fits the question comes first, what may not be asked is not named", async () => {
+test("guide: what fits the question comes first, what may not be asked is not named [guide-asks]", async () => {
   const item = (address: string, rest: object = {}) => ({
     address,
     kind: "agent" as const,
@@ -108,7 +108,7 @@ test("guide: what fits the question comes first, what may not be asked is not na
   expect((await scene.ask(EVE, "guide", "what can I ask you?")).text).toMatch(/^You can ask:/);
 });
 
-test("shares: what an invite says is exactly what is allowed then, and no more", async () => {
+test("shares: what an invite says is exactly what is allowed then, and no more [invite-exact]", async () => {
   await using scene = await openScene();
   scene.shares.push({ name: "other", folder: scene.folder, rights: "read", for: [EVE] });
   const rights = scene.agents.rights();

@@ -146,6 +146,7 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       will: ["call ben/tools/fs.read"],
     }),
     "share-rm": async (params) => params,
+    "tools-approve": async ({ name }) => ({ name, problems: [] }),
     "audit-log": async ({ limit }) => ({
       items: [
         { at: 0, event: "refused", caller: "ana", target: "fs.read", call: "kini1abc", outcome: "DENIED", ms: limit },

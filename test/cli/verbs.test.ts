@@ -217,7 +217,7 @@ const USAGE: [args: string[], says: string][] = [
   [["ask", "ben/reviewer", "hi", "--set", "x"], "expected name=value"],
   [["ask", "ben/reviewer", "hi", "--frob"], "unknown option '--frob'"],
   [["call", "ben/reviewer"], "ask ben/reviewer"],
-  [["call", "ben/tools/git.log", "{max: 3}"], "the JSON is not JSON"],
+  [["call", "ben/tools/git.log", "{max: 3}"], "the arguments are not JSON"],
   [["call", "ben/tools/git.log", '{"path": "a", "path": "b"}'], 'has the name "path" twice'],
   [["call", "ben/tools/git.log", '{"__proto__": {}}'], 'has the name "__proto__"'],
   [["tools", "aprove", "x"], 'did you mean "approve"?'],
@@ -260,7 +260,7 @@ test("F9: errors with --json are {v, error} with the same exit code; --debug sho
   expect((await kin(["remove", "nobody", "--debug"])).err).toContain("    at ");
 });
 
-test("doctor checks the installation line by line", async () => {
+test("doctor checks the installation line by line [doctor-lines]", async () => {
   const ran = await kin(["doctor"]);
   expect(ran.code).toBe(0);
   expect(ran.out).toMatch(/^ok +runtime +Node 24/m);

@@ -133,15 +133,17 @@ describe("dialling several addresses", () => {
 
   test("a WebSocket's error event is read for the error in it, never printed as an object", async () => {
     expect(classify({ type: "error", error: new Error("connect ECONNREFUSED") })).toBe("refused");
-    const { dial } = scripted({ [A]: { error: { type: "error", message: "", error: new TypeError("") } } });
-    expect(String(await dial([A]))).toMatch(/: failed$/);
+    const event = { type: "error", message: "", error: new TypeError("") };
+    const deps: DialDeps<string> = { time: virtualTime().time, drop: () => {}, dial: () => Promise.reject(event) };
+    const failure = await dialAddresses(deps, [A], AbortSignal.timeout(1000)).catch((error: Error) => error.message);
+    expect(failure).toMatch(/: failed$/);
   });
 });
 
 describe("trying again", () => {
   const fixed = (byte: number) => ({ bytes: (count: number) => new Uint8Array(count).fill(byte) });
 
-  test("waits longer each time, up to a bound, never less than half the step [reconnect]", () => {
+  test("waits longer each time, up to a bound, never less than half the step [reconnect-backoff]", () => {
     fc.assert(
       fc.property(fc.nat(1_000_000), fc.integer({ min: 0, max: 255 }), (failures, byte) => {
         const delay = reconnectDelay(failures, fixed(byte));

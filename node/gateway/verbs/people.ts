@@ -7,6 +7,7 @@ import { displayName } from "../../../protocols/membership.ts";
 import { makeTicket, parseTicket, TICKET_SEED_BYTES, ticketKey, type Ticket } from "../../../protocols/ticket.ts";
 import { closeInvite as closeInviteAct, openInvite, removePerson } from "../../../sync/acts.ts";
 import { addShareConfig } from "../../config.ts";
+import { shortAddress } from "../../net/dial.ts";
 import { joinByTicket } from "../../net/ticket-join.ts";
 import type { Item, Params, Result } from "../control-api.ts";
 import { needMembership, type Mesh, type MeshNode } from "../mesh.ts";
@@ -109,7 +110,8 @@ export async function join(
   const name = params.as ?? node.config().name ?? ticket.guestName;
   if (name === null || !isName(name))
     throw new KinError("USAGE", "the ticket suggests no name for you", { hint: "say one: join --as NAME" });
-  item({ step: `dialling ${ticket.inviterName} at ${ticket.addresses.join(", ") || "no address"}` });
+  const places = [...new Set(ticket.addresses.map(shortAddress))].join(", ");
+  item({ step: `dialling ${ticket.inviterName} at ${places || "no address"}` });
   const sealing = node.keystore.sealingKeys()[0]!;
   const guest = {
     personKey: node.keystore.person,
@@ -151,7 +153,7 @@ async function makeRoom(node: MeshNode, ticket: Ticket): Promise<string | null> 
   if (membership.members.size > 1 || membership.removed.size > 0)
     throw new KinError(
       "ALREADY_IN_MESH",
-      `this node is in the mesh ${membership.name} with ${membership.members.size - 1} others`,
+      `this node is in the mesh ${membership.name}, which has or had other members`,
       {
         hint: "one data folder, one mesh: KIN_HOME=~/.kin-other kin join TICKET makes a second node",
       },

@@ -42,7 +42,7 @@ export function status(node: MeshNode): NodeStatus {
         : {
             name: membership.name,
             id: formatText("kinm", idBytes(mesh.id)),
-            role: me?.role ?? "member",
+            role: me?.role ?? "removed",
             members: membership.members.size,
           },
     peers: {

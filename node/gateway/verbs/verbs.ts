@@ -26,6 +26,10 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
     "share-ls": () => shareLs(node),
     "share-add": (params) => shareAdd(node, params),
     "share-rm": (params) => shareRm(node, params),
+    "tools-approve": async ({ name }) => {
+      await needMesh(node).approveTool(name);
+      return { name, problems: needMesh(node).problems() };
+    },
     "audit-log": (params) => auditLog(node, params),
     "outbox-ls": async () => ({ items: outboxItems(needMesh(node)) }),
     "outbox-drop": async (params) => {

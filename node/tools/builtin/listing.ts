@@ -24,7 +24,7 @@ export type Listing = (person: PersonId) => Promise<readonly ListedItem[]>;
 const MAX_ROWS = 60;
 /** Words of a question that say nothing about what is searched. */
 const FILLERS = new Set(
-  "what can could i ask who whom which agent agents tool tools is are there the a an to of for in on my me do does help how use call available here and or with list show all everything anybody anyone someone please".split(
+  "what can could i ask who whom which agent agents tool tools is are there the a an to of for in on my me do does help how use call available here and or with list show all everything anybody anyone someone please you your yours us we our they them he she him her it this that these those be am was will would should may might must have has get give tell know want need like about from at by if so any some something anything hello hi hey thanks thank question questions mesh kin".split(
     " ",
   ),
 );
