@@ -19,7 +19,7 @@ function lastLine(modules: ReturnType<typeof modulesOf>, unhandled: unknown[] = 
 
 afterEach(() => vi.unstubAllEnvs());
 
-test("reporter: the last line counts what passed and failed, also a file that does not load", () => {
+test("closing-line: the last line counts what passed and failed, also a file that does not load", () => {
   vi.stubEnv("KIN_REQUIRE_ALL", undefined);
   expect(lastLine(modulesOf(["passed", "passed", "failed"]))).toBe("2 passed, 1 failed");
   expect(lastLine(modulesOf([], [new Error("does not load")]))).toBe("0 passed, 1 failed");
@@ -27,7 +27,7 @@ test("reporter: the last line counts what passed and failed, also a file that do
   expect(lastLine(modulesOf(["passed", "skipped"]))).toBe("1 passed, 0 failed, 1 skipped");
 });
 
-test("reporter: where all is required a test that skips counts as failed", () => {
+test("closing-line: where all is required a test that skips counts as failed", () => {
   vi.stubEnv("KIN_REQUIRE_ALL", "1");
   expect(lastLine(modulesOf(["passed", "skipped"]))).toBe("1 passed, 1 failed");
 });

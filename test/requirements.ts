@@ -201,7 +201,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "A peer that closes inside a frame breaks the wire; it is not an end.",
   },
   {
-    id: "reporter",
+    id: "closing-line",
     source: "issue 3 part 1",
     sentence: "A test run ends with a line `N passed, N failed`, and in CI a test that skips counts as failed.",
   },
@@ -222,7 +222,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "Every case of attack group F about files and git (F1–F16) is a test.",
   },
   {
-    id: "passphrase",
+    id: "passphrase-scrypt",
     source: "issue 3 part 2",
     sentence:
       "With a passphrase the keys are sealed under scrypt N=2^17 r=8 p=1 and AES-256-GCM, and nothing weaker is believed.",
@@ -233,7 +233,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "A passphrase travels by pipe, never by argument or environment.",
   },
   {
-    id: "doctor",
+    id: "doctor-lines",
     source: "issue 3 part 2",
     sentence: "`kin doctor` says line by line what is wrong, and that keys without a passphrase lie open.",
   },
@@ -286,12 +286,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "The device speaks for its person and the bound key for the agent, neither for the other.",
   },
   {
-    id: "transports",
+    id: "transports-each",
     source: "issue 3 part 5",
     sentence: "An invocation goes over TCP, over WebSocket and over WebRTC-direct.",
   },
   {
-    id: "encrypters",
+    id: "encrypter-order",
     source: "issue 3 part 5",
     sentence: "The dialler's order of encrypters decides, and a pinned one is kept.",
   },
@@ -306,12 +306,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "A slow reader stops only its own call, and nobody keeps more for it than the window.",
   },
   {
-    id: "reconnect",
+    id: "reconnect-backoff",
     source: "issue 3 part 5",
     sentence: "A lost member is dialled again, later each time and never in step with others.",
   },
   {
-    id: "hello",
+    id: "hello-proof",
     source: "issue 3 part 5",
     sentence: "hello proves the device at the other end and its membership, with a fresh challenge.",
   },
@@ -338,30 +338,30 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "Cards that came as events are found with the network down.",
   },
   {
-    id: "cards",
+    id: "cards-signed",
     source: "issue 3 part 6",
     sentence: "A card counts only if its device signed it and is a member's; the newest of a slot counts.",
   },
   {
-    id: "invoke",
+    id: "invoke-stream",
     source: "issue 3 part 7",
     sentence: "A call streams accepted, progress and its result or a typed failure, each signed by who was asked.",
   },
-  { id: "cancel", source: "issue 3 part 7", sentence: "The caller's cancel reaches the tool's signal." },
+  { id: "cancel-signal", source: "issue 3 part 7", sentence: "The caller's cancel reaches the tool's signal." },
   {
-    id: "deadline",
+    id: "deadline-kept",
     source: "issue 3 part 7",
     sentence:
       "A tool that hangs past the deadline is left at it, its signal fires, and the call ends with DEADLINE_EXCEEDED.",
   },
   {
-    id: "budget",
+    id: "budget-depth",
     source: "issue 3 part 7",
     sentence:
       "A delegated request carries one link more, one delegation less and the time that is left; too deep ones are refused by the callee.",
   },
   {
-    id: "resume",
+    id: "resume-cut",
     source: "issue 3 part 7",
     sentence: "A call whose connection is cut mid-stream goes on from progress n and runs once.",
   },
@@ -383,7 +383,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "What is asked for during one flush is the next transaction.",
   },
   {
-    id: "reconcile",
+    id: "reconcile-exact",
     source: "issue 3 part 8",
     sentence: "What two sides want of each other by their vectors is exactly what makes them equal, in one round.",
   },
@@ -393,7 +393,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "Replicas that wrote apart become equal, wherever their syncs were cut.",
   },
   {
-    id: "projection",
+    id: "view-folds",
     source: "issue 3 part 8",
     sentence: "A view folds each event once, and again from the start when some count no longer.",
   },
@@ -410,22 +410,22 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "An AGENT.md folder is an agent with steps; what is wrong in it is said with file, line and column.",
   },
   {
-    id: "reviewer",
+    id: "reviewer-order",
     source: "issue 3 part 9",
     sentence: "The reviewer tells what changed and what stands out in order, each with file and line.",
   },
   {
-    id: "librarian",
+    id: "librarian-follows",
     source: "issue 3 part 9",
     sentence: "The librarian finds words in a share with file and line and follows what changes.",
   },
   {
-    id: "guide",
+    id: "guide-asks",
     source: "issue 3 part 9",
     sentence: "The guide names what the asker may ask, the best fit first, and nothing else.",
   },
   {
-    id: "shares",
+    id: "invite-exact",
     source: "issue 3 part 9",
     sentence: "What an invite says is exactly what is allowed then, and no more.",
   },
@@ -440,7 +440,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "Sharing home, the root, or what holds the data folder is refused with the reason.",
   },
   {
-    id: "mcp",
+    id: "mcp-64",
     source: "issue 3 part 9",
     sentence: "64 calls in flight from two callers through one stdio MCP server never see each other's answers.",
   },
@@ -456,7 +456,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Each tool call, refused ones too, has an audit record before and after; with side effects the first one is durable before it runs.",
   },
   {
-    id: "socket",
+    id: "socket-mine",
     source: "issue 3 part 10",
     sentence: "The control socket is for me alone, and a living node's is never replaced.",
   },
@@ -482,25 +482,29 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "Errors say what, why and what to do, without a stack trace unless --debug.",
   },
   {
-    id: "config",
+    id: "config-errors",
     source: "issue 3 part 10",
     sentence: "Unknown config keys and wrong values are errors with line and column.",
   },
   {
-    id: "set",
+    id: "set-keeps",
     source: "issue 3 part 10",
     sentence: "`kin set` keeps the comments, and a bad value never reaches the file.",
   },
   { id: "up-idempotent", source: "issue 3 part 10", sentence: "`kin up` is idempotent and never resets anything." },
   {
-    id: "bin",
+    id: "bin-any-node",
     source: "issue 3",
     sentence:
       "`npx kin` in a clone runs on any Node ≥ 18: it hands over to the bundled Node, or says `run npm ci first`.",
   },
-  { id: "hints", source: "issue 3", sentence: "A hint printed in a clone is a command that works from any folder." },
   {
-    id: "terminal",
+    id: "hints-anywhere",
+    source: "issue 3",
+    sentence: "A hint printed in a clone is a command that works from any folder.",
+  },
+  {
+    id: "terminal-safe",
     source: "issue 3 part 10",
     sentence: "No control character or direction mark of remote text reaches the terminal.",
   },

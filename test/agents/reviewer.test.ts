@@ -24,7 +24,7 @@ async function openRepository(): Promise<Scene> {
 const awsKey = ["AKIA", "ABCDEFGHIJKLMNOP"].join("");
 const todo = ["TO", "DO"].join("");
 
-test("reviewer: says what changed in the last commit, then what stands out, each with file and line", async () => {
+test("reviewer: says what changed in the last commit, then what stands out, each with file and line [reviewer-order]", async () => {
   await using scene = await openRepository();
   scene.write(
     "src/a.ts",

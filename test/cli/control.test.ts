@@ -77,7 +77,7 @@ function raw(
   });
 }
 
-test("the socket is for me alone; requests run at once and stream", async () => {
+test("the socket is for me alone; requests run at once and stream [socket-mine]", async () => {
   expect(statSync(path).mode & 0o777).toBe(0o600);
   const client = await connectControl(path);
   const items: number[] = [];
@@ -205,7 +205,7 @@ test("requests in flight are bounded", async () => {
   expect(said).toEqual([{ id: MAX_REQUESTS_PER_SOCKET, error: expect.objectContaining({ code: "OVERLOADED" }) }]);
 });
 
-test("a living node's socket is never replaced, a dead one's is, another file never", async () => {
+test("a living node's socket is never replaced, a dead one's is, another file never [socket-mine]", async () => {
   await expect(serveControl(path, handlers)).rejects.toMatchObject({ code: "ALREADY_RUNNING" });
   expect((await raw('{"id":1,"verb":"share-rm","params":{"name":"a"}}\n', 1)).said).toHaveLength(1);
 

@@ -7,7 +7,7 @@ import { nearestName, parseCount, parseDuration, parseName } from "../../node/cl
 import { changeless } from "./changeless.ts";
 import { NAME_PATTERN } from "../../protocols/limits.ts";
 
-test("no control character or direction mark of remote text reaches the terminal; the rest is unchanged", () => {
+test("no control character or direction mark of remote text reaches the terminal; the rest is unchanged [terminal-safe]", () => {
   expect(clean("a\u001B[31mb\u0007c\u009B2Jd\r\ne\tf\u202Eg\u007F")).toBe("a[31mbc2Jd\ne\tfg");
   expect(clean("größe 🦊 你好")).toBe("größe 🦊 你好");
   fc.assert(
@@ -71,7 +71,7 @@ test("times, counts and names are parsed or refused with an example", () => {
   );
 });
 
-test("hints: in a clone a command that works from any folder, installed just kin", () => {
+test("hints: in a clone a command that works from any folder, installed just kin [hints-anywhere]", () => {
   const clone = "/home/ben/my src/kin";
   expect(commandHint("up", {}, clone)).toBe("node '/home/ben/my src/kin/node/cli/bin.js' up");
   expect(commandHint("up", { KIN_HOME: "/data/it's" }, "/kin")).toBe(

@@ -245,7 +245,7 @@ test("doctor says that another program has taken the port", async () => {
   await new Promise((resolve) => taken.close(resolve));
 });
 
-test("bin.js runs kin, says npm ci without packages, and hands over to the bundled Node on an old one", async () => {
+test("bin.js runs kin, says npm ci without packages, and hands over to the bundled Node on an old one [bin-any-node]", async () => {
   expect(await kin(["version", "--json"], { program: BIN })).toMatchObject({
     code: 0,
     out: expect.stringContaining('"node":"24.'),

@@ -87,7 +87,7 @@ const BAD: [text: string, position: string, sentence: string, hint?: string][] =
 ];
 
 for (const [text, position, sentence, hint] of BAD)
-  test(`refused with line and column: ${sentence} [config]`, () => {
+  test(`refused with line and column: ${sentence} [config-errors]`, () => {
     expect(() => parseConfig(text, file)).toThrow(
       expect.objectContaining({
         code: "CONFIG_INVALID",
@@ -110,7 +110,7 @@ test("any text is read or refused with a position, never crashes", () => {
   );
 });
 
-test("kin set keeps the comments and checks before it writes", () => {
+test("kin set keeps the comments and checks before it writes [set-keeps]", () => {
   writeFileSync(file, '{\n  // my name\n  "name": "ben", // that is me\n  "listen": { "port": 1 }\n}\n');
   const config = setConfig(file, "listen.port", 4001);
   expect(config.listen.port).toBe(4001);

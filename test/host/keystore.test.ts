@@ -155,7 +155,7 @@ test("a passphrase seals every key; only it opens them", SLOW, () => {
   expect(readDevicePublicKey(keys)).toEqual(made.device.publicKey);
 });
 
-test("the wrapped master key is scrypt N=2^17 r=8 p=1 and nothing weaker is believed [passphrase]", SLOW, () => {
+test("the wrapped master key is scrypt N=2^17 r=8 p=1 and nothing weaker is believed [passphrase-scrypt]", SLOW, () => {
   openKeystore(keys, { passphrase: "p" });
   const file = join(keys, "master.json");
   const master = JSON.parse(readFileSync(file, "utf8")) as { n: number };

@@ -20,7 +20,7 @@ let world: World;
 beforeEach(() => void (world = createWorld()));
 afterEach(async () => await world.stop());
 
-test("a call streams accepted, progress and its result, each signed by the agent that was asked [invoke]", async () => {
+test("a call streams accepted, progress and its result, each signed by the agent that was asked [invoke-stream]", async () => {
   const ana = await world.add("ana");
   const ben = await world.add("ben", { runnables: { reviewer: counting(3) } });
   const events = await all(invoke(ana, ben, { agent: "reviewer" }));
@@ -85,7 +85,7 @@ test("a node calls its own agents through the same door, with sealed envelopes",
   expect(world.wires).toHaveLength(0);
 });
 
-test("aborting a call cancels it at the callee, whose tool sees its signal [cancel]", async () => {
+test("aborting a call cancels it at the callee, whose tool sees its signal [cancel-signal]", async () => {
   const ana = await world.add("ana");
   const seen = Promise.withResolvers<string>();
   const hangs = open((_call, _emit, signal) => {
@@ -118,7 +118,7 @@ test("a caller that stops reading cancels the call", async () => {
   await seen.promise;
 });
 
-test("a tool that hangs ends with DEADLINE_EXCEEDED, and its signal fires [deadline]", async () => {
+test("a tool that hangs ends with DEADLINE_EXCEEDED, and its signal fires [deadline-kept]", async () => {
   const ana = await world.add("ana");
   let aborted = false;
   const ben = await world.add("ben", {
@@ -144,7 +144,7 @@ test("a callee that never answers is given up after the deadline", async () => {
   expect(told(events)).toBe("failure:DEADLINE_EXCEEDED");
 });
 
-test("what a runnable throws arrives as a typed failure [invoke]", async () => {
+test("what a runnable throws arrives as a typed failure [invoke-stream]", async () => {
   const ana = await world.add("ana");
   const boom = open(() => Promise.reject(new Error("the disk is on fire")));
   const ben = await world.add("ben", { runnables: { reviewer: boom, "tools/boom": boom } });
@@ -268,7 +268,7 @@ test("a call whose caller never reads ends at its deadline", async () => {
   expect(rest.at(-1)).toMatchObject({ type: "failure", error: { code: "DEADLINE_EXCEEDED" } });
 });
 
-test("a request that is delegated carries one link more, one delegation less and the time that is left [budget]", async () => {
+test("a request that is delegated carries one link more, one delegation less and the time that is left [budget-depth]", async () => {
   const { delegation } = await import("../../protocols/invoke.ts");
   const ana = await world.add("ana");
   const first = request(ana.me(), { agent: "reviewer" }, { budget: { depth: 1, tokens: 7 } });

@@ -138,7 +138,7 @@ test("J10: a loop A→B→A is refused by A", async () => {
   expect(told(events)).toBe("accepted result:accepted result:failure:LOOP");
 });
 
-test("TOO_DEEP: delegations done and delegations allowed are at most 16 together [budget]", async () => {
+test("TOO_DEEP: delegations done and delegations allowed are at most 16 together [budget-depth]", async () => {
   const ben = await world.add("ben", { runnables: { reviewer: echo } });
   const link = (agent: string) => ({ person: idOf<"person">(random.bytes(32)), device: ana.device, agent });
   const chain = [...Array.from({ length: 10 }, (_, i) => link(`x${i}`)), { ...ana.me() }];

@@ -113,7 +113,7 @@ test("cards of one peer are fetched and told with how the peer was found; only t
   expect(directory.list()).toHaveLength(1);
 });
 
-test("a card counts only if its device signed it and is a member's; a bad one hides no good one [cards]", () => {
+test("a card counts only if its device signed it and is a member's; a bad one hides no good one [cards-signed]", () => {
   const people = [someone("me"), someone("member")];
   const [me, member] = people as [Someone, Someone];
   const stranger = someone("stranger");
@@ -130,7 +130,7 @@ test("a card counts only if its device signed it and is a member's; a bad one hi
   expect(directory.list().map(({ card, via }) => [card.device, via])).toEqual([[member.device, "log"]]);
 });
 
-test("the newest card of a slot counts, in any order, and an ended one ends it [cards]", () => {
+test("the newest card of a slot counts, in any order, and an ended one ends it [cards-signed]", () => {
   const people = [someone("me"), someone("member")];
   const [me, member] = people as [Someone, Someone];
   const node = { who: me, net: { dht: null, handleForMembers: () => {} } } as unknown as TestNode;

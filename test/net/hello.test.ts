@@ -45,7 +45,7 @@ function ahead(ms: number): Time {
 }
 
 describe("hello", () => {
-  test("tells person, boot, heads, features, agent keys and version, on both sides", async () => {
+  test("tells person, boot, heads, features, agent keys and version, on both sides [hello-proof]", async () => {
     const head = "ab".repeat(32) as RecordId;
     const key = sealOne(ben.key, "agent-key", encode({ name: "reviewer" }));
     const [toAna, toBen] = await meet({}, { heads: () => [head], agentKeys: () => [key] });
@@ -103,7 +103,7 @@ function resaid(key: Someone, change: (said: Record<string, unknown>) => unknown
   };
 }
 
-describe("a hello that is refused", () => {
+describe("a hello that is refused [hello-proof]", () => {
   const CASES: [name: string, change: (message: Record<string, unknown>) => unknown, code: string][] = [
     ["A5: signed by another key", resaid(eve, (said) => said), "BAD_SIGNATURE"],
     ["A10: of another mesh", resaid(ben, (said) => ({ ...said, mesh: new Uint8Array(32) })), "WRONG_MESH"],
@@ -155,7 +155,7 @@ describe("a hello that is refused", () => {
     expect(toBen, "and the other side is told").toMatchObject({ code });
   });
 
-  test("of somebody who is no member (any more)", async () => {
+  test("of somebody who is no member (any more) [hello-proof]", async () => {
     const [toAna, toBen] = await meet({ personOf: () => null });
     expect(toAna).toMatchObject({ code: "NOT_A_MEMBER" });
     expect(toBen).toMatchObject({ code: "NOT_A_MEMBER" });

@@ -84,7 +84,7 @@ describe("two members", () => {
     expect(a.net.peers()).toMatchObject([{ transport, encrypter, path: "loopback" }]);
   });
 
-  test("the dialer's order of encrypters decides, and a pinned one is kept", async () => {
+  test("the dialer's order of encrypters decides, and a pinned one is kept [encrypter-order]", async () => {
     const [a, b] = await pair({ encrypters: ["noise"] }, { encrypters: ["tls", "noise"] });
     await a.net.connect(ben.device, { addresses: b.net.addresses(), signal: soon() });
     expect(a.net.peers()).toMatchObject([{ encrypter: "/noise" }]);
@@ -115,7 +115,7 @@ describe("two members", () => {
 });
 
 describe("losing and finding each other", () => {
-  test("a lost member is dialled again at the address that worked, and told as disconnected and connected [reconnect]", async () => {
+  test("a lost member is dialled again at the address that worked, and told as disconnected and connected [reconnect-backoff]", async () => {
     const auto: TestSettings = { autoConnect: true };
     const [a, b] = await pair(auto);
     await a.net.connect(ben.device, { addresses: b.net.addresses(), signal: soon() });

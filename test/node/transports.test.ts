@@ -2,22 +2,31 @@ import { join } from "node:path";
 import { expect, test } from "vitest";
 import { makeRepository, openWorld, twoPeople } from "./people.ts";
 
-test.each([
-  ["tcp", /\/tcp\/\d+(\/p2p\/\w+)?$/],
-  ["websocket", /\/ws(\/p2p\/\w+)?$/],
-  ["webrtc-direct", /\/webrtc-direct\//],
-] as const)(
-  "[transports] an invocation goes over %s alone",
-  async (transport, pattern) => {
+interface PeerLine {
+  online: boolean;
+  transport: string | null;
+  encrypter: string | null;
+}
+
+const WAYS: [transport: string, encrypters: string[], transportShown: string, encrypterShown: string][] = [
+  ["tcp", ["tls", "noise"], "tcp", "/tls/1.0.0"],
+  ["tcp", ["noise"], "tcp", "/noise"],
+  ["websocket", ["tls", "noise"], "ws", "/tls/1.0.0"],
+  ["webrtc-direct", ["tls", "noise"], "webrtc-direct", "/webrtc-direct"],
+];
+
+test.each(WAYS)(
+  "[transport-invocation] an invocation goes over %s with %s",
+  async (transport, encrypters, transportShown, encrypterShown) => {
     await using world = await openWorld();
     const folder = await makeRepository(join(world.folder, "app"));
-    const { ben, ana } = await twoPeople(world, folder, { transports: [transport] });
-    const asked = await ana.kin(["ask", "ben/reviewer", "what changed in the last commit?", "--now"]);
+    const { ben, ana } = await twoPeople(world, folder, { transports: [transport], encrypters });
+    const asked = await ana.kin(["ask", "ben/reviewer", "what changed?", "--now"]);
     expect(asked, asked.err).toMatchObject({ code: 0, out: expect.stringContaining("Greet politely") as string });
-    // Ben listens on nothing else, so there was no other way.
-    const { listening } = await ben.json<{ listening: string[] }>(["status"]);
-    expect(listening.length).toBeGreaterThan(0);
-    for (const address of listening) expect(address).toMatch(pattern);
+    for (const person of [ana, ben]) {
+      const { items } = await person.json<{ items: PeerLine[] }>(["peers"]);
+      expect(items).toMatchObject([{ online: true, transport: transportShown, encrypter: encrypterShown }]);
+    }
   },
-  120_000,
+  60_000,
 );

@@ -96,7 +96,7 @@ function vectorOf(seqsOf: number[]) {
 const positions = fc.array(fc.integer({ min: -1, max: 9 }), { minLength: 4, maxLength: 4 });
 const all = () => true;
 
-test("what two sides want of each other is exactly what makes them equal, in one round [reconcile]", () => {
+test("what two sides want of each other is exactly what makes them equal, in one round [reconcile-exact]", () => {
   fc.assert(
     fc.property(positions, positions, (mine, theirs) => {
       const logs: PeerLogs = new Map();

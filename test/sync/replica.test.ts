@@ -358,7 +358,7 @@ test("events of one append are next to each other and come with their values, or
   expect(await notesOf(ben)).toEqual(["a", "b"]);
 });
 
-test("a view stands at a position, folds each event once and again from the start when some count no longer [projection]", async () => {
+test("a view stands at a position, folds each event once and again from the start when some count no longer [view-folds]", async () => {
   const { ben, ana } = await benAndAna();
   await ana.replica.append([note("1")]);
   let texts: string[] = [];

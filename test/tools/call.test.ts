@@ -110,7 +110,7 @@ test("J9 a schema that points to another one on the network is an error and fetc
   expect(await codeOf(callTool(path, asked("test.tool", { text: "x" }), NEVER))).toBe("INVALID_ARGUMENTS");
 });
 
-test("tool path: a tool that hangs and ignores its signal is left at the deadline and when it is cancelled", async () => {
+test("tool path: a tool that hangs and ignores its signal is left at the deadline and when it is cancelled [deadline-kept]", async () => {
   const timers: (() => void)[] = [];
   const time = {
     ...systemTime,

@@ -84,7 +84,7 @@ const tool = (name: string, rest: object = {}) => ({
 });
 const temp = () => realpathSync(mkdtempSync(join(tmpdir(), "kin-mcp-")));
 
-test("mcp: 64 calls in flight from two callers through one stdio server never see each other's answers", async () => {
+test("mcp: 64 calls in flight from two callers through one stdio server never see each other's answers [mcp-64]", async () => {
   await withTools({ everything: everything() }, async (tools, root) => {
     const calls = Array.from({ length: 64 }, async (_, index) => {
       const [person, text] = [index % 2 === 0 ? ANA : EVE, `${index}-${"x".repeat(index * 50)}`];
