@@ -593,7 +593,7 @@ export const FAULTS: readonly Fault[] = [
     replace: "return record?.person === from.person;",
   },
   {
-    requirement: "transports-each",
+    requirement: "transport-invocation",
     file: "node/net/libp2p.ts",
     search: "transports: [tcp(), webSockets(),",
     replace: "transports: [tcp(),",
@@ -1023,5 +1023,17 @@ export const FAULTS: readonly Fault[] = [
     search:
       "        wire.abort(error instanceof Error ? error : new Error(String(error)));\n        report(error, `serving ${protocol}`);",
     replace: "        report(error, `serving ${protocol}`);",
+  },
+  {
+    requirement: "discovery-switches",
+    file: "node/net/own-cards.ts",
+    search: "if (deps.log)",
+    replace: "if (deps.log || true)",
+  },
+  {
+    requirement: "lan-without-internet",
+    file: "node/net/mdns.ts",
+    search: "if (found !== null && found.id !== this.#parts.peerId.toString()) this.#tell(found);",
+    replace: "if (found !== null && found.id === this.#parts.peerId.toString()) this.#tell(found);",
   },
 ];

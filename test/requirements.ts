@@ -286,7 +286,7 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "The device speaks for its person and the bound key for the agent, neither for the other.",
   },
   {
-    id: "transports-each",
+    id: "transport-invocation",
     source: "issue 3 part 5",
     sentence: "An invocation goes over TCP, over WebSocket and over WebRTC-direct.",
   },
@@ -579,4 +579,16 @@ export const REQUIREMENTS: readonly Requirement[] = [
   },
   { id: "F14", source: "ATTACKS F14", sentence: "An argument that looks like an option, or like shell, is never one." },
   { id: "bad-peer", source: "issue 3", sentence: "One bad peer or one faulty handler never stops the others." },
+  {
+    id: "lan-without-internet",
+    source: "issue 3",
+    sentence:
+      "Two machines on one cable without any route out join, ask, and find each other again at another address.",
+  },
+  {
+    id: "discovery-switches",
+    source: "issue 3 part 6",
+    sentence:
+      "With the log off no card arrives as an event, and an agent that is asked for by name is found all the same.",
+  },
 ];
