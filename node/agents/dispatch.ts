@@ -69,7 +69,7 @@ export interface DispatchOptions {
 
 /** A call that runs, and everybody who waits for it. */
 interface Running {
-  digest: Uint8Array;
+  digest: () => Uint8Array;
   request: EnvelopeId;
   /** Durable, if it has side effects; rejects if that failed. */
   begun: Promise<void>;
@@ -117,7 +117,7 @@ export function createDispatch(
     checkChain(call, deps.self.person);
     if (call.deadlineAt <= time.now())
       throw new KinError("DEADLINE_EXCEEDED", "the call's deadline passed before it could start");
-    const digest = requestDigest(call.request);
+    const digest = digestOf(call);
     const earlier = findEarlier(call, digest);
     if (earlier !== undefined) return await earlier;
     if (!runnable.readOnly) checkAge(call);
@@ -136,7 +136,7 @@ export function createDispatch(
   }
 
   /** The same key before: joined, answered from the record, or refused. Undefined: it is the first time. @throws KinError */
-  function findEarlier(call: IncomingCall, digest: Uint8Array): Promise<Admitted> | undefined {
+  function findEarlier(call: IncomingCall, digest: () => Uint8Array): Promise<Admitted> | undefined {
     const { key, retryOf } = call.request;
     const now = running.get(runningKey(call));
     const entry = now ?? ledger.find(call.from.person, key);
@@ -145,7 +145,8 @@ export function createDispatch(
         throw unknownOutcome("the first request is so old that its record is gone");
       return undefined;
     }
-    if (!equal(entry.digest, digest) || (retryOf !== undefined && retryOf.request !== entry.request))
+    const earlier = now === undefined ? (entry as LedgerEntry).digest : now.digest();
+    if (!equal(earlier, digest()) || (retryOf !== undefined && retryOf.request !== entry.request))
       throw new KinError("INVALID_ARGUMENTS", "this idempotency key was used for another request");
     if (now !== undefined) return now.begun.then(() => ({ how: "join", running: now }));
     return recordedOutcome(entry as LedgerEntry);
@@ -163,14 +164,14 @@ export function createDispatch(
       throw unknownOutcome("this node's data was restored after the request was signed");
   }
 
-  async function begin(call: IncomingCall, runnable: Runnable, digest: Uint8Array): Promise<Admitted> {
+  async function begin(call: IncomingCall, runnable: Runnable, digest: () => Uint8Array): Promise<Admitted> {
     const { person } = call.from;
     if ((counts.get(person) ?? 0) >= maxCallsPerPerson)
       throw new KinError("OVERLOADED", `${maxCallsPerPerson} calls of yours are running here: wait for one to end`);
     counts.set(person, (counts.get(person) ?? 0) + 1);
     const stop = new AbortController();
     const progress = createProgress();
-    const begun = runnable.readOnly ? Promise.resolve() : ledger.begin(rowOf(call, digest));
+    const begun = runnable.readOnly ? Promise.resolve() : ledger.begin(rowOf(call, digest()));
     const outcome = begun.then(
       () => execute(call, runnable, progress, stop),
       (error: unknown) => ({ error: errorShape(error) }),
@@ -299,6 +300,12 @@ function checkChain({ from, request }: IncomingCall, self: PersonId): void {
       "TOO_DEEP",
       `${chain.length - 1} delegations and a budget of ${budget.depth} more: at most ${MAX_CALL_DEPTH} together`,
     );
+}
+
+/** Most calls are neither recorded nor made twice: then nobody asks for it. */
+function digestOf(call: IncomingCall): () => Uint8Array {
+  let digest: Uint8Array | undefined;
+  return () => (digest ??= requestDigest(call.request));
 }
 
 interface Progress {

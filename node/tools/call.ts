@@ -88,13 +88,13 @@ async function runBounded(
   share: Share | null,
   signal: AbortSignal,
 ): Promise<ToolResult> {
-  const limit = new AbortController();
-  const late = new KinError(
-    "DEADLINE_EXCEEDED",
-    `${tool.name} took longer than ${TOOL_TIMEOUT_MS / 1000} s and was stopped`,
-  );
-  const cancel = time.after(TOOL_TIMEOUT_MS, () => limit.abort(late));
-  const both = AbortSignal.any([signal, limit.signal]);
+  // One controller for both ends: `AbortSignal.any` costs more than the rest of a short call.
+  const stop = new AbortController();
+  const both = stop.signal;
+  const pass = (): void => stop.abort(signal.reason);
+  if (signal.aborted) pass();
+  signal.addEventListener("abort", pass, { once: true });
+  const cancel = time.after(TOOL_TIMEOUT_MS, () => stop.abort(lateness(tool)));
   try {
     both.throwIfAborted();
     // The race lets a tool that ignores its signal hang without holding the call.
@@ -106,7 +106,13 @@ async function runBounded(
       : new KinError("CANCELLED", `${tool.name} was cancelled`, { cause: error });
   } finally {
     cancel();
+    signal.removeEventListener("abort", pass);
   }
+}
+
+/** Made when it is needed: an error costs its stack. */
+function lateness(tool: RegisteredTool): KinError {
+  return new KinError("DEADLINE_EXCEEDED", `${tool.name} took longer than ${TOOL_TIMEOUT_MS / 1000} s and was stopped`);
 }
 
 function aborted(signal: AbortSignal): Promise<never> {
