@@ -32,13 +32,12 @@ export function citingFiles(root: string, citations: readonly Citation[], id: st
   const tables = [...files].filter((file) => !file.endsWith(".test.ts"));
   const tests = citations.map(({ file }) => file).filter((file) => file.endsWith(".test.ts"));
   for (const test of new Set(tests))
-    if (
-      tables.some((table) =>
-        readFileSync(join(root, test), "utf8").includes(`/${table.slice(table.lastIndexOf("/") + 1)}"`),
-      )
-    )
-      files.add(test);
+    if (tables.some((table) => importsTable(readFileSync(join(root, test), "utf8"), table))) files.add(test);
   return [...files].filter((file) => file.endsWith(".test.ts"));
+}
+
+function importsTable(source: string, table: string): boolean {
+  return new RegExp(`from "[^"]*/${table.slice(table.lastIndexOf("/") + 1).replace(".", "\\.")}"`).test(source);
 }
 
 const NOT_TESTS =
