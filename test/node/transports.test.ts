@@ -12,7 +12,7 @@ const WAYS: [transport: string, encrypters: string[], transportShown: string, en
   ["tcp", ["tls", "noise"], "tcp", "/tls/1.0.0"],
   ["tcp", ["noise"], "tcp", "/noise"],
   ["websocket", ["tls", "noise"], "ws", "/tls/1.0.0"],
-  ["webrtc-direct", ["tls", "noise"], "webrtc-direct", "/webrtc-direct"],
+  ["webrtc-direct", ["tls", "noise"], "webrtc-direct", "native"],
 ];
 
 test.each(WAYS)(

@@ -20,7 +20,7 @@ export function agentItems(cards: FoundCard[], view: View): AgentItem[] {
     .filter((found): found is FoundCard & { card: AgentCard } => found.card.kind === "agent")
     .map((found) => ({
       ...offered(found, cards, view),
-      mayAsk: mayUse(found.card, view),
+      mayAsk: isMember(view) && mayUse(found.card, view),
       description: found.card.description,
       shares: found.card.shares,
     }));
@@ -31,7 +31,7 @@ export function toolItems(cards: FoundCard[], view: View): ToolItem[] {
     .filter((found): found is FoundCard & { card: ToolCard } => found.card.kind === "tool")
     .map((found) => ({
       ...offered(found, cards, view),
-      mayCall: mayUse(found.card, view),
+      mayCall: isMember(view) && mayUse(found.card, view),
       readOnly: found.card.readOnly,
       description: found.card.description,
       inputSchema: found.card.inputSchema,
@@ -58,6 +58,11 @@ function offered(
     via: found.via satisfies Via,
     path: card.device === view.me.device ? "loopback" : pathOf(state),
   };
+}
+
+/** Whoever was removed may ask nobody, whatever the cards of then say. */
+function isMember(view: Pick<View, "me" | "membership">): boolean {
+  return view.membership.members.has(view.me.person);
 }
 
 export function mayUse(card: Card, view: Pick<View, "me">): boolean {
@@ -105,6 +110,7 @@ export function peerItems(view: View): PeerItem[] {
       online: peer.connected,
       path: pathOf(peer),
       address: peer.addresses[0] ?? null,
+      transport: peer.transport,
       encrypter: peer.encrypter,
       rttMs: peer.rttMs,
       skewMs: peer.skewMs,
