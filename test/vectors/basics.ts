@@ -243,7 +243,7 @@ function seals(): VectorFile {
     ["another kind", "card", { ...base, p: [0, 3, hashes] }],
     ["another message", "roster", { ...base, b: encode({ i: 9 }), p: [0, 3, hashes] }],
     ["another index", "roster", { ...base, p: [1, 3, hashes] }],
-    ["another size", "roster", { ...base, p: [0, 4, hashes] }],
+    ["a size that gives another path", "roster", { ...base, b: three[2]!.bytes, p: [2, 4, last!.path.hashes] }],
     ["index = size", "roster", { ...base, p: [3, 3, hashes] }],
     ["a hash too many", "roster", { ...base, p: [0, 3, [...hashes, hashes[0]]] }],
     ["a hash too few", "roster", { ...base, p: [0, 3, hashes.slice(0, 1)] }],
@@ -251,7 +251,7 @@ function seals(): VectorFile {
     ["size 129", "roster", { ...base, p: [0, 129, hashes] }],
     ["size 1 with a path", "roster", { ...base, p: [0, 1, []] }],
     ["no path", "roster", base],
-    ["the last leaf's place, which is one level up", "roster", { ...base, p: [2, 3, last!.path.hashes] }],
+    ["the path of another leaf", "roster", { ...base, p: [2, 3, last!.path.hashes] }],
     ["a short signature", "roster", { ...base, s: first!.sig.subarray(1), p: [0, 3, hashes] }],
     ["an unknown field", "roster", { ...base, p: [0, 3, hashes], x: 1 }],
   ];

@@ -3,7 +3,7 @@
 //
 //	stranger call -ticket kint1… [-name NAME] -agent reviewer -text "…"        one JSON line for each thing that happens
 //	stranger call -ticket kint1… -tool git.log -args '{"max":3}'
-//	stranger call … -tamper                                                     flips a byte of the first answer: must be refused
+//	stranger call … -tamper                                                     flips a bit of the result that comes: must be refused
 //	stranger vectors DIR                                                        checks test/vectors
 //
 // -agent and -tool may be given together: both are asked, in this order, over one stream.
@@ -51,7 +51,7 @@ func main() {
 	settings := flags.String("settings", "{}", "its settings, JSON")
 	tool := flags.String("tool", "", "the tool to call")
 	args := flags.String("args", "{}", "its arguments, JSON")
-	tamper := flags.Bool("tamper", false, "flip a byte of the first answer")
+	tamper := flags.Bool("tamper", false, "flip a bit of the result")
 	flags.Parse(os.Args[2:])
 	ctx, cancel := context.WithTimeout(context.Background(), timeLimit)
 	defer cancel()
@@ -328,10 +328,7 @@ func invoke(w *wire, me *self, greeting *greeting, callee id, question asked, nu
 			return err
 		}
 		if tamper {
-			if payload, err = flip(payload); err != nil {
-				return err
-			}
-			tamper = false
+			payload = flip(payload)
 		}
 		heard, err := c.hear(payload, number, time.Now().UnixMilli())
 		if err != nil {
@@ -355,17 +352,14 @@ func invoke(w *wire, me *self, greeting *greeting, callee id, question asked, nu
 	}
 }
 
-// Flips one bit in the envelope's bytes: the frame still decodes, the seal must not.
-func flip(payload []byte) ([]byte, error) {
+// Flips one bit in the envelope of a result, in its last byte: everything still decodes, the seal must not hold.
+func flip(payload []byte) []byte {
 	value, err := decode(payload)
-	if err != nil {
-		return nil, err
+	frame, ok := value.(map[string]any)
+	if err != nil || !ok || frame["t"] != "result" {
+		return payload
 	}
-	inside, ok := value.(map[string]any)["e"].(map[string]any)
-	if !ok {
-		return nil, errors.New("no sealed envelope to tamper with")
-	}
-	message := inside["b"].([]byte)
-	message[len(message)/2] ^= 1
-	return encode(value), nil
+	message := frame["e"].(map[string]any)["b"].([]byte)
+	message[len(message)-1] ^= 1
+	return encode(value)
 }
