@@ -197,7 +197,16 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   lifecycle.onStop("directory", () => directory.stop());
   network.handleForMembers(CARD_PROTOCOL, (peer, wire) => directory.serve(peer.person, wire));
 
-  const outbox = await createOutbox({ replica, invoke: sealing, time, recall: ledger.recall, warn: lost });
+  const outbox = await createOutbox({
+    replica,
+    invoke: sealing,
+    time,
+    recall: ledger.recall,
+    keyCouldSpeakFor: (key, from) => logCards.keys.couldSpeakFor(key, from),
+    learnKey: (device, sealed) => logCards.learnKeys(device, [sealed]),
+    isThere: (device) => network.greeting(device) !== null,
+    warn: lost,
+  });
   lifecycle.onStop("outbox", () => outbox.close());
   outbox.onAsked(handle);
 
@@ -240,7 +249,8 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     "peers",
     network.on((event) => {
       if (event.type !== "peer-connected") return;
-      logCards.learnKeys(event.greeting.agentKeys);
+      logCards.learnKeys(event.device, event.greeting.agentKeys);
+      outbox.lookAgain();
       directory.publish();
       if (device < event.device)
         invocations.connect(event.device, lifecycle.signal).catch((error: Error) => warn(error.message));

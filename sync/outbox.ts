@@ -35,9 +35,13 @@ export const MAX_WAITING_ASKS = 4096;
 export const MAX_ASKS_PER_PERSON = 1024;
 /** Asks that run at once; the others wait in order of arrival. */
 const MAX_RUNNING = 4;
+/** Of one person: whoever asks for long things leaves room for others. */
+const MAX_RUNNING_PER_PERSON = 2;
+/** Answers and withdrawals of one device that came before their ask; the oldest make room. */
+const MAX_EARLY_PER_DEVICE = 256;
 /** Sealed envelopes in one answer: accepted and the end. */
 const MAX_ANSWER_ENVELOPES = 4;
-/** How long ended calls are remembered for `answer` and `why`. */
+/** Asks that are remembered for `answer` and `why`, ours and theirs each; those that have ended make room first. */
 const MAX_REMEMBERED = 8192;
 /** How often expired asks are looked for. */
 const EXPIRY_LOOK_MS = 60_000;
@@ -49,8 +53,19 @@ export interface OutboxDeps {
   time: Time;
   /** How a started call ended, if the ledger knows it. */
   recall?: RecallOutcome | undefined;
+  /** Could this key ever speak for the sender (F3)? What was said stays said when a key has ended. @default `invoke.keyMaySpeakFor` */
+  keyCouldSpeakFor?: InvokeDeps["keyMaySpeakFor"] | undefined;
+  /** Told each agent-key record before what comes after it in the log: an answer may be its key's first word. */
+  learnKey?: ((device: DeviceId, sealed: Sealed) => void) | undefined;
+  /** Is this device connected? An ask waits until what is attached to it can be fetched from there (F6). @default always */
+  isThere?: ((device: DeviceId) => boolean) | undefined;
   /** Told what could not be run or answered; it is tried again at the next start. */
   warn(sentence: string, error: unknown): void;
+}
+
+export interface OutboxLimits {
+  /** @default MAX_REMEMBERED */
+  remembered?: number;
 }
 
 /** A call that waits for its answer. */
@@ -87,6 +102,8 @@ export interface Outbox {
   pending(): PendingAsk[];
   /** From now on asks are run by `handle`, each at most once. Called once. */
   onAsked(handle: HandleInvocation): void;
+  /** Looks again for what can be run, e.g. because a device is there now. */
+  lookAgain(): void;
   /** Answers that it won't run it here: then the caller may ask another device. @throws KinError NOT_FOUND */
   decline(id: EnvelopeId, error: ErrorShape): Promise<void>;
   /** Stops running (what runs is aborted and stays "started"). */
@@ -100,20 +117,30 @@ interface Ask {
   askedAt: number;
   /** Wall ms: the envelope's `exp`. */
   expiresAt: number;
+  answer: CallEvent[] | null;
+  isWithdrawn: boolean;
 }
 
-export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
+export async function createOutbox(
+  deps: OutboxDeps,
+  { remembered = MAX_REMEMBERED }: OutboxLimits = {},
+): Promise<Outbox> {
   const { replica, invoke, time, recall } = deps;
   const me = replica.device;
   /** Asks of our person, in order of arrival. */
   const asked = new Map<EnvelopeId, Ask>();
   /** Asks to this device. */
   const toMe = new Map<EnvelopeId, Ask>();
-  const answers = new Map<EnvelopeId, { device: DeviceId; events: CallEvent[] }>();
-  const withdrawn = new Map<EnvelopeId, PersonId | null>();
+  /** Those of `toMe` that are neither answered nor taken back in time. */
+  const open = new Set<Ask>();
+  /** What is said of asks that we do not know (yet): the log that carries the ask may come later. */
+  const early = new Map<DeviceId, ReadableEvent[]>();
+  const couldSpeakFor = deps.keyCouldSpeakFor ?? invoke.keyMaySpeakFor;
   const reasons = new Map<EnvelopeId, string>();
   const started = new Set<EnvelopeId>();
-  const running = new Map<EnvelopeId, Promise<void>>();
+  const running = new Map<EnvelopeId, { person: PersonId; work: Promise<void> }>();
+  /** What could not be answered; the next look for expired ones tries again what has not started. */
+  const stuck = new Set<EnvelopeId>();
   const listeners = new Set<() => void>();
   const stopping = new AbortController();
   let handle: HandleInvocation | null = null;
@@ -126,10 +153,16 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
     reasons.set(key.slice("outbox/why/".length) as EnvelopeId, utf8Text(value));
 
   const projection = await openProjection(replica, {
-    kinds: new Set(["invocation-asked", "invocation-withdrawn", "invocation-answered", "invocation-declined"]),
+    kinds: new Set([
+      "agent-key",
+      "invocation-asked",
+      "invocation-withdrawn",
+      "invocation-answered",
+      "invocation-declined",
+    ]),
     fold,
     clear() {
-      for (const map of [asked, toMe, answers, withdrawn]) map.clear();
+      for (const all of [asked, toMe, open, early]) all.clear();
     },
     changed: noticeAll,
   });
@@ -139,9 +172,9 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
 
   function fold(event: ReadableEvent): void {
     try {
-      if (event.kind === "invocation-asked") foldAsked(event);
-      else if (event.kind === "invocation-withdrawn") foldWithdrawn(event);
-      else foldAnswer(event);
+      if (event.kind === "agent-key") deps.learnKey?.(event.device, parseSealed(event.value));
+      else if (event.kind === "invocation-asked") foldAsked(event);
+      else foldReply(event);
     } catch (error) {
       if (!(error instanceof KinError)) throw error;
       deps.warn(`an event "${event.kind}" of device ${event.device.slice(0, 8)} is not what it should be`, error);
@@ -154,49 +187,93 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
     const { from, to } = ask.opened.envelope;
     if (from.device !== event.device || from.person !== event.person || to.device !== idOf(device))
       throw new KinError("DENIED", "an ask names another caller or another executing device than its event");
+    if (known(ask.id) !== undefined) return;
     if (from.person === invoke.self.person) remember(asked, ask);
-    if (to.device === me && isRoomFor(from.person)) remember(toMe, ask);
+    if (to.device === me && isRoomFor(from.person)) {
+      remember(toMe, ask);
+      open.add(ask);
+    }
+    for (const said of takeEarly(ask.id)) fold(said);
   }
 
+  function known(id: EnvelopeId): Ask | undefined {
+    return asked.get(id) ?? toMe.get(id);
+  }
+
+  /** What waits is not put out by what comes later; the refused is looked at again when the log is folded again. */
   function isRoomFor(person: PersonId): boolean {
-    const theirs = [...toMe.values()].filter(({ opened }) => opened.envelope.from.person === person);
-    return theirs.filter(({ id }) => !answers.has(id)).length < MAX_ASKS_PER_PERSON;
+    if (open.size >= remembered) return false;
+    let count = 0;
+    for (const { opened } of open) if (opened.envelope.from.person === person) count++;
+    return count < MAX_ASKS_PER_PERSON;
   }
 
   /** The oldest that is done makes room, else the oldest. */
-  function remember<T>(map: Map<EnvelopeId, T>, item: T & { id: EnvelopeId }): void {
-    if (map.has(item.id)) return;
-    if (map.size >= MAX_REMEMBERED)
-      map.delete([...map.keys()].find((id) => answers.has(id)) ?? map.keys().next().value!);
-    map.set(item.id, item);
+  function remember(map: Map<EnvelopeId, Ask>, ask: Ask): void {
+    if (map.size >= remembered) map.delete((firstDone(map) ?? map.values().next().value!).id);
+    map.set(ask.id, ask);
+  }
+
+  function firstDone(map: Map<EnvelopeId, Ask>): Ask | undefined {
+    for (const ask of map.values())
+      if (map === toMe ? !open.has(ask) : ask.answer !== null || ask.isWithdrawn) return ask;
+    return undefined;
   }
 
   /** @throws KinError BAD_REQUEST, BAD_SIGNATURE, WRONG_MESH */
   function openAsk(sealed: Sealed, askedAt: number): Ask {
-    const opened = openEnvelope(sealed, (key, from) => invoke.keyMaySpeakFor(key, from));
+    const opened = openEnvelope(sealed, couldSpeakFor);
     const { envelope, id } = opened;
     if (envelope.mesh !== replica.mesh) throw new KinError("WRONG_MESH", "an ask is of another mesh");
     if (envelope.kind !== "invoke/request" || envelope.to.device === null)
       throw new KinError("BAD_REQUEST", "an ask is a request that names its executing device (R8)");
     if (envelope.exp <= envelope.iat || envelope.exp - envelope.iat > MAX_DURABLE_LIFE_MS)
       throw new KinError("BAD_REQUEST", `an ask lives for at most ${MAX_DURABLE_LIFE_MS / 86_400_000} days`);
-    return { id, opened, request: parseRequest(envelope.body), askedAt, expiresAt: envelope.exp };
+    const request = parseRequest(envelope.body);
+    return { id, opened, request, askedAt, expiresAt: envelope.exp, answer: null, isWithdrawn: false };
   }
 
-  function foldWithdrawn(event: ReadableEvent): void {
-    const { re } = asMap(event.value, "an invocation-withdrawn event");
-    if (withdrawn.size < MAX_REMEMBERED) withdrawn.set(idOf(re), event.person);
-  }
-
-  function foldAnswer(event: ReadableEvent): void {
+  /** An answer, a refusal to run it or a withdrawal: each counts from one side only, and only for an ask that is known. */
+  function foldReply(event: ReadableEvent): void {
     const map = asMap(event.value, `an ${event.kind} event`);
-    const id = idOf<"envelope">(map["re"]);
-    const ask = asked.get(id) ?? toMe.get(id);
-    // An answer counts only from the device that was asked (R8); without the ask nobody here waits for it.
-    if (answers.has(id) || (ask !== undefined && ask.opened.envelope.to.device !== event.device)) return;
-    const events = event.kind === "invocation-declined" ? declined(map) : answered(map["ev"], id, event.device);
-    if (answers.size >= MAX_REMEMBERED) answers.delete(answers.keys().next().value!);
-    answers.set(id, { device: event.device, events });
+    const ask = known(idOf<"envelope">(map["re"]));
+    if (ask === undefined) return keepEarly(event);
+    if (event.kind === "invocation-withdrawn") foldWithdrawn(ask, event);
+    else foldAnswer(ask, event, map);
+  }
+
+  /** By the person who asked, from any device of his. */
+  function foldWithdrawn(ask: Ask, { person }: ReadableEvent): void {
+    if (person !== ask.opened.envelope.from.person) return;
+    ask.isWithdrawn = true;
+    if (!started.has(ask.id)) open.delete(ask); // one that has started is answered all the same
+  }
+
+  /** An answer counts only from the device that was asked (R8). Our own ends the ask whatever it says: it is never run again. */
+  function foldAnswer(ask: Ask, event: ReadableEvent, map: Record<string, unknown>): void {
+    if (ask.answer !== null || ask.opened.envelope.to.device !== event.device) return;
+    open.delete(ask);
+    ask.answer = event.kind === "invocation-declined" ? declined(map) : answered(map["ev"], ask.id, event);
+  }
+
+  function keepEarly(event: ReadableEvent): void {
+    const theirs = early.get(event.device) ?? [];
+    if (theirs.length >= MAX_EARLY_PER_DEVICE) theirs.shift();
+    early.set(event.device, [...theirs, event]);
+  }
+
+  function takeEarly(id: EnvelopeId): ReadableEvent[] {
+    const taken: ReadableEvent[] = [];
+    for (const [device, theirs] of early) {
+      const about = theirs.filter(({ value }) => idOf((value as { re: unknown }).re) === id);
+      if (about.length === 0) continue;
+      taken.push(...about);
+      early.set(
+        device,
+        theirs.filter((event) => !about.includes(event)),
+      );
+    }
+    return taken;
   }
 
   function declined({ code, message }: Record<string, unknown>): CallEvent[] {
@@ -205,12 +282,12 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
   }
 
   /** The sealed envelopes of an answer, each checked by itself. */
-  function answered(value: unknown, re: EnvelopeId, device: DeviceId): CallEvent[] {
+  function answered(value: unknown, re: EnvelopeId, { device, person }: ReadableEvent): CallEvent[] {
     if (!Array.isArray(value) || value.length === 0 || value.length > MAX_ANSWER_ENVELOPES)
       throw new KinError("BAD_REQUEST", `an answer holds 1 to ${MAX_ANSWER_ENVELOPES} envelopes`);
     return value.map((item) => {
-      const { envelope } = openEnvelope(parseSealed(item), (key, from) => invoke.keyMaySpeakFor(key, from));
-      if (envelope.re !== re || envelope.from.device !== device)
+      const { envelope } = openEnvelope(parseSealed(item), couldSpeakFor);
+      if (envelope.re !== re || envelope.from.device !== device || envelope.from.person !== person)
         throw new KinError("BAD_REQUEST", "an answer holds an envelope of another call or device");
       return callEvent(envelope.kind, envelope.body);
     });
@@ -262,7 +339,7 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
 
   function waiting(): WaitingAsk[] {
     return [...asked.values()]
-      .filter(({ id }) => !answers.has(id) && !withdrawn.has(id))
+      .filter(({ answer, isWithdrawn }) => answer === null && !isWithdrawn)
       .map(({ id, opened, request, askedAt, expiresAt }) => {
         const { to } = opened.envelope;
         const name = to.agent ?? ("agent" in request.target ? request.target.agent : request.target.tool);
@@ -272,15 +349,15 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
 
   function why(id: EnvelopeId): string | undefined {
     const found = asked.get(id);
-    if (found === undefined || answers.has(id)) return undefined;
-    if (withdrawn.has(id)) return "it was taken back";
+    if (found === undefined || found.answer !== null) return undefined;
+    if (found.isWithdrawn) return "it was taken back";
     if (found.expiresAt <= time.now()) return `it expired without an answer`;
     return reasons.get(id) ?? "waiting for the other device";
   }
 
   async function drop(id: EnvelopeId): Promise<void> {
     const found = asked.get(id);
-    if (found === undefined || answers.has(id) || withdrawn.has(id))
+    if (found === undefined || found.answer !== null || found.isWithdrawn)
       throw new KinError("NOT_FOUND", "no such call waits in the outbox");
     const { from, to } = found.opened.envelope;
     const living = replica.membership().devices.has(to.device!) ? to.device! : undefined;
@@ -300,7 +377,7 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
   }
 
   function answer(id: EnvelopeId, signal: AbortSignal): Promise<CallEvent[] | null> {
-    if (!asked.has(id) && !answers.has(id)) throw new KinError("NOT_FOUND", "no such call was asked from here");
+    if (!asked.has(id)) throw new KinError("NOT_FOUND", "no such call was asked from here");
     return new Promise((resolve) => {
       function look(): void {
         const end = ended(id) ?? (signal.aborted || stopping.signal.aborted ? null : undefined);
@@ -317,28 +394,20 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
 
   /** The answer, or what stands for it: expired, taken back. */
   function ended(id: EnvelopeId): CallEvent[] | undefined {
-    const found = answers.get(id);
-    if (found !== undefined) return found.events;
-    if (withdrawn.has(id)) return [failure("CANCELLED", "the call was taken back")];
-    const expiresAt = asked.get(id)?.expiresAt;
-    if (expiresAt === undefined || expiresAt > time.now()) return undefined;
+    const found = asked.get(id);
+    if (found === undefined) return undefined;
+    if (found.answer !== null) return found.answer;
+    if (found.isWithdrawn) return [failure("CANCELLED", "the call was taken back")];
+    if (found.expiresAt > time.now()) return undefined;
     return [failure("EXPIRED", "the call expired without an answer")];
   }
 
   // ── the executing side ──
 
   function pending(): PendingAsk[] {
-    return open().map(({ id, opened, askedAt, expiresAt }) => {
+    return [...open].map(({ id, opened, askedAt, expiresAt }) => {
       const state = started.has(id) ? "started" : "waiting";
       return { id, from: opened.envelope.from, askedAt, expiresAt, state };
-    });
-  }
-
-  /** Asked of us, not answered, not taken back by its caller (one that has started is answered all the same). */
-  function open(): Ask[] {
-    return [...toMe.values()].filter(({ id, opened }) => {
-      if (answers.has(id)) return false;
-      return started.has(id) || !withdrawn.has(id) || withdrawn.get(id) !== opened.envelope.from.person;
     });
   }
 
@@ -349,37 +418,79 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
 
   function noticeAll(): void {
     for (const look of listeners) look();
-    if (handle === null || stopping.signal.aborted) return;
-    for (const one of open()) {
-      if (running.size >= MAX_RUNNING) return;
-      if (running.has(one.id)) continue;
-      const work = settle(one)
-        .catch((error: unknown) => deps.warn(`the call ${one.id.slice(0, 8)} could not be answered`, error))
-        .finally(() => {
-          running.delete(one.id);
-          // What failed stays for the next start: trying at once again would spin.
-          if (answers.has(one.id)) noticeAll();
-        });
-      running.set(one.id, work);
+    if (handle === null) return;
+    while (running.size < MAX_RUNNING && !stopping.signal.aborted) {
+      const next = nextToSettle();
+      if (next === undefined) return;
+      begin(next);
     }
   }
 
+  /** The oldest of whoever has fewest running. What can't be settled now is in nobody's way. */
+  function nextToSettle(): Ask | undefined {
+    let best: { ask: Ask; running: number } | undefined;
+    for (const ask of open) {
+      if (running.has(ask.id) || !canSettle(ask)) continue;
+      const { person } = ask.opened.envelope.from;
+      const theirs = [...running.values()].filter((one) => one.person === person).length;
+      if (theirs < MAX_RUNNING_PER_PERSON && (best === undefined || theirs < best.running))
+        best = { ask, running: theirs };
+    }
+    return best?.ask;
+  }
+
+  function canSettle(ask: Ask): boolean {
+    if (stuck.has(ask.id)) return false;
+    if (started.has(ask.id)) return !startedHere.has(ask.id);
+    const { from } = ask.opened.envelope;
+    if (!invoke.isMember(from.person, from.device)) return false; // nobody to answer
+    const needsCaller = ask.request.parts.some((part) => "blob" in part) && from.device !== me;
+    return whyNotRun(ask) !== null || !needsCaller || deps.isThere?.(from.device) !== false;
+  }
+
+  function begin(ask: Ask): void {
+    const work = settle(ask.id)
+      .catch((error: unknown) => deps.warn(`the call ${ask.id.slice(0, 8)} could not be answered`, error))
+      .finally(() => {
+        running.delete(ask.id);
+        // What failed waits: trying at once again would spin.
+        if (isOpen(ask.id)) stuck.add(ask.id);
+        noticeAll();
+      });
+    running.set(ask.id, { person: ask.opened.envelope.from.person, work });
+  }
+
+  function isOpen(id: EnvelopeId): boolean {
+    const ask = toMe.get(id);
+    return ask !== undefined && open.has(ask);
+  }
+
   /** Answers one ask, by running it if that is still right. */
-  async function settle(one: Ask): Promise<void> {
-    const { from } = one.opened.envelope;
+  async function settle(id: EnvelopeId): Promise<void> {
+    // While events are folded again from the start, what was answered looks as if it were not.
+    await projection.settled();
+    const one = toMe.get(id);
+    if (one === undefined || !open.has(one) || !canSettle(one)) return;
     const refusal = whyNotRun(one);
     if (refusal !== null) return reply(one, [refusal]);
-    if (started.has(one.id)) return startedHere.has(one.id) ? undefined : reply(one, [await recalled(one)]);
-    if (!invoke.isMember(from.person, from.device)) return; // nobody to answer; if he comes back, so does this
-    await replica.append([], { values: [{ key: `outbox/started/${one.id}`, value: new Uint8Array() }] });
-    started.add(one.id);
-    startedHere.add(one.id);
+    if (started.has(id)) return reply(one, [await recalled(one)]);
+    started.add(id);
+    startedHere.add(id);
+    try {
+      await replica.append([], { values: [{ key: `outbox/started/${id}`, value: new Uint8Array() }] });
+    } catch (error) {
+      started.delete(id);
+      startedHere.delete(id);
+      throw error;
+    }
     const events = await run(one);
     if (events !== null) await reply(one, events);
   }
 
-  function whyNotRun({ id, askedAt, expiresAt }: Ask): CallEvent | null {
+  function whyNotRun({ id, opened, askedAt, expiresAt }: Ask): CallEvent | null {
     if (started.has(id)) return null;
+    if (!invoke.keyMaySpeakFor(opened.sealed.seal.key, opened.envelope.from))
+      return failure("BAD_SIGNATURE", "the key that signed the call has ended meanwhile");
     if (expiresAt <= time.now()) return failure("EXPIRED", "the call expired before this device could run it");
     const { first, bornAt } = replica.incarnation();
     if (!first && askedAt < bornAt + SKEW_LIMIT_MS)
@@ -441,7 +552,9 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
     const row = { key: `outbox/started/${one.id}`, value: null };
     await replica.append([{ kind, audience: "direct", value, to: [...new Set([...to, me])] }], { values: [row] });
     await projection.settled();
-    if (answers.has(one.id)) started.delete(one.id);
+    if (isOpen(one.id)) return;
+    started.delete(one.id);
+    startedHere.delete(one.id);
   }
 
   function sealEvent(one: Ask, event: CallEvent): Promise<Sealed> {
@@ -455,13 +568,15 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
   }
 
   async function decline(id: EnvelopeId, error: ErrorShape): Promise<void> {
-    const one = open().find((other) => other.id === id);
-    if (one === undefined || started.has(id)) throw new KinError("NOT_FOUND", "no such ask waits to be run here");
+    const one = toMe.get(id);
+    if (one === undefined || !open.has(one) || started.has(id))
+      throw new KinError("NOT_FOUND", "no such ask waits to be run here");
     const value = { re: idBytes(id), code: error.code, message: error.message };
     await answerWith("invocation-declined", one, value, devicesOf(one.opened.envelope.from.person));
   }
 
   function lookForExpired(): void {
+    for (const id of stuck) if (!startedHere.has(id)) stuck.delete(id);
     noticeAll();
     cancelLook = time.after(EXPIRY_LOOK_MS, lookForExpired);
   }
@@ -470,11 +585,11 @@ export async function createOutbox(deps: OutboxDeps): Promise<Outbox> {
     stopping.abort();
     cancelLook();
     for (const look of listeners) look();
-    await Promise.allSettled(running.values());
+    await Promise.allSettled([...running.values()].map(({ work }) => work));
     await projection.close();
   }
 
-  return { ask, waiting, why, drop, answer, pending, onAsked, decline, close };
+  return { ask, waiting, why, drop, answer, pending, onAsked, lookAgain: noticeAll, decline, close };
 }
 
 function failure(code: string, message: string): CallEvent & { type: "failure" } {

@@ -1,31 +1,35 @@
 /** Cards and agent keys as they came through the log: read once at start, then kept up with what the replica applies. */
 import { cardSlot, parseCard } from "../../protocols/agent-card.ts";
 import { createAgentKeys, type AgentKeys } from "../../protocols/agent-key.ts";
-import type { DeviceId } from "../../protocols/ids.ts";
+import { KinError } from "../../protocols/errors.ts";
+import { idOf, type DeviceId } from "../../protocols/ids.ts";
 import { parseSealed, type Sealed } from "../../protocols/signature.ts";
 import { openProjection } from "../../sync/projection.ts";
 import type { ReadableEvent, Replica } from "../../sync/replica.ts";
 
 const KINDS: ReadonlySet<string> = new Set(["card", "agent-key"]);
+/** Cards of one device, ended ones too; more are not kept. Each is verified on each look-up. */
+export const MAX_CARDS_PER_DEVICE = 1024;
 
 export interface LogCards {
   keys: AgentKeys;
   /** The newest card of each slot, not verified again: the directory does that on each look-up. */
   cards(): Sealed[];
   cardsOf(device: DeviceId): Sealed[];
-  /** Takes key records that hello told. */
-  learnKeys(sealed: Sealed[]): void;
+  /** Takes key records that this device told: in a hello, or in its log. Of another device they are nobody's word. */
+  learnKeys(device: DeviceId, sealed: Sealed[]): void;
   stop(): Promise<void>;
 }
 
 export async function openLogCards(replica: Replica, warn: (message: string) => void): Promise<LogCards> {
   const keys = createAgentKeys(replica.mesh);
   let cards = new Map<string, { sealed: Sealed; issuedAt: number; device: DeviceId }>();
+  const counts = new Map<DeviceId, number>();
 
   function fold(event: ReadableEvent): void {
     try {
       const sealed = parseSealed(event.value);
-      if (event.kind === "agent-key") keys.bind(sealed);
+      if (event.kind === "agent-key") learnKeys(event.device, [sealed]);
       else takeCard(sealed, event.device);
     } catch (error) {
       warn(`${event.kind} in event ${event.id.slice(0, 8)}: ${(error as Error).message}`);
@@ -37,25 +41,42 @@ export async function openLogCards(replica: Replica, warn: (message: string) => 
     const card = parseCard(sealed.bytes);
     if (card.device !== author) return;
     const slot = cardSlot(card);
-    if ((cards.get(slot)?.issuedAt ?? -1) < card.issuedAt)
-      cards.set(slot, { sealed, issuedAt: card.issuedAt, device: card.device });
+    const old = cards.get(slot);
+    if (old === undefined && !takePlace(author)) return;
+    if ((old?.issuedAt ?? -1) < card.issuedAt) cards.set(slot, { sealed, issuedAt: card.issuedAt, device: author });
   }
 
-  const projection = await openProjection(replica, { kinds: KINDS, fold, clear: () => (cards = new Map()) });
+  function takePlace(device: DeviceId): boolean {
+    const count = (counts.get(device) ?? 0) + 1;
+    if (count > MAX_CARDS_PER_DEVICE) return false;
+    counts.set(device, count);
+    return true;
+  }
+
+  function learnKeys(device: DeviceId, sealed: Sealed[]): void {
+    for (const record of sealed) {
+      try {
+        // Before the signature is looked at: a device speaks for its own agents only, and only members' devices fill the table.
+        if (idOf<"device">(record.seal.key) !== device) throw new KinError("DENIED", "it is of another device");
+        keys.bind(record);
+      } catch (error) {
+        warn(`an agent key of device ${device.slice(0, 8)}: ${(error as Error).message}`);
+      }
+    }
+  }
+
+  function clear(): void {
+    cards = new Map();
+    counts.clear();
+  }
+
+  const projection = await openProjection(replica, { kinds: KINDS, fold, clear });
   await projection.settled();
   return {
     keys,
     cards: () => [...cards.values()].map(({ sealed }) => sealed),
     cardsOf: (device) => [...cards.values()].filter((card) => card.device === device).map(({ sealed }) => sealed),
-    learnKeys(sealed) {
-      for (const record of sealed) {
-        try {
-          keys.bind(record);
-        } catch (error) {
-          warn(`an agent key in a hello: ${(error as Error).message}`);
-        }
-      }
-    },
+    learnKeys,
     stop: () => projection.close(),
   };
 }
