@@ -12,6 +12,9 @@ import { createMeshNode, type Overrides } from "../../node/mesh-node.ts";
 import { systemTime } from "../../node/system.ts";
 import { createTelemetry } from "../../node/telemetry.ts";
 
+/** Of the homes with sealed keys. */
+export const PASSPHRASE = "only for the bench";
+
 export interface BenchNode {
   node: MeshNode;
   stop(): Promise<void>;

@@ -7,6 +7,7 @@ import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { callsBench } from "./calls.ts";
 import { startBench } from "./start.ts";
+import { statusBench } from "./status.ts";
 import { formatTable } from "./table.ts";
 
 export interface Bench {
@@ -28,7 +29,7 @@ export interface BenchOptions {
   say(line: string): void;
 }
 
-const BENCHES: { [name: string]: Bench } = { calls: callsBench, start: startBench };
+const BENCHES: { [name: string]: Bench } = { calls: callsBench, start: startBench, status: statusBench };
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,
