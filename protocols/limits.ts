@@ -54,7 +54,6 @@ export const STRANGER_LIFE_MS = 10_000;
 /** Ticket (R10). */
 export const MAX_TICKET_ADDRESSES = 3;
 export const MAX_TICKET_USES = 50;
-export const TICKET_LIFE_MS = 24 * 3_600_000;
 
 /** Depth of delegation, if the request names none. */
 export const DEFAULT_CALL_DEPTH = 4;

@@ -2,7 +2,7 @@
  * What a set of records amounts to, while it is being folded: persons, devices, invites and epochs that some valid record made, and
  * the accepted enders. Entries are replaced, never changed, so that a copy of the tables is a copy of five maps.
  */
-import type { DeviceId, EpochId, LogId, MeshId, PersonId, RecordId } from "./ids.ts";
+import type { DeviceId, EpochId, LogId, PersonId, RecordId } from "./ids.ts";
 import type { Cut, Epoch, Invite, Member, Membership, Role } from "./membership.ts";
 import {
   bySeniority,
@@ -371,9 +371,4 @@ function listedCuts(ender: Node): LogCut[] {
 /** Values in the order of their keys, so that equal memberships look equal whatever the order of arrival. */
 function sorted<K extends string, V>(map: Map<K, V>): V[] {
   return [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
-}
-
-/** The mesh that these tables are of. */
-export function meshOf(tables: Tables): MeshId {
-  return tables.genesis.record.mesh;
 }

@@ -9,7 +9,7 @@
  * The seal is outside the id: the id of a sealed message is its leaf hash.
  */
 import { sha256, verify } from "#crypto";
-import { concat, equal, toHex, utf8Bytes } from "./bytes.ts";
+import { concat, toHex, utf8Bytes } from "./bytes.ts";
 import type { SigningKey } from "./crypto/keys.ts";
 import { KinError } from "./errors.ts";
 import { MAX_SEAL_BATCH } from "./limits.ts";
@@ -183,11 +183,6 @@ export function asMap(value: unknown, what: string): Record<string, unknown> {
   if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Uint8Array)
     throw new KinError("BAD_REQUEST", `${what} is a map`);
   return value as Record<string, unknown>;
-}
-
-/** Same key and same bytes: the same message whatever its path. */
-export function isSameSealed(a: Sealed, b: Sealed): boolean {
-  return equal(a.bytes, b.bytes) && equal(a.seal.key, b.seal.key);
 }
 
 /**

@@ -89,16 +89,6 @@ export async function removePerson(replica: Replica, person: PersonId): Promise<
   });
 }
 
-/** Removes one device, as a person does with a lost one of his own. */
-export async function removeDevice(replica: Replica, device: DeviceId): Promise<RosterRecord[]> {
-  return replica.act(async (membership) => {
-    if (!membership.devices.has(device)) throw new KinError("NOT_A_MEMBER", `device ${device} is no living member's`);
-    const theirs = new Set([device]);
-    const epoch = await replica.newEpoch(membership, othersThan(membership, theirs));
-    return { ...epoch, records: [{ type: "device-removed", device, cuts: cutsOf(replica, theirs) }, ...epoch.records] };
-  });
-}
-
 /** A new epoch key for all current devices. */
 export async function openEpoch(replica: Replica): Promise<RosterRecord[]> {
   return replica.act((membership) => replica.newEpoch(membership, membership.devices.values()));

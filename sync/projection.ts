@@ -7,11 +7,9 @@
  *   position ───────────────┘            waiting: { 3, 5 }
  */
 import { decode, encode, type Value } from "../protocols/bytes.ts";
-import { cardSlot, openCard, type OpenedCard } from "../protocols/agent-card.ts";
-import { KinError } from "../protocols/errors.ts";
 import type { EventKind } from "../protocols/events.ts";
 import { idBytes, idOf, type DeviceId, type EventId } from "../protocols/ids.ts";
-import { asMap, parseSealed } from "../protocols/signature.ts";
+import { asMap } from "../protocols/signature.ts";
 import type { ReadableEvent, Replica, ReplicaChange } from "./replica.ts";
 
 /** Events that one step reads. */
@@ -155,49 +153,6 @@ export async function openProjection(replica: Replica, options: ProjectionOption
       await pulling;
     },
   };
-}
-
-/** Cards that came as events (§6): one a device, kind and name; the newest counts. */
-export interface CardsView extends Projection {
-  /** Of living devices; an ended one is not among them. */
-  list(): OpenedCard[];
-}
-
-export async function openCardsView(replica: Replica, changed?: () => void): Promise<CardsView> {
-  const cards = new Map<string, OpenedCard>();
-
-  function fold(event: ReadableEvent): void {
-    const opened = openedCard(event);
-    if (opened === null) return;
-    const slot = cardSlot(opened.card);
-    const before = cards.get(slot);
-    if (before === undefined || isNewer(opened, before)) cards.set(slot, opened);
-  }
-
-  function openedCard(event: ReadableEvent): OpenedCard | null {
-    try {
-      const opened = openCard(parseSealed(event.value), replica.membership());
-      return opened.card.device === event.device ? opened : null;
-    } catch (error) {
-      if (error instanceof KinError) return null; // signed by a member and nonsense all the same
-      throw error;
-    }
-  }
-
-  const projection = await openProjection(replica, {
-    kinds: new Set(["card"]),
-    fold,
-    clear: () => cards.clear(),
-    changed,
-  });
-  const living = ({ card }: OpenedCard) => !card.ended && replica.membership().devices.has(card.device);
-  return { ...projection, list: () => [...cards.values()].filter(living) };
-}
-
-/** Later, or at the same ms the one with the greater signature: every replica picks the same. */
-function isNewer(card: OpenedCard, than: OpenedCard): boolean {
-  if (card.card.issuedAt !== than.card.issuedAt) return card.card.issuedAt > than.card.issuedAt;
-  return String(card.sealed.seal.sig) > String(than.sealed.seal.sig);
 }
 
 /** When each device was last heard of, by the stamps of its events: wall ms. */

@@ -22,12 +22,12 @@ import { toHex } from "../../protocols/bytes.ts";
 import type { Time } from "../../protocols/effects.ts";
 import { KinError } from "../../protocols/errors.ts";
 import type { DeviceId, PersonId } from "../../protocols/ids.ts";
+import { JOIN_PROTOCOL } from "../../protocols/join.ts";
 import { STRANGER_LIFE_MS, STRANGER_STREAMS } from "../../protocols/limits.ts";
 import type { Membership } from "../../protocols/membership.ts";
 import { hostOf, isDialable } from "./addresses.ts";
 import { override } from "./override.ts";
 
-export const JOIN_PROTOCOL = "/kin/join/1";
 export const IDENTIFY_PROTOCOL = "/ipfs/id/1.0.0";
 
 export function isForStrangers(protocol: string): boolean {

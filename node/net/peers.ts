@@ -19,6 +19,7 @@ import { KinError } from "../../protocols/errors.ts";
 import { equal } from "../../protocols/bytes.ts";
 import { greet, HELLO_PROTOCOL, HELLO_TIMEOUT_MS, type Greeting } from "../../protocols/hello.ts";
 import type { DeviceId, MeshId, PersonId, RecordId } from "../../protocols/ids.ts";
+import { JOIN_PROTOCOL } from "../../protocols/join.ts";
 import type { Membership } from "../../protocols/membership.ts";
 import type { Sealed } from "../../protocols/signature.ts";
 import {
@@ -35,7 +36,7 @@ import {
 } from "./addresses.ts";
 import { dialAddresses } from "./dial.ts";
 import { findInviter, listenFor } from "./find-inviter.ts";
-import { createGate, deviceOf, JOIN_PROTOCOL, type Gate } from "./gate.ts";
+import { createGate, deviceOf, type Gate } from "./gate.ts";
 import { createLibp2p, peerIdOf, type ListenOptions, type RunningLibp2p } from "./libp2p.ts";
 import type { AddressBook, JoinHandler, Network, NetworkEvent, Path, Peer, PeerHandler, PeerState } from "./network.ts";
 import { joinFailed, notOpened, unreachable } from "./reach-errors.ts";

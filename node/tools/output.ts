@@ -31,10 +31,6 @@ export function textResult(text: string, structured?: Json): ToolResult {
   return structured === undefined ? { content, isError: false } : { content, structured, isError: false };
 }
 
-export function errorResult(text: string): ToolResult {
-  return { content: [{ type: "text", text }], isError: true };
-}
-
 /** All text of a result. */
 export function resultText(result: ToolResult): string {
   return result.content

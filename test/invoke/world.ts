@@ -1,7 +1,7 @@
 /** Nodes of one mesh that call each other over in-memory wires: real keys, real seals, real dispatch and ledger, no libp2p. */
 import { randomBytes } from "node:crypto";
 import { signingKeyFromSeed } from "#crypto";
-import { equal, toHex } from "../../protocols/bytes.ts";
+import { equal } from "../../protocols/bytes.ts";
 import type { SigningKey } from "../../protocols/crypto/keys.ts";
 import type { Time } from "../../protocols/effects.ts";
 import type { Sender } from "../../protocols/envelope.ts";
@@ -282,5 +282,3 @@ export function counting(count: number): Runnable {
 export function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
-
-export { toHex };
