@@ -710,8 +710,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "default-deny",
     file: "node/guard/authorize.ts",
-    search: "return right.for.includes(asker.person);\n}",
-    replace: "return right.for.length > 0;\n}",
+    search: 'if (asker.me || right.for === "members") return true;',
+    replace: 'if (asker.me || right.for !== "agents") return true;',
   },
   {
     requirement: "P1",
@@ -752,14 +752,14 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "offline-ask",
     file: "sync/outbox.ts",
-    search: "if (started.has(one.id)) return startedHere.has(one.id) ? undefined : reply(one, [await recalled(one)]);",
-    replace: "",
+    search: "open.delete(ask);\n    ask.answer =",
+    replace: "ask.answer =",
   },
   {
     requirement: "outbox-drop",
     file: "sync/outbox.ts",
-    search: "return started.has(id) || !withdrawn.has(id) || withdrawn.get(id) !== opened.envelope.from.person;",
-    replace: "return true;",
+    search: "if (!started.has(ask.id)) open.delete(ask);",
+    replace: "",
   },
   {
     requirement: "agent-md",
