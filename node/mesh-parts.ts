@@ -148,6 +148,10 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     keyMaySpeakFor: (key, from) => logCards.keys.maySpeakFor(key, from, replica.membership()),
     isMember,
     skewOf: (peer) => network.greeting(peer)?.skewMs ?? null,
+    nameOf: (peer) => {
+      const found = replica.membership().devices.get(peer);
+      return found === undefined ? `device ${peer.slice(0, 8)}` : `${found.member.name}@${found.device.name}`;
+    },
     sealAs: sealers(
       keystore.device,
       (agent) => (logCards.keys.current(device, agent) === undefined ? undefined : keystore.agentKey(id, agent).key),

@@ -17,6 +17,8 @@ export interface InvokeDeps {
   isMember(person: PersonId, device: DeviceId): boolean;
   /** Their wall clock minus ours as hello measured it, ms; null if it is not known. */
   skewOf(device: DeviceId): number | null;
+  /** What people call it, for sentences. @default its id's beginning */
+  nameOf?(device: DeviceId): string;
   /** Signs at the end of the tick, with the key of this node's device (null) or of one of its agents. Undefined: it has no such key. */
   sealAs(agent: string | null): ((bytes: Uint8Array) => Promise<Sealed>) | undefined;
   time: Time;
@@ -62,10 +64,11 @@ export function sealEnvelope(
 export function checkSkew(deps: InvokeDeps, device: DeviceId): void {
   const skewMs = deps.skewOf(device);
   if (skewMs === null || Math.abs(skewMs) <= SKEW_LIMIT_MS) return;
+  const nameOf = (one: DeviceId): string => deps.nameOf?.(one) ?? `device ${one.slice(0, 8)}`;
   const minutes = (Math.abs(skewMs) / 60_000).toFixed(1);
   throw new KinError(
     "CLOCK_SKEW",
-    `the clock of device ${device.slice(0, 8)} is ${minutes} min ${skewMs > 0 ? "ahead of" : "behind"} the clock of device ${deps.self.device.slice(0, 8)}: calls need less than ${SKEW_LIMIT_MS / 60_000} min`,
+    `the clock of ${nameOf(device)} is ${minutes} min ${skewMs > 0 ? "ahead of" : "behind"} the clock of ${nameOf(deps.self.device)}: calls need less than ${SKEW_LIMIT_MS / 60_000} min`,
     { hint: "set the wrong clock right, then ask again" },
   );
 }

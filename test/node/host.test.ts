@@ -127,15 +127,23 @@ test("[bit-flip] one flipped bit in log.db is noticed: the node says CORRUPT and
   const places: number[] = [];
   for (let at = bytes.indexOf("ben-mesh"); at >= 0; at = bytes.indexOf("ben-mesh", at + 1)) places.push(at);
   expect(places.length).toBeGreaterThan(0);
+  let noticed = 0;
   for (const place of places) {
     const damaged = Buffer.from(bytes);
     damaged[place]! ^= 4;
     await writeFile(file!, damaged);
     const up = await ben.kin(["up"]);
-    expect(up.code, up.out).toBe(1);
-    expect(up.err).toMatch(/CORRUPT[^]*log\.db/);
+    if (up.code === 0) {
+      // SQLite leaves old copies in the slack of its pages: nothing reads them, and nothing reads wrong.
+      expect(await ben.json(["status"])).toMatchObject({ mesh: { name: "ben-mesh", members: 2 }, warnings: [] });
+      await ben.kin(["down"]);
+      continue;
+    }
+    noticed++;
+    expect(up.err).toMatch(/log\.db is damaged[^]*CORRUPT/);
     expect(up.err).not.toContain("    at ");
   }
+  expect(noticed).toBeGreaterThan(1); // the record and the event that brought it
   await writeFile(file!, bytes);
   expect((await ben.kin(["up"])).code).toBe(0);
 }, 120_000);
@@ -158,10 +166,10 @@ test.skipIf(noClock !== null)(
     await until(online(ana));
     const fromAna = await ana.kin(["ask", "ben/guide", "what can I ask?", "--now"]);
     expect(fromAna.code).toBe(1);
-    expect(fromAna.err).toMatch(/CLOCK_SKEW[^]*clock is 60 min behind/);
+    expect(fromAna.err).toMatch(/the clock of ben@\S+ is (59|60)\.\d min behind the clock of ana@[^]*CLOCK_SKEW/);
     await until(online(ben));
     const fromBen = await ben.kin(["ask", "ana/guide", "what can I ask?", "--now"]);
-    expect(fromBen.err).toMatch(/CLOCK_SKEW[^]*clock is 60 min ahead of/);
+    expect(fromBen.err).toMatch(/the clock of ana@\S+ is (59|60)\.\d min ahead of the clock of ben@[^]*CLOCK_SKEW/);
     const warnings = async (person: Person): Promise<string> =>
       (await person.json<{ warnings: string[] }>(["status"])).warnings.join("\n");
     expect(await warnings(ben)).toMatch(/the clock of ana@\S+ is (59|60)\.\d min ahead of yours/);
@@ -182,7 +190,7 @@ test.skipIf(noClock !== null)(
 
 // — The folder, twice ——————————————————————————————————————————————————————————————————————————————————————————————
 
-test("[copied-folder] a copied data folder that runs beside its original forks a log and harms nobody", async () => {
+test("[copied-folder] a copied data folder is refused at the port; at another one it harms nobody", async () => {
   await using world = await openWorld();
   const { ben, ana } = await twoPeople(world, null);
   await ben.kin(["down"]);
