@@ -34,6 +34,7 @@ import { openLogCards } from "./net/log-cards.ts";
 import { createOwnCards } from "./net/own-cards.ts";
 import { createSyncing } from "./net/sync.ts";
 import { openDoor } from "./net/ticket-join.ts";
+import { auditValue, createAuditWriter } from "./guard/audit.ts";
 import type { McpServer } from "./tools/mcp-client.ts";
 import type { Tool } from "./tools/registry.ts";
 import { createTools } from "./tools/tools.ts";
@@ -98,9 +99,13 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   const logCards = await openLogCards(replica, warn);
   lifecycle.onStop("cards", () => logCards.stop());
 
-  const record = async (kind: string, value: object): Promise<void> => {
-    await replica.append([{ kind, audience: "here", value: { ...value } }]);
-  };
+  const audit = createAuditWriter(
+    (records) =>
+      replica.append(records.map(({ kind, value }) => ({ kind, audience: "here", value: auditValue(value) }))),
+    time,
+  );
+  lifecycle.onStop("audit", () => audit.stop());
+  const { record } = audit;
   const tools = await createTools({
     shares: () => sharesOf(deps.config().shares, replica.membership()),
     mcpServers: mcpServers(deps.config(), (entry) => [resolveEntry(entry, replica.membership()) ?? []].flat()),
@@ -214,6 +219,16 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   lifecycle.onStop("outbox", () => outbox.close());
   outbox.onAsked(handle);
 
+  const sweepBlobs = (): void => {
+    const held = new Set(
+      outbox.waiting().flatMap(({ expiresAt, attached }) => (expiresAt > time.now() ? attached : [])),
+    );
+    blobs.sweep(held, time.now()).catch((error: Error) => warn(`attachments could not be swept: ${error.message}`));
+    cancelSweep = time.after(BLOB_SWEEP_MS, sweepBlobs);
+  };
+  let cancelSweep = time.after(0, sweepBlobs);
+  lifecycle.onStop("blobs", () => cancelSweep());
+
   openDoor({
     network,
     replica,
@@ -292,6 +307,8 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   };
 }
 
+/** Attachments that nothing needs any more are looked for this often. */
+const BLOB_SWEEP_MS = 30 * 60_000;
 /** How long a newly connected peer may take to tell its cards. */
 const FETCH_TIMEOUT_MS = 10_000;
 

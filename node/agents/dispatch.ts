@@ -266,7 +266,9 @@ export function createDispatch(
 
   function recordRefusal(call: IncomingCall, error: ErrorShape): void {
     const value = { ...auditOf(call, time.now()), event: "refused" as const, outcome: error.code, ms: 0 };
-    deps.record("audit-ended", value).catch((lost: unknown) => deps.warn("a refusal could not be recorded", lost));
+    deps
+      .record("audit-ended", value, "soon")
+      .catch((lost: unknown) => deps.warn("a refusal could not be recorded", lost));
   }
 
   function recordAgent(call: IncomingCall, event: "started" | "ended", outcome: string | null, ms: number): void {

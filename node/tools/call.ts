@@ -125,7 +125,7 @@ async function record(
   kind: "audit-started" | "audit-ended",
   value: AuditStarted | AuditEnded,
 ): Promise<void> {
-  const written = path.record(kind, value);
+  const written = waits ? path.record(kind, value) : path.record(kind, value, "soon");
   if (waits) await written;
   else written.catch(path.onAuditLost);
 }
