@@ -22,7 +22,7 @@ export async function runCli(argv: readonly string[], entry?: string): Promise<n
       await program.parseAsync(words.length === 0 ? ["help"] : words, { from: "user" });
     } catch (error) {
       if (!(error instanceof CommanderError)) throw error;
-      if (error.exitCode !== 0) throw usageError(error, words);
+      if (error.exitCode !== 0) throw usageError(error, verbOf(program, words));
     }
     return exit;
   });
@@ -161,10 +161,16 @@ function unknownWord(what: string, word: string, known: readonly string[], meant
   return new KinError("USAGE", `"${word}" is not a ${what}`, { hint });
 }
 
-function usageError(error: CommanderError, words: readonly string[]): KinError {
+/** "ask", "outbox drop" */
+function verbOf(program: Command, [verb = "", next = ""]: readonly string[]): string {
+  const found = program.commands.find((command) => command.name() === verb);
+  return found?.commands.some((command) => command.name() === next) === true ? `${verb} ${next}` : verb;
+}
+
+function usageError(error: CommanderError, verb: string): KinError {
   const [first, ...more] = error.message.replace(/^error: /, "").split("\n");
   const suggestion = more.join(" ").replace(/^\(|\)$/g, "");
-  const hint = suggestion === "" ? `kin ${words[0] ?? ""} --help` : suggestion;
+  const hint = suggestion === "" ? `kin ${verb} --help` : suggestion;
   return new KinError("USAGE", first ?? "bad usage", { hint });
 }
 

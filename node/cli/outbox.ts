@@ -13,11 +13,11 @@ export async function outboxList(context: Context): Promise<number> {
     item.to,
     duration(now - item.askedAt),
     duration(item.expiresAt - now),
-    item.why,
     item.id,
+    item.why,
   ]);
   if (rows.length === 0) context.output.line("nothing waits");
-  else await table(context.output, ["to", "asked ago", "expires in", "waits because", "id"], rows);
+  else await table(context.output, ["to", "asked ago", "expires in", "id", "waits because"], rows);
   return EXIT.ok;
 }
 

@@ -37,8 +37,8 @@ export interface Output {
   object(value: object): void;
   /** One line of a stream; nothing without --json. */
   item(value: object): void;
-  columns: number;
-  isTerminal: boolean;
+  readonly columns: number;
+  readonly isTerminal: boolean;
 }
 
 export function createOutput(json: boolean, env: NodeJS.ProcessEnv = process.env): Output {
@@ -84,11 +84,27 @@ export async function table(output: Output, head: string[], rows: string[][]): P
   const chars = { ...none, ...noneMore, right: "", "right-mid": "", middle: "  " };
   const style = { head: [], border: [], "padding-left": 0, "padding-right": 0 };
   const made = new Table({ head, chars, style });
-  made.push(...rows.map((row) => row.map((cell) => cell.replace(/\s+/g, " ")).map(clean)));
+  const cells = rows.map((row) => row.map((cell) => cell.replace(/\s+/g, " ")).map(clean));
+  made.push(...(output.isTerminal ? cutLast([head, ...cells], output.columns).slice(1) : cells));
   made
     .toString()
     .split("\n")
     .forEach((line, index) => output.line(line.trimEnd(), index === 0 ? "dim" : undefined));
+}
+
+/** Shorter than this a cell says nothing: then the terminal wraps it instead. */
+const LEAST_CELL = 16;
+
+/** Rows whose last cells fit, with the others, into `columns`. */
+export function cutLast(rows: string[][], columns: number): string[][] {
+  const widths = (rows[0] ?? []).slice(0, -1).map((_, index) => Math.max(...rows.map((row) => row[index]!.length)));
+  const room = columns - widths.reduce((sum, width) => sum + width + 2, 0);
+  if (room < LEAST_CELL) return rows;
+  return rows.map((row) => row.map((cell, index) => (index < row.length - 1 ? cell : cut(cell, room))));
+}
+
+function cut(cell: string, width: number): string {
+  return cell.length <= width ? cell : `${cell.slice(0, width - 1)}…`;
 }
 
 /** What happened, why, what to do; to stderr for people, to stdout with --json. No stack without --debug. */

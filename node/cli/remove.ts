@@ -9,9 +9,11 @@ export async function remove(context: Context, name: string): Promise<number> {
   client.close();
   context.output.object(result);
   const reached =
-    result.reached.length === 0
-      ? "nobody is online: it reaches the others when they sync"
-      : `already known to ${result.reached.join(", ")}`;
+    result.left === 1
+      ? "you are the only member now"
+      : result.reached.length === 0
+        ? "nobody is online: it reaches the others when they sync"
+        : `already known to ${result.reached.join(", ")}`;
   context.output.line(`${result.name} is removed; what is written from now on is sealed under a new key; ${reached}.`);
   return EXIT.ok;
 }

@@ -11,23 +11,23 @@ const CTRL_D = "\u0004";
 const BACKSPACES = new Set(["\u007F", "\b"]);
 
 /** @throws KinError PASSPHRASE_NEEDED without a file and without a terminal */
-export async function readPassphrase(env: NodeJS.ProcessEnv, prompt: string): Promise<string> {
+export async function readPassphrase(
+  env: NodeJS.ProcessEnv,
+  prompt: string,
+  why = "the keys are sealed by a passphrase",
+): Promise<string> {
   const file = env["KIN_PASSPHRASE_FILE"];
   if (file) return passphraseInFile(file);
   if (!canAsk())
-    throw new KinError(
-      "PASSPHRASE_NEEDED",
-      "the keys are sealed by a passphrase, and there is no terminal to ask for it",
-      {
-        hint: "set KIN_PASSPHRASE_FILE to a file that holds it (mode 0600)",
-      },
-    );
+    throw new KinError("PASSPHRASE_NEEDED", `${why}, and there is no terminal to ask for it`, {
+      hint: "set KIN_PASSPHRASE_FILE to a file that holds it (mode 0600)",
+    });
   return askHidden(prompt);
 }
 
 /** A new passphrase, typed twice on a terminal. @throws KinError USAGE if they differ or it is empty */
 export async function readNewPassphrase(env: NodeJS.ProcessEnv): Promise<string> {
-  const first = await readPassphrase(env, "New passphrase: ");
+  const first = await readPassphrase(env, "New passphrase: ", "a new passphrase is needed");
   if (first === "")
     throw new KinError("USAGE", "an empty passphrase protects nothing", { hint: "kin passphrase remove" });
   if (!env["KIN_PASSPHRASE_FILE"] && (await askHidden("Again: ")) !== first)

@@ -16,10 +16,12 @@ export async function set(context: Context, path?: string, word?: string): Promi
     return EXIT.ok;
   }
   const value = valueAt(change(configFile, path, word), path);
-  const restart = await reload(context, path);
+  const { restart, mesh } = await reload(context, path);
   context.output.object({ setting: path, value, restartNeeded: restart });
   context.output.line(`${path} is ${shown(value)}`);
-  if (restart)
+  if (mesh !== null && (path === "name" || path === "device"))
+    context.output.line(`In ${mesh} you keep the name that you joined with; this one counts for the next mesh.`);
+  else if (restart)
     context.output.line(`It counts from the next start: ${context.command("down")} && ${context.command("up")}`);
   return EXIT.ok;
 }
@@ -52,15 +54,16 @@ async function listSettings(context: Context, config: Config): Promise<number> {
   return EXIT.ok;
 }
 
-/** Tells a running node; true if the setting counts only from its next start. */
-async function reload(context: Context, path: string): Promise<boolean> {
+/** Tells a running node. `restart`: the setting counts only from its next start; `mesh`: the one that it is in. */
+async function reload(context: Context, path: string): Promise<{ restart: boolean; mesh: string | null }> {
   try {
     const client = await connectControl(context.home.socketPath);
     const { restartNeeded } = await client.request("reload", {}, { signal: context.signal });
+    const { mesh } = await client.request("status", {}, { signal: context.signal });
     client.close();
-    return restartNeeded.includes(path);
+    return { restart: restartNeeded.includes(path), mesh: mesh?.name ?? null };
   } catch (error) {
-    if (error instanceof KinError && error.code === "NOT_RUNNING") return false;
+    if (error instanceof KinError && error.code === "NOT_RUNNING") return { restart: false, mesh: null };
     throw error;
   }
 }

@@ -13,11 +13,11 @@ export async function status(context: Context): Promise<number> {
   output.object(state);
   const mesh = state.mesh;
   output.line(
-    `${state.name}@${state.device}  up ${duration(Date.now() - state.startedAt)}, process ${state.pid}, kin ${state.version}`,
+    `${state.name}${state.device === "" ? "" : `@${state.device}`}  up ${duration(Date.now() - state.startedAt)}, process ${state.pid}, kin ${state.version}`,
   );
   output.line(
     mesh === null
-      ? `mesh       none yet: ${context.command("invite --name ana")} makes one, kin join kint1… enters one`
+      ? `mesh       none yet: ${context.command("invite --name ana")} makes one, ${context.command("join kint1…")} enters one`
       : `mesh       ${mesh.name}, ${standing(mesh)}`,
   );
   output.line(`peers      ${state.peers.online} online of ${state.peers.known}`);

@@ -47,6 +47,8 @@ export interface PeerItem {
   online: boolean;
   path: Path;
   address: string | null;
+  /** "tcp", "ws", "webrtc-direct"; null while not connected. */
+  transport: string | null;
   encrypter: string | null;
   /** Round trip of the last ping or hello. */
   rttMs: number | null;
@@ -183,7 +185,7 @@ export interface ControlApi {
   agents: [Record<string, never>, never, { items: AgentItem[] }];
   tools: [Record<string, never>, never, { items: ToolItem[] }];
   members: [Record<string, never>, never, { items: MemberItem[] }];
-  remove: [{ name: string }, never, { name: string; person: string; epoch: string; reached: string[] }];
+  remove: [{ name: string }, never, { name: string; person: string; epoch: string; reached: string[]; left: number }];
   "share-ls": [Record<string, never>, never, { items: ShareItem[] }];
   "share-add": [
     { folder: string; name: string | null; for: "mesh" | string[] },

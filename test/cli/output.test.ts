@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { rest } from "../../node/cli/ask.ts";
 import { commandElsewhere, commandHint, rewriteCommands } from "../../node/cli/hint.ts";
-import { clean, errorText, exitCodeOf, jsonText } from "../../node/cli/output.ts";
+import { clean, cutLast, errorText, exitCodeOf, jsonText } from "../../node/cli/output.ts";
 import { nearestName, parseCount, parseDuration, parseName } from "../../node/cli/parse.ts";
 import { changeless } from "./changeless.ts";
 import { NAME_PATTERN } from "../../protocols/limits.ts";
@@ -69,6 +69,16 @@ test("times, counts and names are parsed or refused with an example", () => {
       expect(name === null || NAME_PATTERN.test(name)).toBe(true);
     }),
   );
+});
+
+test("on a terminal a table's last column is cut to what room there is; where there is none, nothing is cut", () => {
+  const rows = [
+    ["a", "does"],
+    ["abc", "x".repeat(50)],
+  ];
+  expect(cutLast(rows, 40)[1]).toEqual(["abc", `${"x".repeat(34)}…`]);
+  expect(cutLast(rows, 80)).toEqual(rows);
+  expect(cutLast(rows, 12)).toEqual(rows);
 });
 
 test("hints: in a clone a command that works from any folder, installed just kin [hints-anywhere]", () => {

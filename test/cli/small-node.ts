@@ -138,7 +138,7 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
     members: async () => ({ items: [{ name, person: "kinp1abc", role: "admin", devices: [], me: true }] }),
     remove: async ({ name: gone }) => {
       if (gone !== "ana") throw new KinError("NOT_FOUND", `nobody here is named "${gone}"`, { hint: "kin members" });
-      return { name: gone, person: "kinp1abc", epoch: "e", reached: [] };
+      return { name: gone, person: "kinp1abc", epoch: "e", left: 2, reached: [] };
     },
     "share-ls": async () => ({ items: [] }),
     "share-add": async (params) => ({

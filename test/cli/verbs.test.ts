@@ -207,6 +207,7 @@ const USAGE: [args: string[], says: string][] = [
   [["kint1abc"], "join <ticket>"],
   [["share", "lst"], 'did you mean "ls"?'],
   [["outbox"], "needs one of: ls, drop"],
+  [["outbox", "drop"], "outbox drop --help"],
   [["ask"], "missing required argument 'who'"],
   [["ask", "ben/reviewer"], "there is nothing to ask"],
   [["ask", "ben", "hi"], "an address looks like ana/reviewer"],

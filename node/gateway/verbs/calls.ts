@@ -268,9 +268,14 @@ function show(event: CallEvent, send: Send): Outcome | null {
     case "progress":
       send({ type: "progress", text: partsText(event.parts) });
       return null;
-    case "result":
-      send(resultItem(event.outcome));
+    case "result": {
+      const item = resultItem(event.outcome);
+      // The tool ran and says that it has failed: whoever looks only at the exit code must see that too.
+      if ("tool" in event.outcome && event.outcome.tool.isError)
+        return failed({ code: "TOOL_FAILED", message: item.text }, send);
+      send(item);
       return { outcome: "answered" };
+    }
     case "failure":
       return failed(event.error, send);
   }
@@ -281,7 +286,7 @@ function failed(error: ErrorShape, send: Send): Outcome {
   return { outcome: "failed", error };
 }
 
-function resultItem(outcome: CallOutcome): AskItem {
+function resultItem(outcome: CallOutcome): AskItem & { type: "result" } {
   if ("parts" in outcome) {
     const data = outcome.parts.find((part) => "data" in part);
     const item = { type: "result" as const, text: partsText(outcome.parts) };

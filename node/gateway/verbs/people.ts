@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { hostname } from "node:os";
 import { KinError, kinError } from "../../../protocols/errors.ts";
 import { formatText, idBytes, isName } from "../../../protocols/ids.ts";
-import { displayName } from "../../../protocols/membership.ts";
+import { displayName, type Member } from "../../../protocols/membership.ts";
 import { makeTicket, parseTicket, TICKET_SEED_BYTES, ticketKey, type Ticket } from "../../../protocols/ticket.ts";
 import { closeInvite as closeInviteAct, openInvite, removePerson } from "../../../sync/acts.ts";
 import { addShareConfig } from "../../config.ts";
@@ -26,7 +26,7 @@ export async function invite(node: MeshNode, params: Params<"invite">): Promise<
   if (me === null) throw new KinError("USAGE", "this node has no name yet", { hint: "kin set name NAME" });
   // Checked before anything is made: a refused folder must not leave a mesh and an open invite behind.
   const folder = params.share === null ? null : await newShare(node, params.share, params.shareName);
-  const before = node.mesh() === null ? null : needMembership(node);
+  const before = node.mesh() === null ? null : needAdmin(node, "invite");
   if (before !== null && params.mesh !== null && before.replica.membership().name !== params.mesh)
     throw new KinError(
       "ALREADY_IN_MESH",
@@ -146,6 +146,10 @@ async function makeRoom(node: MeshNode, ticket: Ticket): Promise<string | null> 
   const mesh = node.mesh();
   if (mesh === null) return null;
   const membership = mesh.replica.membership();
+  if (mesh.id === ticket.mesh && !membership.devices.has(mesh.me.device))
+    throw new KinError("REMOVED", `you were removed from ${membership.name}, and this data folder stays so`, {
+      hint: "a ticket for you needs another folder: KIN_HOME=~/.kin-other kin join TICKET",
+    });
   if (mesh.id === ticket.mesh)
     throw new KinError("ALREADY_IN_MESH", `you are in ${membership.name} already`, {
       hint: "kin agents shows whom you can ask",
@@ -170,11 +174,12 @@ async function firstCards(mesh: Mesh, ticket: Ticket, signal: AbortSignal): Prom
 }
 
 export async function remove(node: MeshNode, params: Params<"remove">): Promise<Result<"remove">> {
-  const mesh = needMembership(node);
+  const mesh = needAdmin(node, "remove members");
   const membership = mesh.replica.membership();
   const [person, tag] = params.name.split("~");
   const member = resolveMember(membership, { person: person!, tag });
   const name = displayName(membership, member.person);
+  checkRemovable(mesh, member);
   const made = await removePerson(mesh.replica, member.person);
   const reached = node.network
     .peers()
@@ -186,7 +191,33 @@ export async function remove(node: MeshNode, params: Params<"remove">): Promise<
     person: formatText("kinp", idBytes(member.person)),
     epoch: epoch?.id ?? "",
     reached: [...new Set(reached)],
+    left: mesh.replica.membership().members.size,
   };
+}
+
+/** In words of the command; the fold would refuse it all the same. @throws KinError DENIED, REMOVED, NOT_IN_MESH */
+function needAdmin(node: MeshNode, what: string): Mesh {
+  const mesh = needMembership(node);
+  const membership = mesh.replica.membership();
+  if (membership.members.get(mesh.me.person)?.role === "admin") return mesh;
+  const admins = [...membership.members.values()].filter(({ role }) => role === "admin");
+  throw new KinError("DENIED", `only an admin can ${what}, and you are a member of ${membership.name}`, {
+    hint: `admins: ${admins.map(({ person }) => displayName(membership, person)).join(", ")}`,
+  });
+}
+
+/** @throws KinError LAST_ADMIN, DENIED */
+function checkRemovable(mesh: Mesh, member: Member): void {
+  const membership = mesh.replica.membership();
+  const admins = [...membership.members.values()].filter(({ role }) => role === "admin");
+  if (member.role === "admin" && admins.length === 1)
+    throw new KinError("LAST_ADMIN", `${member.name} is the last admin of ${membership.name} and can't be removed`, {
+      hint: "without an admin nobody could be invited or removed any more",
+    });
+  if (member.person === membership.founder)
+    throw new KinError("DENIED", `${member.name} founded ${membership.name} and can't be removed`);
+  if (member.person === mesh.me.person)
+    throw new KinError("DENIED", "nobody removes himself", { hint: "another admin can do it" });
 }
 
 /** What the settings say, else the host's name made to fit, else `main`. */

@@ -6,7 +6,7 @@ import { whatInviteAllows } from "../../tools/share-rights.ts";
 import { addShareConfig, removeShareConfig, type ShareConfig } from "../../config.ts";
 import { checkShare, shareProblem } from "../../tools/share.ts";
 import type { Params, Result, ShareItem } from "../control-api.ts";
-import type { Mesh, MeshNode } from "../mesh.ts";
+import { needMembership, type Mesh, type MeshNode } from "../mesh.ts";
 import { resolveMember } from "../resolve.ts";
 import { audienceNames, sharesOf } from "../shares.ts";
 
@@ -30,7 +30,7 @@ export async function newShare(
     });
   if (node.config().shares.some((share) => share.name === chosen))
     throw new KinError("NAME_TAKEN", `there is a share "${chosen}" already`, {
-      hint: "say another name, or kin share rm it first",
+      hint: `say another name, or end that one first: kin share rm ${chosen}`,
     });
   return { name: chosen, folder: real };
 }
@@ -51,7 +51,7 @@ export async function shareLs(node: MeshNode): Promise<Result<"share-ls">> {
 }
 
 export async function shareAdd(node: MeshNode, params: Params<"share-add">): Promise<Result<"share-add">> {
-  const mesh = node.mesh();
+  const mesh = node.mesh() === null ? null : needMembership(node);
   if (params.for !== "mesh") {
     if (mesh === null)
       throw new KinError("NOT_IN_MESH", "there is nobody to share with yet", { hint: "kin invite --share FOLDER" });

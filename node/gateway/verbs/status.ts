@@ -29,7 +29,9 @@ export function status(node: MeshNode): NodeStatus {
     name:
       (mesh !== null && membership !== undefined ? displayName(membership, mesh.me.person) : node.config().name) ?? "",
     device:
-      mesh === null || membership === undefined ? (node.config().device ?? "") : deviceName(membership, mesh.me.device),
+      mesh === null || membership === undefined || me === undefined
+        ? (node.config().device ?? "")
+        : deviceName(membership, mesh.me.device),
     peerId: node.network.peerId(node.network.device),
     pid: process.pid,
     startedAt: node.startedAt,

@@ -339,11 +339,15 @@ function score(text: string, words: readonly string[]): number {
   ).length;
 }
 
+function count(files: number): string {
+  return `${files} ${files === 1 ? "file" : "files"}`;
+}
+
 function hitsText(share: string, words: readonly string[], hits: readonly Hit[], files: number): string {
   const asked = words.join(" ");
-  if (hits.length === 0) return `Nothing about "${asked}" in the ${files} files of "${share}".`;
+  if (hits.length === 0) return `Nothing about "${asked}" in the ${count(files)} of "${share}".`;
   return [
-    `"${asked}" in ${share} (${files} files):`,
+    `"${asked}" in ${share} (${count(files)}):`,
     ...hits.map((hit) => `  ${hit.path}:${hit.line}: ${hit.text}`),
   ].join("\n");
 }

@@ -53,7 +53,7 @@ export function listingTool(listing: Listing): Tool {
 
 function wordsOf(question: string): string[] {
   return [...new Set(question.toLowerCase().match(/[\p{L}\p{N}][\p{L}\p{N}.-]*/gu) ?? [])]
-    .filter((word) => !FILLERS.has(word))
+    .filter((word) => word.length > 1 && !FILLERS.has(word)) // a letter alone is in every description
     .slice(0, 32);
 }
 
