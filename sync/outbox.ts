@@ -76,6 +76,8 @@ export interface WaitingAsk {
   askedAt: number;
   expiresAt: number;
   why: string;
+  /** SHA-256, hex, of what is attached: kept here until the answer has come (F6). */
+  attached: string[];
 }
 
 /** A call that this device was asked to run. */
@@ -343,7 +345,8 @@ export async function createOutbox(
       .map(({ id, opened, request, askedAt, expiresAt }) => {
         const { to } = opened.envelope;
         const name = to.agent ?? ("agent" in request.target ? request.target.agent : request.target.tool);
-        return { id, to: { person: to.person, device: to.device!, name }, askedAt, expiresAt, why: why(id)! };
+        const attached = request.parts.flatMap((part) => ("blob" in part ? [part.blob.hash] : []));
+        return { id, to: { person: to.person, device: to.device!, name }, askedAt, expiresAt, why: why(id)!, attached };
       });
   }
 

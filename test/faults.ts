@@ -922,8 +922,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "F6",
     file: "node/blobs.ts",
-    search: '!allowed.split("\\n").includes(person)',
-    replace: 'allowed === ""',
+    search: 'const size = (await marks(hash, "for")).includes(person) ?',
+    replace: 'const size = (await marks(hash, "for")).length > 0 ?',
   },
   {
     requirement: "P6",

@@ -118,6 +118,7 @@ function argumentsOf(step: Step, values: Values): { [key: string]: Json } {
 
 async function firstValues(deps: AgentDeps, call: IncomingCall, signal: AbortSignal): Promise<Values> {
   const texts: string[] = [];
+  checkAttached(call.request.parts);
   for (const part of call.request.parts) texts.push(await partText(deps, part, call, signal));
   const [question = "", ...attached] = texts;
   const all = attached.join("\n");
@@ -129,15 +130,19 @@ async function firstValues(deps: AgentDeps, call: IncomingCall, signal: AbortSig
   return { question, attached: all, settings: call.request.arguments };
 }
 
+/** Before anything is fetched: many files that are small enough each may be too much together. @throws KinError TOO_LARGE */
+function checkAttached(parts: Part[]): void {
+  const files = parts.flatMap((part) => ("blob" in part ? [part.blob] : []));
+  const bytes = files.reduce((sum, file) => sum + file.bytes, 0);
+  if (bytes <= MAX_ATTACHED_CHARS) return;
+  const what = files.length === 1 ? `${files[0]!.name ?? "the attachment"} has` : `${files.length} attachments have`;
+  throw new KinError("TOO_LARGE", `${what} ${bytes} bytes, at most ${MAX_ATTACHED_CHARS} are read`);
+}
+
 async function partText(deps: AgentDeps, part: Part, call: IncomingCall, signal: AbortSignal): Promise<string> {
   if ("text" in part) return part.text;
   if ("data" in part) return JSON.stringify(part.data, null, 2);
   const { hash, bytes, mediaType, name } = part.blob;
-  if (bytes > MAX_ATTACHED_CHARS)
-    throw new KinError(
-      "TOO_LARGE",
-      `${name ?? "an attachment"} has ${bytes} bytes, at most ${MAX_ATTACHED_CHARS} are read`,
-    );
   const content = Buffer.from(await deps.readBlob(hash, call, signal));
   return content.subarray(0, 8192).includes(0)
     ? `[${name ?? "attachment"}: ${mediaType}, ${bytes} bytes, not text]`

@@ -11,6 +11,8 @@ import { BLOB_CHUNK_BYTES } from "../../protocols/limits.ts";
 import { wirePair, type WirePairOptions } from "../wire-pair.ts";
 
 const ana = idOf<"person">(new Uint8Array(32).fill(1));
+/** Who sends. */
+const ben = idOf<"person">(new Uint8Array(32).fill(3));
 const carl = idOf<"person">(new Uint8Array(32).fill(2));
 const content = Uint8Array.from({ length: 3 * BLOB_CHUNK_BYTES + 5 }, (_, index) => (index * 31) % 251);
 
@@ -30,7 +32,7 @@ async function fetch(hash: string, total: number, person = ana, options: WirePai
   const { left, right } = wirePair(options);
   const answered = answerBlob(right, (asked) => mine.serve(toHex(asked), person));
   answered.catch(() => {});
-  await theirs.take(hash, total, askBlob(left, fromHex(hash), 0));
+  await theirs.take(hash, total, askBlob(left, fromHex(hash), 0), ben);
   await answered;
 }
 
@@ -44,7 +46,7 @@ test("F6: an attachment travels in chunks of 64 KiB and arrives as it was", asyn
   };
   await fetch(hash, content.length, ana, { tap });
   expect(sizes).toEqual([BLOB_CHUNK_BYTES, BLOB_CHUNK_BYTES, BLOB_CHUNK_BYTES, 5]);
-  expect(await theirs.read(hash)).toEqual(Buffer.from(content));
+  expect(await theirs.read(hash, ben)).toEqual(Buffer.from(content));
 });
 
 test("F6: a chunk goes on from an offset", async () => {
@@ -92,6 +94,6 @@ test("F6: other bytes, more or fewer than announced are refused, and nothing of 
   ).rejects.toMatchObject({
     code: "UNREACHABLE",
   });
-  expect(await theirs.read(hash)).toBeUndefined();
+  expect(await theirs.read(hash, ben)).toBeUndefined();
   expect(await readdir(join(folder, "theirs"))).toEqual([]);
 });
