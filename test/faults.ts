@@ -143,7 +143,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "A1",
     file: "protocols/envelope.ts",
-    search: "if (!isSealed(kind, sealed.bytes, sealed.seal))",
+    search: "if (!isSealedLeaf(leaf, sealed.seal))",
     replace: "if (sealed.bytes.length === 0)",
   },
   {
@@ -1035,5 +1035,55 @@ export const FAULTS: readonly Fault[] = [
     file: "node/net/mdns.ts",
     search: "if (found !== null && found.id !== this.#parts.peerId.toString()) this.#tell(found);",
     replace: "if (found !== null && found.id === this.#parts.peerId.toString()) this.#tell(found);",
+  },
+  {
+    requirement: "piped-input",
+    file: "node/cli/ask.ts",
+    search: 'const stdin = await readPiped(words.length === 0 || words.join(" ") === "-");',
+    replace: 'const stdin: string | null = words.length > 99 ? "" : null;',
+  },
+  { requirement: "streamed-once", file: "node/cli/ask.ts", search: "streamed += item.text;", replace: "" },
+  {
+    requirement: "C1",
+    file: "sync/reconcile.ts",
+    search: 'return mine?.id === theirs?.id ? "equal" : "fork";',
+    replace: 'return "equal";',
+  },
+  {
+    requirement: "without-git",
+    file: "node/tools/share.ts",
+    search: "repository !== null && (await gitRuns(repository)) ?",
+    replace: "repository !== null ?",
+  },
+  { requirement: "foreign-clone", file: "node/tools/repository.ts", search: '  "safe.directory=*",\n', replace: "" },
+  {
+    requirement: "shallow-clone",
+    file: "node/tools/repository.ts",
+    search: '  await copyPlain(join(repository.commonFolder, "shallow"), join(shadow, "shallow"));\n',
+    replace: "",
+  },
+  {
+    requirement: "F27",
+    file: "node/tools/call.ts",
+    search: "const result = boundResult(await runBounded(path.time, tool, call, share, signal), bounds);",
+    replace: "const result = await runBounded(path.time, tool, call, share, signal);\n    void bounds;",
+  },
+  {
+    requirement: "step-rights",
+    file: "node/agents/agent.ts",
+    search: "const asker = { person, me: person === deps.me(), through: definition.name };",
+    replace: "const asker = { person, me: true, through: definition.name };",
+  },
+  {
+    requirement: "J17",
+    file: "node/tools/call.ts",
+    search: "arguments: argumentsHash(call.args),",
+    replace: "arguments: JSON.stringify(call.args),",
+  },
+  {
+    requirement: "B19",
+    file: "protocols/json.ts",
+    search: "if (names?.has(name) === true)",
+    replace: "if (names?.has(name) === null)",
   },
 ];

@@ -591,4 +591,30 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence:
       "With the log off no card arrives as an event, and an agent that is asked for by name is found all the same.",
   },
+  {
+    id: "piped-input",
+    source: "issue 3",
+    sentence: "What is piped into an ask goes along, and a pipe that nobody closes does not hang the question.",
+  },
+  { id: "streamed-once", source: "issue 3", sentence: "An answer streams, and each piece of it is printed once." },
+  { id: "C1", source: "ATTACKS C1", sentence: "Two histories of one log are found, proved, frozen and told." },
+  {
+    id: "without-git",
+    source: "issue 3",
+    sentence: "Without git a share is served by its .gitignore alone, and what is missing is said.",
+  },
+  { id: "foreign-clone", source: "issue 3", sentence: "A clone that belongs to another user is read." },
+  {
+    id: "shallow-clone",
+    source: "issue 3",
+    sentence: "In a shallow clone the reviewer says that the change can't be told and shows the files as they stand.",
+  },
+  { id: "F27", source: "ATTACKS F27", sentence: "An answer is cut to what fits into an envelope, and says so." },
+  {
+    id: "step-rights",
+    source: "issue 3 part 9",
+    sentence: "A step of an agent has the rights of who asks, never more.",
+  },
+  { id: "J17", source: "ATTACKS J17", sentence: "Arguments are recorded by their hash only." },
+  { id: "B19", source: "ATTACKS B19", sentence: "A name twice in a JSON object is refused." },
 ];

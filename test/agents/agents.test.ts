@@ -206,7 +206,7 @@ test("J4 an agent of mine can't take the place of a built-in one, and a broken o
   expect(scene.agents.problems().join("\n")).toContain('the agent is named "timely", its folder "other"');
 });
 
-test("agents: a step has the rights of who asks, never more: members may ask, the share stays closed", async () => {
+test("agents: a step has the rights of who asks, never more: members may ask, the share stays closed [step-rights]", async () => {
   await using scene = await openScene();
   define(
     scene,

@@ -101,7 +101,7 @@ test("reviewer: a repository of one commit, an empty one and a folder without gi
   expect((await scene.ask(ANA, "reviewer", "what changed?")).text).toContain("has no commit yet");
 });
 
-test("reviewer: in a shallow clone it says that the change can't be told and shows the files as they stand", async () => {
+test("reviewer: in a shallow clone it says that the change can't be told and shows the files as they stand [shallow-clone]", async () => {
   await using scene = await openRepository();
   scene.write("src/a.ts", "export const a = 2;\n");
   scene.git("commit", "-qam", "second");
@@ -115,7 +115,7 @@ test("reviewer: in a shallow clone it says that the change can't be told and sho
   expect(text).not.toContain("no test changed");
 });
 
-test("reviewer: a clone that belongs to another user is read", async () => {
+test("reviewer: a clone that belongs to another user is read [foreign-clone]", async () => {
   await using scene = await openRepository();
   if (process.getuid?.() === 0) {
     for (const path of execFileSync("find", [scene.folder], { encoding: "utf8" }).trim().split("\n"))

@@ -49,7 +49,7 @@ test("F9: lists are {v, items}; for people they are columns, without colours or 
     expect(Object.keys(json(await kin([verb, "--json"])))).toEqual(["v", "items"]);
 });
 
-test("ask streams text once; --json streams one object a line", async () => {
+test("ask streams text once; --json streams one object a line [streamed-once]", async () => {
   const ran = await kin(["ask", "ben/reviewer", "stream"]);
   expect(ran).toMatchObject({ code: 0, out: "one ]0;ownedtwo three\n", err: "" });
   const items = lines(await kin(["ask", "ben/reviewer", "stream", "--json"]));
@@ -88,7 +88,7 @@ test("an ask carries its words, files, settings, share and times", async () => {
   });
 });
 
-test("what is piped in goes along, alone or with words; a pipe that nobody closes does not hang the question", async () => {
+test("what is piped in goes along, alone or with words; a pipe that nobody closes does not hang the question [piped-input]", async () => {
   expect(JSON.parse((await kin(["ask", "ben/reviewer", "review this"], { stdin: "diff ü" })).out)).toMatchObject({
     text: "review this",
     stdin: "diff ü",

@@ -41,7 +41,7 @@ const asked = (tool = "test.tool", args = {}) => ({
 });
 const NEVER = new AbortController().signal;
 
-test("tool path: a call has an audit record before and after, without its arguments [tool-path]", async () => {
+test("tool path: a call has an audit record before and after, without its arguments [tool-path] [J17]", async () => {
   await using scene = await openScene();
   scene.write("a.txt", "text");
   await scene.call(ANA, "fs.read", { path: "a.txt" });

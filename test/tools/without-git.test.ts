@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { ANA, codeOf, openScene } from "./scene.ts";
 
-test("shares: without git installed files are served by .gitignore, and git's tools and the reviewer say what is missing", async () => {
+test("shares: without git installed files are served by .gitignore, and git's tools and the reviewer say what is missing [without-git]", async () => {
   await using scene = await openScene();
   scene.git("init", "-q");
   scene.write(".gitignore", "ignored.txt\n");
