@@ -12,7 +12,7 @@ import { decode, encode, fromHex, type Value } from "./bytes.ts";
 import { KinError } from "./errors.ts";
 import { idBytes, idOf, isName, type DeviceId, type EnvelopeId, type MeshId, type PersonId } from "./ids.ts";
 import { MAX_ENVELOPE_BYTES, MAX_ENVELOPE_LIFE_MS, SKEW_LIMIT_MS, TOOL_NAME_PATTERN } from "./limits.ts";
-import { asMap, isSealed, leafHash, type Sealed, type SealKind } from "./signature.ts";
+import { asMap, isSealedLeaf, leafHash, type Sealed, type SealKind } from "./signature.ts";
 
 /** What an envelope says. `invoke/*` live and durable calls alike. */
 export const ENVELOPE_KINDS = [
@@ -229,9 +229,9 @@ export function openEnvelope(
       `the signing key does not belong to ${envelope.from.agent ?? "the device"} that the envelope is from`,
     );
   const kind = envelopeSealKind(envelope.from);
-  if (!isSealed(kind, sealed.bytes, sealed.seal))
-    throw new KinError("BAD_SIGNATURE", "the envelope's signature does not match");
-  return { envelope, id: idOf(leafHash(kind, sealed.bytes)), sealed };
+  const leaf = leafHash(kind, sealed.bytes);
+  if (!isSealedLeaf(leaf, sealed.seal)) throw new KinError("BAD_SIGNATURE", "the envelope's signature does not match");
+  return { envelope, id: idOf(leaf), sealed };
 }
 
 /**

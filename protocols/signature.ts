@@ -121,6 +121,11 @@ const goodRoots = new Set<string>();
 
 /** True if `seal` is a good signature of its key over `bytes` as a message of `kind`. Whose key it is, is the caller's question. */
 export function isSealed(kind: SealKind, bytes: Uint8Array, seal: Seal): boolean {
+  return isSealedLeaf(leafHash(kind, bytes), seal);
+}
+
+/** The same for who needs the leaf hash himself. @param leaf from {@link leafHash} */
+export function isSealedLeaf(leaf: Uint8Array, seal: Seal): boolean {
   const { index, size, hashes } = seal.path;
   if (
     !Number.isSafeInteger(index) ||
@@ -132,7 +137,7 @@ export function isSealed(kind: SealKind, bytes: Uint8Array, seal: Seal): boolean
   )
     return false;
   if (hashes.some((hash) => hash.length !== 32)) return false;
-  const root = rootFrom(leafHash(kind, bytes), index, size, hashes);
+  const root = rootFrom(leaf, index, size, hashes);
   if (root === null) return false;
   if (size === 1) return verify(seal.key, concat(SEAL_DOMAIN, root), seal.sig);
   const cacheKey = toHex(concat(seal.key, root, seal.sig));
