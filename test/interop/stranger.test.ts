@@ -145,6 +145,37 @@ describe("the stranger, written from docs/protocol.md", () => {
   );
 
   test(
+    "resumes calls on a new stream, takes and opens the whole log and the cards, and comes back with the same keys",
+    async (context) => {
+      needsGo(context);
+      const asks = ["-agent", "reviewer", "-tool", "git.log", "-resume", "-sync", "-again"];
+      const { code, lines } = await stranger("call", "-ticket", ticket, "-name", "rita", ...asks);
+      expect(code, JSON.stringify(lines)).toBe(0);
+      const of = (event: string): Line[] => lines.filter((line) => line.event === event);
+      expect(of("resumed")).toMatchObject([{ from: 1 }, { from: 1 }]);
+      expect(of("result")).toMatchObject([{ target: "reviewer" }, { target: "git.log" }]);
+      const [cards] = of("cards");
+      expect(cards!["names"]).toEqual(expect.arrayContaining(["agent:reviewer", "tool:git.log"]));
+      const [synced] = of("synced");
+      expect(synced).toMatchObject({ logs: 1, kinds: { "log-opened": 1 } });
+      // The log also holds older cards of the same name.
+      expect([...new Set(synced!["cards"] as string[])]).toEqual(cards!["names"]);
+      const { kinds, opened, locked } = synced as unknown as {
+        kinds: { [kind: string]: number };
+        opened: number;
+        locked: number;
+      };
+      const events = Object.values(kinds).reduce((sum, count) => sum + count, 0);
+      expect(opened + locked).toBe(events);
+      expect(synced!["records"]).toBe(kinds["roster"]);
+      // What is sealed to other guests alone stays locked.
+      expect(locked).toBeLessThanOrEqual(kinds["epoch-sealed"] ?? 0);
+      expect(of("greeted again")).toHaveLength(1);
+    },
+    RUN_LIMIT_MS,
+  );
+
+  test(
     "refuses a result of which one bit was changed on the way",
     async (context) => {
       needsGo(context);

@@ -156,6 +156,25 @@ func makeRequest(me *self, callee party, boot []byte, t target, text, args strin
 	}))
 }
 
+// A cancel or a resume of a call.
+func makeFollowUp(me *self, c *call, kind string, boot []byte, body map[string]any, now int64) *sealed {
+	return sealOne(me.device, "envelope/device", encode(map[string]any{
+		"v": 1, "mesh": me.mesh.raw(), "from": []any{me.person.raw(), public(me.device).raw(), nil},
+		"to": []any{c.callee.person.raw(), c.callee.device.raw(), c.target.name()}, "kind": kind, "id": random(16), "boot": boot,
+		"iat": now, "exp": now + 600_000, "hlc": binary.BigEndian.AppendUint64(nil, uint64(now)<<16+1),
+		"caps": []any{}, "re": c.request.raw(), "body": body,
+	}))
+}
+
+// Of bytes that this program has encoded itself.
+func decodedMap(in []byte) map[string]any {
+	value, err := decode(in)
+	if err != nil {
+		panic(err)
+	}
+	return value.(map[string]any)
+}
+
 // An answer that has been verified.
 type event struct {
 	Type       string           `json:"type"`

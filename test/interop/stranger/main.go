@@ -3,6 +3,9 @@
 //
 //	stranger call -ticket kint1… [-name NAME] -agent reviewer -text "…"        one JSON line for each thing that happens
 //	stranger call -ticket kint1… -tool git.log -args '{"max":3}'
+//	stranger call … -resume                                                     cuts the stream after accepted and resumes on another
+//	stranger call … -sync                                                       also takes the log and the cards, verifies and opens them
+//	stranger call … -again                                                      connects once more with the same keys
 //	stranger call … -tamper                                                     flips a bit of the result that comes: must be refused
 //	stranger vectors DIR                                                        checks test/vectors
 //
@@ -52,11 +55,25 @@ func main() {
 	tool := flags.String("tool", "", "the tool to call")
 	args := flags.String("args", "{}", "its arguments, JSON")
 	tamper := flags.Bool("tamper", false, "flip a bit of the result")
+	resume := flags.Bool("resume", false, "cut the stream after accepted and resume")
+	sync := flags.Bool("sync", false, "take the log and the cards")
+	again := flags.Bool("again", false, "connect once more with the same keys")
 	flags.Parse(os.Args[2:])
 	ctx, cancel := context.WithTimeout(context.Background(), timeLimit)
 	defer cancel()
-	err := run(ctx, *text, *name, *tamper, []asked{{target{agent: *agent}, *said, *settings}, {target{tool: *tool}, "", *args}})
+	plan := plan{*text, *name, []asked{{target{agent: *agent}, *said, *settings}, {target{tool: *tool}, "", *args}}, *tamper, *resume, *sync, *again}
+	err := run(ctx, plan)
 	os.Exit(exitCode(err))
+}
+
+type plan struct {
+	ticket    string
+	name      string
+	questions []asked
+	tamper    bool
+	resume    bool
+	sync      bool
+	again     bool
 }
 
 type asked struct {
@@ -89,8 +106,9 @@ func say(line any) {
 	fmt.Println(string(out))
 }
 
-func run(ctx context.Context, text, name string, tamper bool, questions []asked) error {
-	t, err := parseTicket(text)
+func run(ctx context.Context, plan plan) error {
+	name := plan.name
+	t, err := parseTicket(plan.ticket)
 	if err != nil {
 		return err
 	}
@@ -119,20 +137,52 @@ func run(ctx context.Context, text, name string, tamper bool, questions []asked)
 		return err
 	}
 	say(map[string]any{"event": "greeted", "person": greeting.person.String(), "agentKeys": len(greeting.keys)})
-	wire, err := open(ctx, connection, "/kin/invoke/1")
+	if err := askAll(ctx, connection, me, greeting, t.inviter, plan); err != nil {
+		return err
+	}
+	if plan.sync {
+		if err := askCards(ctx, connection, t.mesh); err != nil {
+			return err
+		}
+		if err := syncAll(ctx, connection, me, joined, g.sealing); err != nil {
+			return err
+		}
+	}
+	if !plan.again {
+		return nil
+	}
+	self.Close()
+	other, connection, err := dial(ctx, t, g.device)
 	if err != nil {
 		return err
 	}
-	defer wire.stream.Close()
+	defer other.Close()
+	if greeting, err = hello(ctx, connection, me, t.inviter, joined.tables); err == nil {
+		say(map[string]any{"event": "greeted again", "person": greeting.person.String()})
+	}
+	return err
+}
+
+func askAll(ctx context.Context, connection network.Conn, me *self, greeting *greeting, callee id, plan plan) error {
+	w, err := open(ctx, connection, "/kin/invoke/1")
+	if err != nil {
+		return err
+	}
+	defer func() { w.stream.Close() }()
 	number := int64(0)
-	for _, question := range questions {
+	for _, question := range plan.questions {
 		if question.target.name() == "" {
 			continue
 		}
 		number++
-		if err := invoke(wire, me, greeting, t.inviter, question, number, tamper); err != nil {
+		a := &asking{w: w, me: me, greeting: greeting, callee: callee, number: number, tamper: plan.tamper}
+		if plan.resume {
+			a.reopen = func() (*wire, error) { return open(ctx, connection, "/kin/invoke/1") }
+		}
+		if err := a.invoke(question); err != nil {
 			return err
 		}
+		w, number = a.w, a.number
 	}
 	return nil
 }
@@ -310,36 +360,46 @@ func speaksOne(versions []any) bool {
 	return false
 }
 
-func invoke(w *wire, me *self, greeting *greeting, callee id, question asked, number int64, tamper bool) error {
-	to := party{person: greeting.person, device: &callee}
-	request := makeRequest(me, to, greeting.boot, question.target, question.text, question.args, 30_000, time.Now().UnixMilli())
-	if err := w.send(map[string]any{"t": "request", "c": number, "e": request.value()}); err != nil {
+// One call over a stream, which may be cut and resumed.
+type asking struct {
+	w        *wire
+	me       *self
+	greeting *greeting
+	callee   id
+	number   int64
+	tamper   bool
+	// Set: the stream is cut once after accepted, and the call resumed on the one that this opens.
+	reopen func() (*wire, error)
+}
+
+func (a *asking) invoke(question asked) error {
+	to := party{person: a.greeting.person, device: &a.callee}
+	request := makeRequest(a.me, to, a.greeting.boot, question.target, question.text, question.args, 30_000, time.Now().UnixMilli())
+	if err := a.w.send(map[string]any{"t": "request", "c": a.number, "e": request.value()}); err != nil {
 		return err
 	}
-	device := public(me.device)
-	c := &call{mesh: me.mesh, me: party{me.person, &device, ""}, callee: to, target: question.target, request: leafOf("envelope/device", request.bytes)}
+	device := public(a.me.device)
+	c := &call{mesh: a.me.mesh, me: party{a.me.person, &device, ""}, callee: to, target: question.target, request: leafOf("envelope/device", request.bytes)}
 	if question.target.agent != "" {
-		c.agentKey = currentKey(greeting.keys, me.mesh, callee, question.target.agent)
+		c.agentKey = currentKey(a.greeting.keys, a.me.mesh, a.callee, question.target.agent)
 	}
-	used := 0
-	for {
-		payload, err := w.receive()
+	for used := 1; ; used++ {
+		payload, err := a.w.receive()
 		if err != nil {
 			return err
 		}
-		if tamper {
+		if a.tamper {
 			payload = flip(payload)
 		}
-		heard, err := c.hear(payload, number, time.Now().UnixMilli())
+		heard, err := c.hear(payload, a.number, time.Now().UnixMilli())
 		if err != nil {
-			w.stream.Reset()
+			a.w.stream.Reset()
 			return fmt.Errorf("an answer is not good: %w", err)
 		}
-		say(map[string]any{"event": heard.Type, "call": number, "target": question.target.name(), "answer": heard, "text": partsText(heard.Parts)})
-		used++
+		say(map[string]any{"event": heard.Type, "call": a.number, "target": question.target.name(), "answer": heard, "text": partsText(heard.Parts)})
 		last := heard.Type == "result" || heard.Type == "failure" || heard.Type == "refused"
 		if used%8 == 0 || last {
-			if err := w.send(map[string]any{"t": "ack", "a": []any{number, c.next}}); err != nil {
+			if err := a.w.send(map[string]any{"t": "ack", "a": []any{a.number, c.next}}); err != nil {
 				return err
 			}
 		}
@@ -349,7 +409,27 @@ func invoke(w *wire, me *self, greeting *greeting, callee id, question asked, nu
 		if last {
 			return nil
 		}
+		if a.reopen != nil {
+			if err := a.resume(c, request); err != nil {
+				return err
+			}
+		}
 	}
+}
+
+// Cuts the stream and goes on where the call was, on a new one: its numbers begin anew.
+func (a *asking) resume(c *call, request *sealed) error {
+	a.w.stream.Reset()
+	w, err := a.reopen()
+	if err != nil {
+		return err
+	}
+	a.w, a.number, a.reopen = w, 1, nil
+	first := decodedMap(request.bytes)
+	body := map[string]any{"from": c.next, "id": first["id"], "boot": first["boot"]}
+	resume := makeFollowUp(a.me, c, "invoke/resume", a.greeting.boot, body, time.Now().UnixMilli())
+	say(map[string]any{"event": "resumed", "from": c.next})
+	return w.send(map[string]any{"t": "resume", "c": a.number, "e": resume.value()})
 }
 
 // Flips one bit in the envelope of a result, in its last byte: everything still decodes, the seal must not hold.
