@@ -36,7 +36,7 @@ test("bench-figures: without --json a table with units is printed", async () => 
 test("bench-figures: an unknown bench is a usage error that names the known ones", async () => {
   await expect(bench("speed")).rejects.toMatchObject({
     code: 2,
-    stderr: expect.stringMatching(/calls \| start/) as string,
+    stderr: expect.stringMatching(/calls \| costs \| start/) as string,
   });
 });
 

@@ -6,6 +6,7 @@ import { execFileSync } from "node:child_process";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { callsBench } from "./calls.ts";
+import { costsBench } from "./costs.ts";
 import { startBench } from "./start.ts";
 import { statusBench } from "./status.ts";
 import { formatTable } from "./table.ts";
@@ -29,7 +30,12 @@ export interface BenchOptions {
   say(line: string): void;
 }
 
-const BENCHES: { [name: string]: Bench } = { calls: callsBench, start: startBench, status: statusBench };
+const BENCHES: { [name: string]: Bench } = {
+  calls: callsBench,
+  costs: costsBench,
+  start: startBench,
+  status: statusBench,
+};
 
 const { positionals, values } = parseArgs({
   allowPositionals: true,

@@ -8,8 +8,8 @@ import { DEFAULT_CALL_DEPTH, DEFAULT_DEADLINE_MS } from "../../../protocols/limi
 import { parseTicket } from "../../../protocols/ticket.ts";
 import { needMesh } from "../../../node/gateway/mesh.ts";
 import { createVerbs } from "../../../node/gateway/verbs/verbs.ts";
-import type { Tool } from "../../../node/tools/registry.ts";
 import { makeHome, removeHome, startNode } from "../kin-node.ts";
+import { ECHO, echoTool } from "./echo-tool.ts";
 import type { System } from "./system.ts";
 
 export const kin: System = kinWith(true);
@@ -74,24 +74,5 @@ function kinWith(readOnly: boolean): System {
         },
       };
     },
-  };
-}
-
-const ECHO = "bench.echo";
-
-function echoTool(readOnly: boolean): Tool {
-  return {
-    name: ECHO,
-    description: "Says what it was told.",
-    readOnly,
-    for: "members",
-    onShare: false,
-    inputSchema: {
-      type: "object",
-      properties: { text: { type: "string" } },
-      required: ["text"],
-      additionalProperties: false,
-    },
-    run: ({ args }) => Promise.resolve({ content: [{ type: "text", text: String(args["text"]) }], isError: false }),
   };
 }
