@@ -53,7 +53,7 @@ export function auditValue(record: AuditStarted | AuditEnded): { [key: string]: 
 export type RecordAudit = (kind: AuditKind, value: AuditStarted | AuditEnded, when?: "soon") => Promise<void>;
 
 /** How long a record that nobody waits for may wait for others: what a crash can take with it of read-only calls. */
-const SOON_MS = 5;
+const SOON_MS = 20;
 /** Records written together, well below what one append may hold; with so many waiting nobody waits longer. */
 const MAX_TOGETHER = 256;
 /** Records that are not on the disk yet, about 1 KB of memory each. */
