@@ -23,7 +23,7 @@ import type { Config } from "./config.ts";
 import { openViews, readIncarnation, writeIncarnation } from "./database.ts";
 import { listedItems } from "./gateway/verbs/listing.ts";
 import type { Mesh, MeshNode } from "./gateway/mesh.ts";
-import { pinShares, resolveEntry, sharesOf } from "./gateway/shares.ts";
+import { pinPeople, resolveEntry, sharesOf } from "./gateway/shares.ts";
 import { prepareMeshFolder } from "./home.ts";
 import { createLifecycle } from "./lifecycle.ts";
 import { createAttachments } from "./net/attachments.ts";
@@ -252,12 +252,21 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   });
   lifecycle.onStop("sync", () => syncing.stop());
 
+  /** Settings that can't be read or written now must not end what the change came with. */
+  const pin = (): void => {
+    try {
+      if (pinPeople(deps.home.configFile, replica.membership())) deps.reloadConfig();
+    } catch (error) {
+      warn(`names in the settings could not be pinned: ${(error as Error).message}`);
+    }
+  };
+  pin();
   lifecycle.onStop(
     "membership",
     replica.on((change) => {
       if (change.type === "membership") {
         network.setMembership(change.membership).catch((error: Error) => warn(error.message));
-        if (pinShares(deps.home.configFile, deps.config().shares, change.membership)) deps.reloadConfig();
+        pin();
         refreshCards().catch((error: Error) => warn(error.message));
       }
       if (change.type === "trouble") warn(change.error.message);

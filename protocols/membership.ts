@@ -108,11 +108,17 @@ export interface Membership {
   void: ReadonlyMap<RecordId, string>;
 }
 
-/** `ana`, or `ana~k3f9` where two living members have the same name (F7, R12). */
+/** `ana`, or `ana~k3f9` where two members have the same name, be it a removed one's (F7, R12). */
 export function displayName(membership: Membership, person: PersonId): string {
   const name = membership.members.get(person)?.name ?? membership.removed.get(person)?.name ?? "?";
-  const alike = [...membership.members.values()].filter((member) => member.name === name);
-  return alike.length > 1 ? `${name}~${personTag(person)}` : name;
+  return isShared(membership, name) ? `${name}~${personTag(person)}` : name;
+}
+
+/** Two came with one name at once, and it is still so or one of them is gone: who stays does not become the other (R12). */
+function isShared(membership: Membership, name: string): boolean {
+  const living = [...membership.members.values()].filter((member) => member.name === name);
+  const removed = [...membership.removed.values()].filter((former) => former.name === name);
+  return living.length + removed.length > 1;
 }
 
 export type NamedMember =
@@ -124,7 +130,7 @@ export function memberNamed(membership: Membership, name: string, tag?: string):
   const alike = [...membership.members.values()].filter(
     (member) => member.name === name && (tag === undefined || personTag(member.person) === tag),
   );
-  if (alike.length === 1) return { ok: true, member: alike[0]! };
+  if (alike.length === 1 && (tag !== undefined || !isShared(membership, name))) return { ok: true, member: alike[0]! };
   const candidates = alike.map((member) => displayName(membership, member.person));
   if (candidates.length > 0) return { ok: false, why: "ambiguous", candidates };
   const wasMember = [...membership.removed.values()].some((former) => former.name === name);

@@ -4,7 +4,7 @@
  */
 import { formatText, idBytes, parseText, idOf, type PersonId, type RecordId } from "../../protocols/ids.ts";
 import { displayName, memberNamed, type Invite, type Membership } from "../../protocols/membership.ts";
-import { setConfig, type ShareConfig } from "../config.ts";
+import { loadConfig, setConfig, type ConfigPath, type ShareConfig } from "../config.ts";
 import type { Share } from "../tools/share.ts";
 
 /** 16 hex digits of the record that opened the invite. */
@@ -47,7 +47,7 @@ export function sharesOf(configs: readonly ShareConfig[], membership: Membership
 }
 
 /** `for` with every name and every used invite replaced by ids; null if nothing changes. */
-export function pinned(audience: ShareConfig["for"], membership: Membership): string[] | null {
+function pinned(audience: ShareConfig["for"], membership: Membership): string[] | null {
   if (audience === "mesh") return null;
   const next = audience.flatMap((entry) => {
     if (entry.startsWith("kinp1")) return [entry];
@@ -66,13 +66,25 @@ function isOpen(entry: string, membership: Membership): boolean {
   return invite !== undefined && !invite.closed && [...invite.usesLeft.values()].some((uses) => uses > 0);
 }
 
-/** Writes the ids that names and used tickets have come to mean into the settings. True: something changed. */
-export function pinShares(configFile: string, shares: readonly ShareConfig[], membership: Membership): boolean {
+/**
+ * Writes the ids that names and used tickets have come to mean into the settings, of shares and MCP servers. They are read
+ * anew: who has edited the file since must not find somebody let in at another line. True: something changed.
+ * @throws KinError CONFIG_INVALID, DISK_FULL
+ */
+export function pinPeople(configFile: string, membership: Membership): boolean {
+  const { shares, mcpServers } = loadConfig(configFile);
+  const places: { path: ConfigPath; audience: ShareConfig["for"] }[] = [
+    ...shares.map((share, index) => ({ path: ["shares", index, "for"], audience: share.for })),
+    ...Object.entries(mcpServers).map(([name, server]) => ({
+      path: ["mcpServers", name, "for"],
+      audience: server.for,
+    })),
+  ];
   let changed = false;
-  for (const [index, share] of shares.entries()) {
-    const next = pinned(share.for, membership);
+  for (const { path, audience } of places) {
+    const next = pinned(audience, membership);
     if (next === null) continue;
-    setConfig(configFile, ["shares", index, "for"], next);
+    setConfig(configFile, path, next);
     changed = true;
   }
   return changed;

@@ -8,7 +8,7 @@ import { checkShare, shareProblem } from "../../tools/share.ts";
 import type { Params, Result, ShareItem } from "../control-api.ts";
 import { needMembership, type Mesh, type MeshNode } from "../mesh.ts";
 import { resolveMember } from "../resolve.ts";
-import { audienceNames, sharesOf } from "../shares.ts";
+import { audienceNames, pinPeople, sharesOf } from "../shares.ts";
 
 /** Checks folder and name of a share that is to be. @throws KinError SHARE_REFUSED, NAME_TAKEN, USAGE */
 export async function newShare(
@@ -62,6 +62,7 @@ export async function shareAdd(node: MeshNode, params: Params<"share-add">): Pro
   }
   const share: ShareConfig = { ...(await newShare(node, params.folder, params.name)), rights: "read", for: params.for };
   addShareConfig(node.home.configFile, share);
+  if (mesh !== null) pinPeople(node.home.configFile, mesh.replica.membership());
   node.reloadConfig();
   await mesh?.refreshCards();
   const will = mesh === null ? [] : guestRights(node, mesh, share.name);
