@@ -710,8 +710,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "default-deny",
     file: "node/guard/authorize.ts",
-    search: 'if (asker.me || right.for === "members") return true;',
-    replace: 'if (asker.me || right.for !== "agents") return true;',
+    search: 'share.for === "mesh" || share.for.includes(asker.person));',
+    replace: 'share.for === "mesh" || share.for.length > 0);',
   },
   {
     requirement: "P1",
@@ -812,7 +812,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "share-refused",
     file: "node/tools/share.ts",
-    search: '  if (real === home) return "it is your home folder, with your keys in it";\n',
+    search: "if (holds(real, home)) return `it holds your home folder ${home}`;",
     replace: "",
   },
   {
@@ -910,8 +910,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "terminal-safe",
     file: "node/cli/output.ts",
-    search: "\\u202A-\\u202E\\u2066-\\u2069]/g;",
-    replace: "\\u202A-\\u202E]/g;",
+    search: 'return text.replace(UNSAFE, "");',
+    replace: 'return text.replace(/\\u001B/g, "");',
   },
   {
     requirement: "F6",
@@ -922,8 +922,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "F6",
     file: "node/blobs.ts",
-    search: 'const size = (await marks(hash, "for")).includes(person) ?',
-    replace: 'const size = (await marks(hash, "for")).length > 0 ?',
+    search: '(await marks(hash, "for")).includes(person) ? await sizeOf',
+    replace: '(await marks(hash, "for")).length > 0 ? await sizeOf',
   },
   {
     requirement: "P6",
@@ -946,8 +946,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "port-taken",
     file: "node/net/libp2p.ts",
-    search: "if (listen !== null && listen.port !== 0) await assertFree({ ...listen, port: port! });",
-    replace: "",
+    search: "`${kind} port ${port} is in use by another program`",
+    replace: "`${kind}: in use by another program`",
   },
   {
     requirement: "socket-path",
@@ -1012,12 +1012,6 @@ export const FAULTS: readonly Fault[] = [
     replace: "    GIT_DIR: repository.gitFolder,",
   },
   {
-    requirement: "F14",
-    file: "node/tools/builtin/git.ts",
-    search: 'const where = ["--end-of-options", ...sides, "--",',
-    replace: 'const where = [...sides, "--",',
-  },
-  {
     requirement: "bad-peer",
     file: "node/net/peers.ts",
     search:
@@ -1055,7 +1049,12 @@ export const FAULTS: readonly Fault[] = [
     search: "repository !== null && (await gitRuns(repository)) ?",
     replace: "repository !== null ?",
   },
-  { requirement: "foreign-clone", file: "node/tools/repository.ts", search: '  "safe.directory=*",\n', replace: "" },
+  {
+    requirement: "foreign-clone",
+    file: "node/tools/repository.ts",
+    search: "(level === 0 || entry.uid === owner)",
+    replace: "entry.uid === process.getuid?.()",
+  },
   {
     requirement: "shallow-clone",
     file: "node/tools/repository.ts",

@@ -577,7 +577,6 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence:
       "Nothing that a repository configures runs: external diff, textconv, hooks, fsmonitor, pager, and no environment passes.",
   },
-  { id: "F14", source: "ATTACKS F14", sentence: "An argument that looks like an option, or like shell, is never one." },
   { id: "bad-peer", source: "issue 3", sentence: "One bad peer or one faulty handler never stops the others." },
   {
     id: "lan-without-internet",
