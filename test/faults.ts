@@ -1085,4 +1085,28 @@ export const FAULTS: readonly Fault[] = [
     search: "if (names?.has(name) === true)",
     replace: "if (names?.has(name) === null)",
   },
+  {
+    requirement: "vectors",
+    file: "protocols/events.ts",
+    search: 'const LOG_DOMAIN = utf8Bytes("kin/log/1");',
+    replace: 'const LOG_DOMAIN = utf8Bytes("kin/log/2");',
+  },
+  {
+    requirement: "killed-callee-durable",
+    file: "sync/outbox.ts",
+    search: "if (started.has(id)) return reply(one, [await recalled(one)]);",
+    replace: "",
+  },
+  {
+    requirement: "hanging-tool",
+    file: "node/agents/dispatch.ts",
+    search: "stop.abort(lateness(call))",
+    replace: "void lateness(call)",
+  },
+  {
+    requirement: "cut-mid-stream",
+    file: "protocols/call-caller.ts",
+    search: 'for (const call of cut) {\n          call.attached = undefined;\n          call.cut("resume");',
+    replace: 'for (const call of cut) {\n          call.attached = undefined;\n          call.cut("request");',
+  },
 ];

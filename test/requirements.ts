@@ -616,4 +616,24 @@ export const REQUIREMENTS: readonly Requirement[] = [
   },
   { id: "J17", source: "ATTACKS J17", sentence: "Arguments are recorded by their hash only." },
   { id: "B19", source: "ATTACKS B19", sentence: "A name twice in a JSON object is refused." },
+  {
+    id: "vectors",
+    source: "issue 3 part 11",
+    sentence: "The test vectors are what our code makes and reads, and the protocol page names every one of them.",
+  },
+  {
+    id: "killed-callee-durable",
+    source: "issue 3 part 8",
+    sentence: "A queued call whose callee is killed while it runs is answered OUTCOME_UNKNOWN, never run again.",
+  },
+  {
+    id: "hanging-tool",
+    source: "issue 3",
+    sentence: "A tool that hangs past the deadline ends as DEADLINE_EXCEEDED, and the node goes on.",
+  },
+  {
+    id: "cut-mid-stream",
+    source: "issue 3 part 7",
+    sentence: "A connection that is cut in the middle of an answer: the answer arrives complete, the tool ran once.",
+  },
 ];

@@ -118,7 +118,7 @@ test("a caller that stops reading cancels the call", async () => {
   await seen.promise;
 });
 
-test("a tool that hangs ends with DEADLINE_EXCEEDED, and its signal fires [deadline-kept]", async () => {
+test("a tool that hangs ends with DEADLINE_EXCEEDED, and its signal fires [deadline-kept] [hanging-tool]", async () => {
   const ana = await world.add("ana");
   let aborted = false;
   const ben = await world.add("ben", {

@@ -49,7 +49,7 @@ function cutAt(cuts: { side: "left" | "right"; frame: number; lost: boolean }[])
   });
 }
 
-test("a call whose stream is cut at any frame, of either side, lost or delivered, is told whole and runs once [resume-cut]", async () => {
+test("a call whose stream is cut at any frame, of either side, lost or delivered, is told whole and runs once [resume-cut] [cut-mid-stream]", async () => {
   const cases = [];
   for (const side of ["left", "right"] as const)
     for (const lost of [true, false])

@@ -167,7 +167,7 @@ async function killedWhileRunning() {
   return { ben, bens, id, again, effects: () => sideEffects, time };
 }
 
-test("killed after started: answered OUTCOME_UNKNOWN after the restart, never run again (R8)", async () => {
+test("killed after started: answered OUTCOME_UNKNOWN after the restart, never run again (R8) [killed-callee-durable]", async () => {
   const { ben, bens, id, again, effects } = await killedWhileRunning();
   const { outbox } = await outboxOf(again);
   const { handle, runs } = handler();
