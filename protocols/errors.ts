@@ -108,6 +108,15 @@ export function errorShape(error: unknown): ErrorShape {
   return { code: "INTERNAL", message: error instanceof Error ? error.message : String(error) };
 }
 
+/**
+ * What an unexpected error says, for another machine: of a system error ("ENOENT: no such file or directory, open '/home/…'")
+ * only what happened, without the paths and addresses of this one.
+ */
+export function tellableReason(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return "syscall" in error ? error.message.split(", ")[0]!.replace(/ \S*[/:]\S*$/, "") : error.message;
+}
+
 export function kinError(shape: ErrorShape): KinError {
   return new KinError(shape.code, shape.message, { hint: shape.hint });
 }

@@ -167,6 +167,7 @@ export async function createOutbox(
       for (const all of [asked, toMe, open, early]) all.clear();
     },
     changed: noticeAll,
+    failed: (error) => deps.warn("the calls in the log could not be read", error),
   });
   let cancelLook = time.after(EXPIRY_LOOK_MS, lookForExpired);
 

@@ -26,8 +26,10 @@ export interface ProjectionOptions {
   clear(): void;
   /** Makes the view resumable: its state is kept in the store under `view/<name>`. */
   saved?: { name: string; save(): Value; restore(state: Value): void } | undefined;
-  /** Called when something was folded. */
+  /** Called when something was folded, and the view is whole. */
   changed?: (() => void) | undefined;
+  /** Told why the store could not be read, or what `fold` threw; the next change tries again. */
+  failed?: ((error: unknown) => void) | undefined;
 }
 
 export interface Projection {
@@ -74,7 +76,8 @@ export async function openProjection(replica: Replica, options: ProjectionOption
     if (change.type === "rejudged") asked.restart = true;
     if (change.type === "applied") for (const event of change.events) if (waiting.has(event.id)) take(event);
     // What the view isn't made of is passed over with the next that it is: an audit record must not be read back by each view.
-    if (change.type === "rejudged" || (change.type === "applied" && change.events.some(isWanted))) void settled();
+    if (change.type === "rejudged" || (change.type === "applied" && change.events.some(isWanted)))
+      settled().catch((error: unknown) => options.failed?.(error)); // whoever waits for it next pulls again
   }
 
   function isWanted(event: ReadableEvent): boolean {
@@ -108,6 +111,7 @@ export async function openProjection(replica: Replica, options: ProjectionOption
       again = false;
       if (asked.restart) startOver();
       await pull();
+      if (again) continue; // half of a history that begins anew is no view
       if (fresh) options.changed?.();
       fresh = false;
     }

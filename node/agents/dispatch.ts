@@ -10,7 +10,7 @@
 import { equal, toHex } from "../../protocols/bytes.ts";
 import type { Time } from "../../protocols/effects.ts";
 import { decodeEnvelope } from "../../protocols/envelope.ts";
-import { errorShape, KinError, type ErrorShape } from "../../protocols/errors.ts";
+import { errorShape, KinError, tellableReason, type ErrorShape } from "../../protocols/errors.ts";
 import type { DeviceId, EnvelopeId, PersonId } from "../../protocols/ids.ts";
 import { outcomeValue, requestDigest } from "../../protocols/invoke-bodies.ts";
 import type {
@@ -403,7 +403,7 @@ function runningKey(call: IncomingCall): string {
 function failure(call: IncomingCall, error: unknown): ErrorShape {
   if (error instanceof KinError) return errorShape(error);
   const code = "agent" in call.request.target ? "AGENT_FAILED" : "TOOL_FAILED";
-  return { code, message: error instanceof Error ? error.message : String(error) };
+  return { code, message: tellableReason(error) };
 }
 
 function lateness(call: IncomingCall): KinError {

@@ -70,7 +70,8 @@ export async function openLogCards(replica: Replica, warn: (message: string) => 
     counts.clear();
   }
 
-  const projection = await openProjection(replica, { kinds: KINDS, fold, clear });
+  const failed = (error: unknown): void => warn(`the cards in the log could not be read: ${(error as Error).message}`);
+  const projection = await openProjection(replica, { kinds: KINDS, fold, clear, failed });
   await projection.settled();
   return {
     keys,

@@ -11,7 +11,7 @@ import type { ToolResult } from "../../protocols/tool.ts";
 import type { AuditCaller, AuditEnded, AuditStarted, RecordAudit } from "../guard/audit.ts";
 import type { Asker, Decision, Share } from "../guard/authorize.ts";
 import type { Arguments, RegisteredTool, Registry } from "./registry.ts";
-import { KinError } from "../../protocols/errors.ts";
+import { KinError, tellableReason } from "../../protocols/errors.ts";
 import { argumentsHash } from "../guard/audit.ts";
 import { authorize } from "../guard/authorize.ts";
 import { ANSWER_BOUNDS, boundResult, STEP_BOUNDS } from "./output.ts";
@@ -57,7 +57,7 @@ export async function callTool(path: ToolPath, call: ToolCall, signal: AbortSign
     const error =
       thrown instanceof KinError
         ? thrown
-        : new KinError("TOOL_FAILED", `${call.tool}: ${reason(thrown)}`, { cause: thrown });
+        : new KinError("TOOL_FAILED", `${call.tool}: ${tellableReason(thrown)}`, { cause: thrown });
     await record(path, waits, "audit-ended", ended(path, call, error.code, began));
     throw error;
   }
@@ -157,8 +157,4 @@ function ended(path: ToolPath, call: ToolCall, outcome: string, began: number): 
     outcome,
     ms: Math.round(path.time.monotonic() - began),
   };
-}
-
-function reason(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
 }

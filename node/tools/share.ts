@@ -104,7 +104,13 @@ export interface ShareFolder {
 
 /** Checks the folder again: what was fine when it was shared may be another folder today. @throws KinError SHARE_REFUSED */
 export async function openShare(share: Share, limits: ShareLimits): Promise<ShareFolder> {
-  const root = await checkShare(share.folder, limits);
+  // Why is for its owner: the sentence names folders of this machine.
+  const root = await checkShare(share.folder, limits).catch((cause: unknown) => {
+    throw new KinError("TOOL_FAILED", `the share "${share.name}" can't be read at present`, {
+      hint: "its owner sees why by: kin share ls",
+      cause,
+    });
+  });
   const jail: Jail = { root, forbidden: await Promise.all(limits.dataFolders.map(realOrSame)) };
   const found = await findRepository(root);
   const repository = "repository" in found ? found.repository : null;
