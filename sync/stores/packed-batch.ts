@@ -1,6 +1,6 @@
 /**
  * Batches on their way to the worker: all bytes in one buffer that changes hands, the rest as plain numbers and strings.
- * A structured clone of each event costs 40 µs, of a packed one 3 µs.
+ * Seen for 64 events of 0.6 KB, both threads: a structured clone takes 2.2 times the CPU (4.1 against 1.8 µs an event).
  */
 import type { LogId, EventId } from "../../protocols/ids.ts";
 import type { LogOpening } from "../../protocols/events.ts";
