@@ -12,7 +12,7 @@ import type { Usage } from "./usage.ts";
 const BYTES = 1024;
 const IN_FLIGHT = [1, 16, 64];
 /** Long enough for the JIT to settle on each system's hot path. */
-const FULL = { rounds: 5, warmUpMs: 500, measureMs: 1000 };
+const FULL = { rounds: 3, warmUpMs: 500, measureMs: 1000 };
 const QUICK = { rounds: 1, warmUpMs: 20, measureMs: 50 };
 
 export const callsBench: Bench = {
@@ -82,7 +82,7 @@ async function measureRounds(pairs: readonly Pair[], options: BenchOptions): Pro
     options.say(`round ${i} of ${rounds}`);
     for (const inFlight of IN_FLIGHT)
       for (const pair of pairs) {
-        const round: Round = { inFlight, bytes: BYTES, ...times };
+        const round: Round = { inFlight, bytes: BYTES, quick: options.quick, ...times };
         const key = `${pair.name} ${inFlight}`;
         results.set(key, [...(results.get(key) ?? []), await measurePair(pair, round)]);
       }
