@@ -3,6 +3,7 @@
  * that ends while the peer is there is opened again, later each time; one bad peer never stops the others.
  */
 import type { Random, Time, Wire } from "../../protocols/effects.ts";
+import { KinError } from "../../protocols/errors.ts";
 import type { DeviceId } from "../../protocols/ids.ts";
 import { SYNC_PROTOCOL } from "../../protocols/sync.ts";
 import type { Network } from "./peers.ts";
@@ -19,6 +20,8 @@ export interface SyncingDeps {
 const RETRY_FIRST_MS = 500;
 const RETRY_LAST_MS = 60_000;
 const OPEN_TIMEOUT_MS = 10_000;
+/** One at a time is meant; a dying one may linger beside a new one. Each may hold a run of some megabytes. */
+const MAX_SESSIONS_PER_PEER = 4;
 
 export interface Syncing {
   /** Devices with a session now. */
@@ -34,6 +37,8 @@ export function createSyncing(deps: SyncingDeps): Syncing {
 
   async function session(wire: Wire, peer: DeviceId, initiator: boolean): Promise<void> {
     const open = sessions.get(peer) ?? new Set();
+    if (open.size >= MAX_SESSIONS_PER_PEER)
+      return wire.abort(new KinError("OVERLOADED", `${MAX_SESSIONS_PER_PEER} syncs with this device are open already`));
     sessions.set(peer, open.add(wire));
     try {
       await deps.run(wire, peer, initiator, stopped.signal);

@@ -8,7 +8,7 @@ import { foundMesh, note, testTime, until } from "../sync/mesh.ts";
 import { ANA, openScene } from "../tools/scene.ts";
 
 test("P23: a share whose folder is gone is refused without a word of where it was", async () => {
-  const scene = await openScene();
+  await using scene = await openScene();
   rmSync(scene.folder, { recursive: true, force: true });
   const error = await scene.call(ANA, "fs.read", { path: "a.txt" }).then(
     () => null,
@@ -16,7 +16,6 @@ test("P23: a share whose folder is gone is refused without a word of where it wa
   );
   expect(error).toMatchObject({ code: "TOOL_FAILED", message: expect.stringContaining('"app"') });
   expect(`${error!.message} ${error!.hint}`).not.toContain(scene.folder);
-  await scene.close();
 });
 
 test("P23: a system error is told without its path", async () => {
