@@ -313,3 +313,22 @@ for (const [id, what, makeVictim] of HANDLERS)
       60_000,
     );
   });
+
+describe("pouring garbage notices", () => {
+  const real = [new Uint8Array([0xa0])];
+  const [, generate] = GENERATORS[0]!;
+  const kept: Uint8Array[] = [];
+  test.each([
+    ["a handler that crashes", () => Promise.reject(new TypeError("x is undefined")), "x is undefined"],
+    ["a handler that keeps what it is sent", () => Promise.resolve(kept.push(new Uint8Array(100_000).fill(1))), "stay"],
+  ])("%s", async (_name, serve, says) => {
+    await expect(pour({ real, serve, honest: () => Promise.resolve() }, generate, SEED)).rejects.toThrow(says);
+    kept.length = 0;
+  });
+  test("a handler that no longer serves others", async () => {
+    const honest = (): Promise<void> => Promise.reject(new Error("nobody answers"));
+    await expect(pour({ real, serve: () => Promise.resolve(), honest }, generate, SEED)).rejects.toThrow(
+      "nobody answers",
+    );
+  });
+});

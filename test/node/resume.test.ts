@@ -86,3 +86,14 @@ test("[cut-mid-stream] a connection cut in the middle of an answer: the answer a
   expect(await counted.runs()).toBe(1);
   await until(async () => (await ana.kin(["call", "ben/tools/counter.hello", "--now"])).code === 0);
 }, 120_000);
+
+test("[announced-addresses] addresses of the settings come first in a ticket and are told to members", async () => {
+  await using world = await openWorld();
+  const mine = "/ip4/203.0.113.7/tcp/4001";
+  const ben = await world.person("ben", { addresses: [mine] });
+  const { addresses } = await ben.json<{ addresses: string[] }>(["invite", "--name", "ana"]);
+  expect(addresses[0]).toBe(mine);
+  expect(addresses.length).toBeGreaterThan(1);
+  const { listening } = await ben.json<{ listening: string[] }>(["status"]);
+  expect(listening.some((address) => address.startsWith(mine))).toBe(true);
+}, 60_000);

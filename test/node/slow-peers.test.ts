@@ -64,7 +64,7 @@ test.skipIf(process.platform !== "linux")(
       expect((await memoryOf(ben)) - before).toBeLessThan(MAX_GROWTH_BYTES);
     } finally {
       for (const socket of sockets) socket.destroy();
-      await Promise.all(strangers.map((stranger) => stranger.stop()));
+      for (const stranger of strangers) await stranger.stop();
     }
   },
   120_000,
