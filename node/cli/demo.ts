@@ -2,17 +2,22 @@
  * `npm start`: two people on this machine. Two real nodes with keys and data folders of their own, spoken to only through the
  * `kin` command, as a person would: invite, join, ask, be refused, go away, be asked, come back and answer.
  *
- * Everything is under `.kin/demo` in the clone, listens on 127.0.0.1, mDNS off. A second start stops its own two nodes first.
+ * Everything is under `.kin/demo` in the clone (in the temporary folder if the clone can't be written), listens on 127.0.0.1,
+ * mDNS off. A second start stops its own two nodes first.
  */
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { accessSync, constants, existsSync, lstatSync } from "node:fs";
 import { mkdir, realpath, rm, rmdir, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { EXIT, clean } from "./output.ts";
+import { KinError } from "../../protocols/errors.ts";
 
 const CLONE = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
-const FOLDER = join(CLONE, ".kin", "demo");
+const USUAL = join(CLONE, ".kin", "demo");
+const FOLDER = demoFolder();
 const MAIN = join(CLONE, "node", "main.ts");
 
 type Who = "ben" | "ana";
@@ -27,15 +32,20 @@ const done = { passed: 0, failed: 0 };
 /** Fires when whoever watches has gone or pressed Ctrl-C. */
 const end = new AbortController();
 
-/** @param interrupt fires at Ctrl-C */
+/** @param options.interrupt fires at Ctrl-C */
 export async function runDemo(options: { once: boolean; interrupt: AbortSignal }): Promise<number> {
+  let hasGit = false;
   endEarly(options.interrupt);
   say("kin: two people, one machine, no server. Each has a node, keys and a data folder of their own.");
+  checkMine();
   await stopOwn();
   await rm(FOLDER, { recursive: true, force: true });
-  await mkdir(FOLDER, { recursive: true });
+  await mkdir(FOLDER, { recursive: true, mode: 0o700 });
+  checkMine();
   try {
-    await story(await sharedFolder());
+    const shared = await sharedFolder();
+    hasGit = shared.git;
+    await story(shared);
   } catch (error) {
     done.failed++;
     say(`\nThe demo stopped: ${end.signal.aborted ? "it was interrupted" : (error as Error).message}`);
@@ -51,9 +61,35 @@ export async function runDemo(options: { once: boolean; interrupt: AbortSignal }
     return 0;
   }
   say(`\n${steps} Both nodes are still running. Try, from any folder:\n`);
-  for (const [who, command] of NEXT) say(`  ${asTyped(who, command)}`);
+  for (const [who, command] of NEXT) if (hasGit || !command.includes("git.")) say(`  ${asTyped(who, command)}`);
   say(`\nStop both:\n\n  ${asTyped("ben", "down")}\n  ${asTyped("ana", "down")}`);
   return 0;
+}
+
+/** The same at each start, so that a second one finds the nodes of the first. */
+function demoFolder(): string {
+  if ([USUAL, dirname(USUAL), CLONE].filter((folder) => existsSync(folder)).every(isWritable)) return USUAL;
+  const clone = createHash("sha256").update(CLONE).digest("hex").slice(0, 8);
+  return join(tmpdir(), `kin-demo-${process.getuid?.() ?? "me"}-${clone}`);
+}
+
+function isWritable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** In a shared temporary folder somebody else could have made it before. */
+function checkMine(): void {
+  const found = FOLDER === USUAL ? undefined : lstatSync(FOLDER, { throwIfNoEntry: false });
+  if (found === undefined) return;
+  if (!found.isDirectory() || (process.getuid !== undefined && found.uid !== process.getuid()))
+    throw new KinError("DENIED", `${FOLDER} is not a folder of yours`, {
+      hint: "run it in a clone that you can write",
+    });
 }
 
 /** Two nodes must not stay behind a demo that ended in the middle. */

@@ -159,7 +159,9 @@ export function createDirectory(deps: DirectoryDeps): Directory {
       const signal = AbortSignal.any([stopped.signal, AbortSignal.timeout(PROVIDE_TIMEOUT_MS)]);
       dht
         .provide(directoryCid(key), signal)
-        .catch((error: unknown) => deps.warn(`could not provide ${key} in the DHT: ${(error as Error).message}`))
+        .catch((error: unknown) => {
+          if (!stopped.signal.aborted) deps.warn(`could not provide ${key} in the DHT: ${(error as Error).message}`);
+        })
         .finally(() => {
           if (!stopped.signal.aborted)
             cancelPublish = deps.after(
