@@ -137,7 +137,8 @@ export async function createOutbox(
   const open = new Set<Ask>();
   /** What is said of asks that we do not know (yet): the log that carries the ask may come later. */
   const early = new Map<DeviceId, ReadableEvent[]>();
-  const couldSpeakFor = deps.keyCouldSpeakFor ?? invoke.keyMaySpeakFor;
+  const couldSpeakFor: InvokeDeps["keyMaySpeakFor"] =
+    deps.keyCouldSpeakFor ?? ((key, from) => invoke.keyMaySpeakFor(key, from));
   const reasons = new Map<EnvelopeId, string>();
   const started = new Set<EnvelopeId>();
   const running = new Map<EnvelopeId, { person: PersonId; work: Promise<void> }>();

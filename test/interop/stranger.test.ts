@@ -217,7 +217,7 @@ describe("the stranger, written from docs/protocol.md", () => {
     expect(lines.filter((line) => line["failed"] !== null)).toEqual([]);
     expect(code).toBe(0);
     const files = (await readdir(VECTORS)).filter((name) => name.endsWith(".json"));
-    expect(lines.map((line) => line["file"]).toSorted()).toEqual(files.toSorted());
+    expect(lines.map((line) => line["file"] as string).toSorted()).toEqual(files.toSorted());
     for (const line of lines) expect(line["checks"]).toBeGreaterThan(5);
   });
 

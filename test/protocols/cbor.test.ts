@@ -54,8 +54,7 @@ function isPlain(value: unknown): boolean {
   if (Array.isArray(value)) return value.every(isPlain);
   if (typeof value !== "object") return false;
   return Object.entries(value).every(
-    ([key, item]) =>
-      [...key].every((char) => char <= "\u007f") && !["constructor", "prototype"].includes(key) && isPlain(item),
+    ([key, item]) => /^\p{ASCII}*$/u.test(key) && !["constructor", "prototype"].includes(key) && isPlain(item),
   );
 }
 

@@ -6,7 +6,7 @@ import { makeAgentKey } from "../../protocols/agent-key.ts";
 import { encode, toHex } from "../../protocols/bytes.ts";
 import type { SigningKey } from "../../protocols/crypto/keys.ts";
 import { encodeEnvelope, envelopeId, type Envelope } from "../../protocols/envelope.ts";
-import { idBytes, idOf, type MeshId, type PersonId } from "../../protocols/ids.ts";
+import { idBytes, idOf, type MeshId } from "../../protocols/ids.ts";
 import { eventBody, refusedBody, requestBody, resumeBody } from "../../protocols/invoke-bodies.ts";
 import { encodeInvokeFrame, type InvokeFrame } from "../../protocols/invoke-frames.ts";
 import { stampOf } from "../../protocols/roster-record.ts";
@@ -19,7 +19,12 @@ const MESH: MeshId = idOf(bytesOf("mesh"));
 
 function someone(name: string) {
   const key = signingKeyFromSeed(bytesOf(`${name} device`));
-  return { key, seed: bytesOf(`${name} device`), person: idOf<"person">(bytesOf(`${name} person`)), device: idOf<"device">(key.publicKey) };
+  return {
+    key,
+    seed: bytesOf(`${name} device`),
+    person: idOf<"person">(bytesOf(`${name} person`)),
+    device: idOf<"device">(key.publicKey),
+  };
 }
 
 const ana = someone("ana");
@@ -90,8 +95,16 @@ function hello(): VectorFile {
       { name: "another mesh", payload: changed({ mesh: bytesOf("other") }), code: "WRONG_MESH" },
       { name: "said to somebody else", payload: changed({ to: bytesOf("other") }), code: "BAD_SIGNATURE" },
       { name: "another nonce", payload: changed({ nonce: bytesOf("other", 16) }), code: "REPLAYED" },
-      { name: "another person", payload: changed({ from: [bytesOf("other"), idBytes(ben.device)] }), code: "NOT_A_MEMBER" },
-      { name: "another device", payload: changed({ from: [idBytes(ben.person), bytesOf("other")] }), code: "BAD_SIGNATURE" },
+      {
+        name: "another person",
+        payload: changed({ from: [bytesOf("other"), idBytes(ben.device)] }),
+        code: "NOT_A_MEMBER",
+      },
+      {
+        name: "another device",
+        payload: changed({ from: [idBytes(ben.person), bytesOf("other")] }),
+        code: "BAD_SIGNATURE",
+      },
       { name: "another signer", payload: changed({}, ana.key), code: "BAD_SIGNATURE" },
       { name: "another kind", payload: changed({}, ben.key, "join"), code: "BAD_SIGNATURE" },
       { name: "version 2", payload: changed({ v: 2 }), code: "UNSUPPORTED_VERSION" },
@@ -152,7 +165,12 @@ function seal(key: SigningKey, ...drafts: Envelope[]): Sealed[] {
 function envelopes(): VectorFile {
   const chain = [{ person: ana.person, device: ana.device, agent: null }];
   const base = { key: bytesOf("call key", 16), deadlineMs: 60_000, budget: { depth: 4 }, chain };
-  const ask = requestBody({ ...base, target: { agent: "reviewer" }, parts: [{ text: "what changed?" }], arguments: { share: "app" } });
+  const ask = requestBody({
+    ...base,
+    target: { agent: "reviewer" },
+    parts: [{ text: "what changed?" }],
+    arguments: { share: "app" },
+  });
   const call = requestBody({ ...base, target: { tool: "git.log" }, parts: [], arguments: { max: 3 } });
   const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
   const [request] = seal(ana.key, fromAna("reviewer", { kind: "invoke/request", body: ask, trace })) as [Sealed];
@@ -162,7 +180,11 @@ function envelopes(): VectorFile {
   const [accepted, progress, result] = seal(
     reviewer,
     fromBen("reviewer", { kind: "invoke/accepted", re, body: eventBody({ type: "accepted", index: 0 }) }),
-    fromBen("reviewer", { kind: "invoke/progress", re, body: eventBody({ type: "progress", index: 1, parts: [{ text: "one " }] }) }),
+    fromBen("reviewer", {
+      kind: "invoke/progress",
+      re,
+      body: eventBody({ type: "progress", index: 1, parts: [{ text: "one " }] }),
+    }),
     fromBen("reviewer", {
       kind: "invoke/result",
       re,
@@ -179,11 +201,19 @@ function envelopes(): VectorFile {
       }),
     }),
   ) as [Sealed, Sealed, Sealed];
-  const toolResult = { content: [{ type: "text" as const, text: "3 commits" }], structured: { commits: 3 }, isError: false };
+  const toolResult = {
+    content: [{ type: "text" as const, text: "3 commits" }],
+    structured: { commits: 3 },
+    isError: false,
+  };
   const [toolAccepted, toolEnd] = seal(
     ben.key,
     fromBen(null, { kind: "invoke/accepted", re: toolRe, body: eventBody({ type: "accepted", index: 0 }) }),
-    fromBen(null, { kind: "invoke/result", re: toolRe, body: eventBody({ type: "result", index: 1, outcome: { tool: toolResult } }) }),
+    fromBen(null, {
+      kind: "invoke/result",
+      re: toolRe,
+      body: eventBody({ type: "result", index: 1, outcome: { tool: toolResult } }),
+    }),
   ) as [Sealed, Sealed];
   const error = { code: "DENIED", message: 'there is no agent "reviewer" here that you may call', hint: "ask ben" };
   const [refused] = seal(ben.key, fromBen(null, { kind: "invoke/refused", re, body: refusedBody(error) })) as [Sealed];
@@ -198,7 +228,9 @@ function envelopes(): VectorFile {
     exp: NOW + 600_000,
   });
   const [resumed] = seal(ana.key, resume) as [Sealed];
-  const [cancelled] = seal(ana.key, { ...resume, kind: "invoke/cancel", id: bytesOf("cancel id", 16), body: {} }) as [Sealed];
+  const [cancelled] = seal(ana.key, { ...resume, kind: "invoke/cancel", id: bytesOf("cancel id", 16), body: {} }) as [
+    Sealed,
+  ];
   const frames: [string, InvokeFrame][] = [
     ["request", { t: "request", call: 1, sealed: request }],
     ["accepted", { t: "accepted", call: 1, sealed: accepted }],
@@ -211,7 +243,16 @@ function envelopes(): VectorFile {
     ["failure", { t: "failure", call: 1, sealed: failed }],
     ["resume", { t: "resume", call: 3, sealed: resumed }],
     ["cancel", { t: "cancel", call: 4, sealed: cancelled }],
-    ["ack", { t: "ack", acks: [{ call: 1, below: 2 }, { call: 3, below: 0 }] }],
+    [
+      "ack",
+      {
+        t: "ack",
+        acks: [
+          { call: 1, below: 2 },
+          { call: 3, below: 0 },
+        ],
+      },
+    ],
   ];
   return {
     section: "13, 14",
@@ -246,7 +287,7 @@ function badAnswers(re: ReturnType<typeof envelopeId>, accepted: Sealed) {
     ["another request", one({ re: idOf(bytesOf("other")) })],
     ["another mesh", one({ mesh: idOf(bytesOf("other")) })],
     ["to somebody else", one({ to: { person: ben.person, device: ben.device, agent: null } })],
-    ["from another person", one({ from: { person: ana.person as PersonId, device: ben.device, agent: "reviewer" } })],
+    ["from another person", one({ from: { person: ana.person, device: ben.device, agent: "reviewer" } })],
     ["from another agent", one({ from: { ...good.from, agent: "guide" } })],
     ["from the device", one({ from: { ...good.from, agent: null } }, ben.key)],
     ["sealed by the device", one({}, ben.key)],
@@ -290,14 +331,18 @@ function cards(): VectorFile {
   const sealed = [agent, tool].map((card) => sealOne(ben.key, "card", encodeCard(card)));
   return {
     section: "15, 21",
-    about: "cards of ben's device, sealed; directory: a key of the DHT and its CID; frames: questions and an answer of /kin/card/1.",
+    about:
+      "cards of ben's device, sealed; directory: a key of the DHT and its CID; frames: questions and an answer of /kin/card/1.",
     ...common(),
     cards: sealed.map((item, i) => ({
       kind: [agent, tool][i]!.kind,
       name: [agent, tool][i]!.name,
       sealed: hexOf(sealedValue(item)),
     })),
-    directory: ["agent:reviewer", "tool:git.log", "skill:review"].map((key) => ({ key, cid: directoryCid(key).toString() })),
+    directory: ["agent:reviewer", "tool:git.log", "skill:review"].map((key) => ({
+      key,
+      cid: directoryCid(key).toString(),
+    })),
     frames: [
       hexOf({ q: "all" }),
       hexOf({ q: "name", kind: "agent", name: "reviewer" }),

@@ -16,6 +16,6 @@ export function echoTool(readOnly: boolean): Tool {
       required: ["text"],
       additionalProperties: false,
     },
-    run: ({ args }) => Promise.resolve({ content: [{ type: "text", text: String(args["text"]) }], isError: false }),
+    run: ({ args }) => Promise.resolve({ content: [{ type: "text", text: args["text"] as string }], isError: false }),
   };
 }
