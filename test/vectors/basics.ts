@@ -38,7 +38,8 @@ function textForms(): VectorFile {
   const versionTwo = base32(concat(payload, sha256(payload).subarray(0, 4)));
   return {
     section: "2",
-    about: "good: formatting body gives text, reading text gives body. pasted: read as prefix, each gives body. refused: read as prefix, each is refused.",
+    about:
+      "good: formatting body gives text, reading text gives body. pasted: read as prefix, each gives body. refused: read as prefix, each is refused.",
     meshTags: [bytesOf("text"), new Uint8Array(32)].map((mesh) => ({ mesh: toHex(mesh), tag: meshTag(idOf(mesh)) })),
     good,
     pasted: pasted.map((item) => ({ prefix: "kinm", text: item, body: toHex(bytesOf("text")) })),
@@ -264,7 +265,9 @@ function seals(): VectorFile {
       kind: "roster",
       bytes: hexOf({}),
       leaf: toHex(leafHash("roster", encode({}))),
-      sealed: hexOf(sealedValue({ bytes: encode({}), seal: sealAll(key, [{ kind: "roster", bytes: encode({}) }])[0]! })),
+      sealed: hexOf(
+        sealedValue({ bytes: encode({}), seal: sealAll(key, [{ kind: "roster", bytes: encode({}) }])[0]! }),
+      ),
     },
     batches,
     refused: refused.map(([name, kind, value]) => ({ name, kind, sealed: hexOf(value) })),

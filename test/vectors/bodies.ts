@@ -54,12 +54,19 @@ export async function bodyVectors(): Promise<{ [file: string]: VectorFile }> {
       bodies: [
         { form: "clear", ...eventOf(clear, encode({ n, c: VALUE })), value: hexOf(VALUE) },
         { form: "mesh", ...eventOf(header, meshBody), value: hexOf(VALUE) },
-        { form: "direct", ...eventOf({ ...header, kind: "invocation-asked", audience: "direct" }, direct), value: hexOf(VALUE) },
+        {
+          form: "direct",
+          ...eventOf({ ...header, kind: "invocation-asked", audience: "direct" }, direct),
+          value: hexOf(VALUE),
+        },
       ],
       refused: [
         { name: "under another seq", ...eventOf({ ...header, seq: 6 }, meshBody) },
         { name: "under another kind", ...eventOf({ ...header, kind: "card" }, meshBody) },
-        { name: "a direct body under another seq", ...eventOf({ ...header, seq: 6, kind: "invocation-asked", audience: "direct" }, direct) },
+        {
+          name: "a direct body under another seq",
+          ...eventOf({ ...header, seq: 6, kind: "invocation-asked", audience: "direct" }, direct),
+        },
         { name: "a clear body where it must be sealed", ...eventOf(header, encode({ n, c: VALUE })) },
         { name: "a mesh body of a kind that is clear", ...eventOf(clear, meshBody) },
         { name: "a direct body for the mesh", ...eventOf(header, direct) },

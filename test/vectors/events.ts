@@ -21,7 +21,11 @@ import type { VectorFile } from "./make.ts";
 const NOW = 1_800_000_000_000;
 const MESH: MeshId = idOf(bytesOf("mesh"));
 const author = signingKeyFromSeed(bytesOf("ben device"));
-export const OPENING: LogOpening = { device: idOf(author.publicKey), incarnation: bytesOf("incarnation", 16), chain: "mesh" };
+export const OPENING: LogOpening = {
+  device: idOf(author.publicKey),
+  incarnation: bytesOf("incarnation", 16),
+  chain: "mesh",
+};
 export const LOG = logIdOf(MESH, OPENING);
 
 export function eventVectors(): { [file: string]: VectorFile } {
@@ -54,7 +58,11 @@ function events(): VectorFile {
   const all = chain();
   const other = chain(true);
   const last = headOf(all[3]!);
-  const openings: LogOpening[] = [OPENING, { ...OPENING, chain: "here" }, { ...OPENING, incarnation: bytesOf("two", 16) }];
+  const openings: LogOpening[] = [
+    OPENING,
+    { ...OPENING, chain: "here" },
+    { ...OPENING, incarnation: bytesOf("two", 16) },
+  ];
   const header = all[1]!.header;
   const value = {
     v: 1,
@@ -75,7 +83,10 @@ function events(): VectorFile {
     ["deps that are not ascending", { ...value, deps: [bytesOf("b"), bytesOf("a")].toSorted((a, b) => b[0]! - a[0]!) }],
     ["a dep twice", { ...value, deps: [bytesOf("b"), bytesOf("b")] }],
     ["prev among deps", { ...value, deps: [bytesOf("prev")] }],
-    ["65 deps", { ...value, deps: Array.from({ length: 65 }, (_, i) => Uint8Array.from([...Array<number>(31).fill(0), i])) }],
+    [
+      "65 deps",
+      { ...value, deps: Array.from({ length: 65 }, (_, i) => Uint8Array.from([...Array<number>(31).fill(0), i])) },
+    ],
     ["a short hlc", { ...value, hlc: new Uint8Array(7) }],
     ["an unknown audience", { ...value, audience: "all" }],
     ["a kind that is no name", { ...value, kind: "Card" }],
@@ -132,12 +143,23 @@ function sync(): VectorFile {
   const all = chain();
   const other = chain(true);
   const { id } = all[3]!;
-  const proof = { log: LOG, opening: OPENING, a: headOf(all[2]!), b: headOf(other[3]!), headers: [other[3]!.headerBytes] };
+  const proof = {
+    log: LOG,
+    opening: OPENING,
+    a: headOf(all[2]!),
+    b: headOf(other[3]!),
+    headers: [other[3]!.headerBytes],
+  };
   const frames: [string, SyncFrame][] = [
     ["an empty vector", { type: "vector", full: true, roster: [], logs: [] }],
     [
       "a vector",
-      { type: "vector", full: true, roster: [idOf(bytesOf("head"))], logs: [{ log: LOG, opening: OPENING, seq: 3, id }] },
+      {
+        type: "vector",
+        full: true,
+        roster: [idOf(bytesOf("head"))],
+        logs: [{ log: LOG, opening: OPENING, seq: 3, id }],
+      },
     ],
     ["a want", { type: "want", logs: [{ log: LOG, from: 0, to: 3 }], bodies: [id] }],
     ["records", { type: "records", records: [sealOne(author, "roster", encode({}))] }],
@@ -158,7 +180,8 @@ function sync(): VectorFile {
   ];
   return {
     section: "19",
-    about: "frames: payloads of /kin/sync/1; the log of device and incarnation is log. refused: payloads that end a session.",
+    about:
+      "frames: payloads of /kin/sync/1; the log of device and incarnation is log. refused: payloads that end a session.",
     mesh: MESH,
     log: LOG,
     frames: frames.map(([name, frame]) => ({ name, payload: toHex(encodeSyncFrame(frame)) })),

@@ -12,7 +12,11 @@ export async function hpkeSealWith(
   plaintext: Uint8Array,
 ): Promise<HpkeSealed> {
   const recipientPublicKey = await suite.kem.deserializePublicKey(buffer(recipient));
-  const sender = await suite.createSenderContext({ recipientPublicKey, info: buffer(info), ekm: buffer(ephemeralSeed) });
+  const sender = await suite.createSenderContext({
+    recipientPublicKey,
+    info: buffer(info),
+    ekm: buffer(ephemeralSeed),
+  });
   const ciphertext = await sender.seal(buffer(plaintext), buffer(aad));
   return { enc: new Uint8Array(sender.enc), ciphertext: new Uint8Array(ciphertext) };
 }

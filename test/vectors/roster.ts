@@ -145,7 +145,11 @@ export function membershipValue(membership: Membership) {
 }
 
 export function rosterCase(name: string, records: RosterRecord[]) {
-  return { name, records: records.map(({ sealed }) => sealedHex(sealed)), membership: membershipValue(foldRoster(records)) };
+  return {
+    name,
+    records: records.map(({ sealed }) => sealedHex(sealed)),
+    membership: membershipValue(foldRoster(records)),
+  };
 }
 
 function roster(): VectorFile {
@@ -211,7 +215,13 @@ function everyType(): RosterRecord[] {
   const newKey = signingKeyFromSeed(bytesOf("ana again"));
   const cert = makeCertificate(newKey, idBytes(meshOf(ben)), fresh, someBytes(16));
   learn(ben, dan.view);
-  act(ben, { type: "person-rekeyed", person: ana.id, personKey: newKey.publicKey, devices: [{ device: fresh, cert }], cuts: [] });
+  act(ben, {
+    type: "person-rekeyed",
+    person: ana.id,
+    personKey: newKey.publicKey,
+    devices: [{ device: fresh, cert }],
+    cuts: [],
+  });
   const after = [idOf<"epoch">(idBytes(first.id))];
   act(ben, { type: "epoch", after, keyHash: someBytes(32), keys: keys(ben.machine) });
   return everyone(ben, ana, dan);
@@ -299,7 +309,13 @@ function recovery(): RosterRecord[] {
   const word = makeRecovery(recoveryKey, meshOf(ben), rekeying, someBytes(16));
   const known = [...ben.view];
   admit(ben, "mia");
-  const body = { person: ben.id, personKey: personKey.publicKey, devices: [{ device, cert }], cuts: [], recovery: word };
+  const body = {
+    person: ben.id,
+    personKey: personKey.publicKey,
+    devices: [{ device, cert }],
+    cuts: [],
+    recovery: word,
+  };
   act(ben, { type: "person-rekeyed", ...body }, { on: fresh, knowing: known });
   return everyone(ben);
 }
@@ -311,9 +327,10 @@ function waiting(): RosterRecord[] {
 
 // ── random meshes ──
 
-const STEPS = (
-  "sync sync sync admit admit admit-admin admit-again remove remove promote demote leave add-device remove-device rekey rename close epoch"
-).split(" ");
+const STEPS =
+  "sync sync sync admit admit admit-admin admit-again remove remove promote demote leave add-device remove-device rekey rename close epoch".split(
+    " ",
+  );
 
 /** Random acts, rightful and not, by random people on what they happen to know. */
 export function randomMesh(seed: number): [string, RosterRecord[]] {
@@ -382,7 +399,11 @@ export function randomMesh(seed: number): [string, RosterRecord[]] {
           const device = newDevice(target.machine);
           const cert = makeCertificate(whom.key, idBytes(meshOf(ben)), device, someBytes(16));
           const devices = [{ device, cert }];
-          act(who, { type: "person-rekeyed", person: whom.id, personKey: whom.key.publicKey, devices, cuts }, { knowing });
+          act(
+            who,
+            { type: "person-rekeyed", person: whom.id, personKey: whom.key.publicKey, devices, cuts },
+            { knowing },
+          );
           return;
         }
         case "rename":
@@ -466,7 +487,13 @@ async function join(): Promise<VectorFile> {
   });
   const info = encode(["kin/epoch-key/1", idBytes(mesh), keyHash, idBytes(ben.machine.id), guest.device.publicKey]);
   const sealed = await hpkeSealWith(bytesOf("join ekm"), device.sealingKey, info, new Uint8Array(), epochKey);
-  const said = { v: 1, mesh: idBytes(mesh), invite: idBytes(ticket.record.id), challenge, n: bytesOf("challenge n", 16) };
+  const said = {
+    v: 1,
+    mesh: idBytes(mesh),
+    invite: idBytes(ticket.record.id),
+    challenge,
+    n: bytesOf("challenge n", 16),
+  };
   const proofFrame = {
     t: "proof",
     personKey: guest.personKey.publicKey,
@@ -505,7 +532,10 @@ async function join(): Promise<VectorFile> {
     proof: toHex(proof),
     frames: [
       { from: "guest", payload: hexOf({ t: "join", v: 1, mesh: idBytes(mesh), invite: idBytes(ticket.record.id) }) },
-      { from: "device", payload: hexOf({ t: "challenge", s: sealedValue(sealOne(ben.machine.key, "join", encode(said))) }) },
+      {
+        from: "device",
+        payload: hexOf({ t: "challenge", s: sealedValue(sealOne(ben.machine.key, "join", encode(said))) }),
+      },
       { from: "guest", payload: hexOf(proofFrame) },
       {
         from: "device",
