@@ -341,10 +341,17 @@ export async function choosePort(listen: Omit<ListenOptions, "port">, random?: R
   );
 }
 
+/** WebRTC lets go of its port a while after it was stopped: who leaves a mesh of his own for another one takes it again. */
+const RELEASE_TRIES = 20;
+const RELEASE_INTERVAL_MS = 100;
+
 async function assertFree(listen: ListenOptions): Promise<void> {
-  const taken = await portsTaken(listen);
-  if (taken === null) return;
-  throw portError(taken.port, taken.kind, taken.code);
+  for (let tries = 1; ; tries++) {
+    const taken = await portsTaken(listen);
+    if (taken === null) return;
+    if (tries === RELEASE_TRIES || taken.kind === "TCP") throw portError(taken.port, taken.kind, taken.code);
+    await new Promise((later) => setTimeout(later, RELEASE_INTERVAL_MS));
+  }
 }
 
 function portError(port: number, kind: string, code: string): KinError {
