@@ -892,8 +892,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "up-idempotent",
     file: "node/cli/up.ts",
-    search: "if (running !== null) return { client: running, started: false };",
-    replace: "if (running !== null) return { client: running, started: true };",
+    search: 'if (said.error.code === "FOLDER_IN_USE" && (await isAnswering(home.socketPath))) return false;',
+    replace: "",
   },
   {
     requirement: "bin-any-node",
@@ -1017,12 +1017,6 @@ export const FAULTS: readonly Fault[] = [
     search:
       "        wire.abort(error instanceof Error ? error : new Error(String(error)));\n        report(error, `serving ${protocol}`);",
     replace: "        report(error, `serving ${protocol}`);",
-  },
-  {
-    requirement: "discovery-switches",
-    file: "node/net/own-cards.ts",
-    search: "if (deps.log)",
-    replace: "if (deps.log || true)",
   },
   {
     requirement: "lan-without-internet",

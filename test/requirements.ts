@@ -585,12 +585,6 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Two machines on one cable without any route out join, ask, and find each other again at another address.",
   },
   {
-    id: "discovery-switches",
-    source: "issue 3 part 6",
-    sentence:
-      "With the log off no card arrives as an event, and an agent that is asked for by name is found all the same.",
-  },
-  {
     id: "piped-input",
     source: "issue 3",
     sentence: "What is piped into an ask goes along, and a pipe that nobody closes does not hang the question.",
