@@ -14,7 +14,7 @@
  *     │ ack [1, 5] ─────────────────────────────▶ │  the callee forgets the call
  *     │ cancel   c=2 (any time) ────────────────▶ │  the call that its `re` names ends with failure CANCELLED
  *
- * The stream. Either peer opens it, normally who dialled, right after hello. If both did, both are served and either may
+ * The stream. Either peer may open it; ahead of the first call, right after hello, the one with the smaller device id does. If both did, both are served and either may
  * carry anything. Frames are `varint length ‖ DAG-CBOR` (F1). A frame that does not follow this page ends its stream, and
  * nothing else: calls in flight are resumed on another stream.
  *
@@ -41,8 +41,8 @@
  * The callee checks a request in this order and answers the first failure with `refused`: signature and whose key it is
  * (BAD_SIGNATURE), `from` is the peer of this stream (BAD_REQUEST), mesh (WRONG_MESH), `to` is me (BAD_REQUEST), boot
  * (WRONG_BOOT, R11), clocks (CLOCK_SKEW, EXPIRED; exp − iat ≤ 10 min), member (NOT_A_MEMBER), (person, id) not seen in this
- * boot (REPLAYED; OVERLOADED when that person's table is full), calls in flight (OVERLOADED), body (BAD_REQUEST), chain, depth
- * and rights (LOOP, TOO_DEEP, DENIED, NOT_FOUND, …). Cancel and resume pass the same checks and must be signed by the key that
+ * boot (REPLAYED; OVERLOADED when that person's table is full), body (BAD_REQUEST), calls in flight
+ * (OVERLOADED), rights (DENIED, NOT_FOUND, …), chain and depth (LOOP, TOO_DEEP), deadline, key. Cancel and resume pass the same checks and must be signed by the key that
  * signed the request, from the same `from` (DENIED).
  *
  * Flow control. The callee has at most 32 events, or 256 KiB of envelopes (one may be larger), of a call that the caller

@@ -536,7 +536,10 @@ async function servePresent(
   if (mesh !== deps.mesh) throw new KinError("WRONG_MESH", "this device is in another mesh");
   if (await answerRemoved(guest, deps, theirHeads)) return false;
   await guest.send({ t: "heads", heads: deps.membership().heads.slice(0, MAX_PARENTS).map(idBytes) });
-  const proofs = expectFrame(await guest.receive(), "proofs");
+  const frame = await guest.receive();
+  const proofs = expectFrame(frame, "proofs");
+  if (frame.bytes > MAX_STRANGER_FRAME_BYTES)
+    throw new KinError("TOO_LARGE", `proofs of ${frame.bytes} bytes: at most ${MAX_PRESENT_BYTES}`);
   const records = proofs.list("records", 0, MAX_PRESENT_RECORDS, parseSealed);
   proofs.end();
   const { isMember } = await deps.present(records, signal);
