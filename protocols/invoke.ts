@@ -14,8 +14,8 @@
  *     │ ack [1, 5] ─────────────────────────────▶ │  the callee forgets the call
  *     │ cancel   c=2 (any time) ────────────────▶ │  the call that its `re` names ends with failure CANCELLED
  *
- * The stream. Either peer may open it; ahead of the first call, right after hello, the one with the smaller device id does. If both did, both are served and either may
- * carry anything. Frames are `varint length ‖ DAG-CBOR` (F1). A frame that does not follow this page ends its stream, and
+ * The stream. Either peer may open it; ahead of the first call, right after hello, the one with the smaller device id does. If
+ * both did, both are served and either may carry anything. Frames are `varint length ‖ DAG-CBOR` (F1). A frame that does not follow this page ends its stream, and
  * nothing else: calls in flight are resumed on another stream.
  *
  * A frame is a map:
