@@ -291,9 +291,20 @@ export function setConfig(file: string, path: ConfigPath, value: unknown): Confi
   const options = { formattingOptions: { insertSpaces: true, tabSize: 2, insertFinalNewline: true } };
   const after = applyEdits(before, modify(before, segments, value, options));
   const config = parseConfig(after, file);
-  mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(file));
   writeAtomic(file, after.endsWith("\n") ? after : `${after}\n`);
   return config;
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new KinError("CORRUPT", `cannot make the folder ${folder}: ${(cause as Error).message}`, {
+      cause,
+      hint: "check who owns the folder above it, or set KIN_HOME to a folder of yours",
+    });
+  }
 }
 
 const FIRST_TEXT = `// Settings of kin. "kin set" lists them; changes are read when the node starts, some at once.

@@ -91,7 +91,8 @@ function open(socketPath: string): Promise<Socket> {
 }
 
 function connectError(error: NodeJS.ErrnoException, socketPath: string): KinError {
-  if (error.code === "ENOENT" || error.code === "ECONNREFUSED")
+  // ENOTDIR: a file stands where the data folder would be; the start says so.
+  if (error.code === "ENOENT" || error.code === "ECONNREFUSED" || error.code === "ENOTDIR")
     return new KinError("NOT_RUNNING", `no node is running here: nobody answers on ${socketPath}`, {
       hint: "start it: kin up",
     });

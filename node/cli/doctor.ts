@@ -84,6 +84,13 @@ export function checkNodeVersion(version: string): CheckItem {
 
 export function checkFolders(home: Home): CheckItem {
   const folders = [home.dataFolder, home.runFolder].filter((folder) => existsSync(folder));
+  if (folders.length === 0 && !canBeMade(home.dataFolder))
+    return {
+      check: "folders",
+      state: "fail",
+      message: `${home.dataFolder} can't be made: the folder above it can't be written`,
+      hint: "check who owns it, or set KIN_HOME to a folder of yours",
+    };
   if (folders.length === 0)
     return {
       check: "folders",
@@ -106,6 +113,21 @@ export function checkFolders(home: Home): CheckItem {
     }
   }
   return { check: "folders", state: "ok", message: home.dataFolder };
+}
+
+function canBeMade(folder: string): boolean {
+  try {
+    accessSync(nearestExisting(folder), constants.W_OK | constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function nearestExisting(path: string): string {
+  let folder = path;
+  while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
+  return folder;
 }
 
 export function checkFormat(home: Home): CheckItem {
@@ -245,8 +267,7 @@ function checkInterfaces(config: Config | null): CheckItem {
 }
 
 function checkDisk(home: Home): CheckItem {
-  let folder = home.dataFolder;
-  while (!existsSync(folder) && dirname(folder) !== folder) folder = dirname(folder);
+  const folder = nearestExisting(home.dataFolder);
   const { bavail, bsize } = statfsSync(folder);
   const freeBytes = bavail * bsize;
   const message = `${(freeBytes / 1024 ** 3).toFixed(1)} GiB free in ${folder}`;

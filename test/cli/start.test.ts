@@ -118,6 +118,18 @@ test("invite makes identity and node by itself; my own ticket is said before any
   expect(readDevicePublicKey(join(home, "keys"))).toHaveLength(32);
 });
 
+test("a file where the data folder should be is named by up and by doctor", async () => {
+  const file = join(home, "file");
+  writeFileSync(file, "");
+  const ran = await kin(["up", "--as", "ben"], { home: file });
+  expect(ran).toMatchObject({ code: 1, out: "" });
+  expect(ran.err).toContain(file);
+  expect(ran.err).not.toContain("nobody answers");
+  const doctor = await kin(["doctor"], { home: join(file, "below") });
+  expect(doctor.code).toBe(1);
+  expect(doctor.out).toMatch(/fail +folders .* can't be made/);
+});
+
 test("what is no ticket, damaged or of another kind is said before anything is made", async () => {
   const good = ticket(soon());
   const cases: [string, string, number][] = [

@@ -134,6 +134,7 @@ test("the first setting makes the file, for me alone; a broken file is not chang
   writeFileSync(file, "{ oops");
   expect(() => setConfig(file, "name", "li")).toThrow(expect.objectContaining({ code: "CONFIG_INVALID" }));
   expect(readFileSync(file, "utf8")).toBe("{ oops");
+  expect(() => setConfig(join(file, "config.jsonc"), "name", "li")).toThrow(/cannot make the folder|not a directory/);
 });
 
 test("shares are added and removed by name", () => {
