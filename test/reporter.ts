@@ -20,6 +20,7 @@ export default class ClosingLine implements Reporter {
     const filtered = this.vitest?.config.testNamePattern !== undefined;
     const skips = filtered ? tally.skips.filter((skip) => skip.why !== NO_REASON) : tally.skips;
     for (const { name, why } of skips) console.log(`skipped: ${name}: ${why}`);
+    for (const name of tally.flaky) console.log(`flaky: passed only when it was run again: ${name}`);
 
     const required = process.env["KIN_REQUIRE_ALL"] === "1" && skips.length > 0;
     if (required) {
@@ -41,16 +42,19 @@ interface Tally {
   passed: number;
   failed: number;
   skips: { name: string; why: string }[];
+  /** Passed at the second try (CI): a race or a machine that was too busy, to be looked at. */
+  flaky: string[];
 }
 
 function countTests(modules: readonly TestModule[]): Tally {
-  const tally: Tally = { passed: 0, failed: 0, skips: [] };
+  const tally: Tally = { passed: 0, failed: 0, skips: [], flaky: [] };
   for (const module of modules) {
     // A file that doesn't load, or a failing beforeAll, has no failed test to show for it.
     tally.failed += module.errors().length;
     for (const suite of module.children.allSuites()) tally.failed += suite.errors().length;
     for (const test of module.children.allTests()) {
       const result = test.result();
+      if (test.diagnostic()?.flaky === true) tally.flaky.push(test.fullName);
       if (result.state === "passed") tally.passed++;
       else if (result.state === "failed") tally.failed++;
       else tally.skips.push({ name: test.fullName, why: (result.state === "skipped" && result.note) || NO_REASON });
