@@ -22,7 +22,7 @@ const PROGRAMS: { [name: string]: Program } = {
   kin: { file: "kin.ts", keys: "raw" },
   "kin-sealed": { file: "kin.ts", keys: "sealed" },
 };
-const FULL = { runs: 5, settleMs: 2000, idleMs: 5000 };
+const FULL = { runs: 3, settleMs: 2000, idleMs: 5000 };
 const QUICK = { runs: 1, settleMs: 100, idleMs: 200 };
 
 export const startBench: Bench = {
