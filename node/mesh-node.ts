@@ -158,6 +158,8 @@ export async function createMeshNode(
       await mesh!.stop();
       mesh = null;
       await network.stop();
+      // Its UDP port is only free when the library lets go of everything.
+      await cleanUpWebRtc();
       network = openNetwork();
       const aside = `${folder}.archived-${new Date(time.now()).toISOString().replaceAll(":", "-")}`;
       renameSync(folder, aside);

@@ -114,6 +114,12 @@ test("[already-in-mesh] a node in a mesh with others refuses to join another; a 
   const joined = await carl.kin(["join", bens]);
   expect(joined, joined.err).toMatchObject({ code: 0 });
   expect(joined.out).toContain("archived");
+  const { listening } = await carl.json<{ listening: string[] }>(["status"]);
+  expect(listening.map((address) => /webrtc-direct|ws|tcp/.exec(address.replace(/tcp\/\d+\/ws/, "ws"))?.[0])).toEqual([
+    "tcp",
+    "ws",
+    "webrtc-direct",
+  ]);
   await until(async () => (await ana.json<{ items: unknown[] }>(["members"])).items.length === 3);
 }, 120_000);
 
