@@ -24,7 +24,7 @@ import { createVerbs } from "./gateway/verbs/verbs.ts";
 import { meshFolder } from "./home.ts";
 import { openMesh, type OpenMesh } from "./mesh-parts.ts";
 import { openAddressBook } from "./net/address-book.ts";
-import { cleanUpWebRtc } from "./net/libp2p.ts";
+import { canListen, cleanUpWebRtc } from "./net/libp2p.ts";
 import { createPeers, type Network } from "./net/peers.ts";
 import { systemRandom, systemTime } from "./system.ts";
 
@@ -158,8 +158,10 @@ export async function createMeshNode(
       await mesh!.stop();
       mesh = null;
       await network.stop();
-      // Its UDP port is only free when the library lets go of everything.
       await cleanUpWebRtc();
+      // Nobody else was in that mesh, so nobody knows the port.
+      if (!(await canListen(networkOptions(config, VERSION).listen)))
+        config = setConfig(home.configFile, "listen.port", 0);
       network = openNetwork();
       const aside = `${folder}.archived-${new Date(time.now()).toISOString().replaceAll(":", "-")}`;
       renameSync(folder, aside);

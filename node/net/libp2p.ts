@@ -354,6 +354,14 @@ async function assertFree(listen: ListenOptions): Promise<void> {
   }
 }
 
+/** Whether these ports can be had, perhaps after a moment: WebRTC lets go of its UDP port late, sometimes only with the process. */
+export async function canListen(listen: ListenOptions): Promise<boolean> {
+  return assertFree(listen).then(
+    () => true,
+    () => false,
+  );
+}
+
 function portError(port: number, kind: string, code: string): KinError {
   if (code === "EADDRINUSE")
     return new KinError("PORT_TAKEN", `${kind} port ${port} is in use by another program`, {
