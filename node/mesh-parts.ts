@@ -75,8 +75,8 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   };
 
   const marked = readIncarnation(folder);
-  const renewIncarnation = async (): Promise<Incarnation> => {
-    const next = { id: newIncarnation(random), first: isNew && marked === null, bornAt: time.now() };
+  const beginIncarnation = (first: boolean): Incarnation => {
+    const next = { id: newIncarnation(random), first, bornAt: time.now() };
     writeIncarnation(folder, next);
     return { ...next, fresh: true };
   };
@@ -86,8 +86,8 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     deviceKey: keystore.device,
     sealingKeys: [...keystore.sealingKeys()],
     epochKeys,
-    incarnation: marked ?? (await renewIncarnation()),
-    renewIncarnation,
+    incarnation: marked ?? beginIncarnation(isNew),
+    renewIncarnation: async () => beginIncarnation(false),
     time,
     random,
     records,
@@ -108,7 +108,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   const { record } = audit;
   const tools = await createTools({
     shares: () => sharesOf(deps.config().shares, replica.membership()),
-    mcpServers: mcpServers(deps.config(), (entry) => [resolveEntry(entry, replica.membership()) ?? []].flat()),
+    mcpServers: mcpServers(deps.config(), (entry) => resolveEntry(entry, replica.membership())),
     record,
     limits: deps.limits,
     pinsFile: join(deps.home.dataFolder, "mcp-pins.json"),
@@ -122,7 +122,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     tools,
     folder: deps.home.agentsFolder,
     me: () => me.person,
-    person: (entry) => [resolveEntry(entry, replica.membership()) ?? []].flat()[0],
+    person: (entry) => resolveEntry(entry, replica.membership())[0],
     listing: async (person) =>
       listedItems(directory.list(), person, {
         me,

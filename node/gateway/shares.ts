@@ -20,12 +20,12 @@ function inviteOf(entry: string, membership: Membership): Invite | undefined {
   return [...membership.invites.values()].find(({ record }) => entry === inviteEntry(record));
 }
 
-/** Who an entry of `for` means now; null: nobody yet. */
-export function resolveEntry(entry: string, membership: Membership | null): PersonId | PersonId[] | null {
-  if (membership === null) return null;
+/** Who an entry of `for` means now; empty: nobody yet. */
+export function resolveEntry(entry: string, membership: Membership | null): PersonId[] {
+  if (membership === null) return [];
   if (entry.startsWith("kinp1")) {
     const parsed = parseText("kinp", entry);
-    return parsed.ok ? idOf<"person">(parsed.body) : null;
+    return parsed.ok ? [idOf<"person">(parsed.body)] : [];
   }
   if (isInviteEntry(entry)) {
     const admitted = inviteOf(entry, membership)?.used.map(({ person }) => person) ?? [];
@@ -33,7 +33,7 @@ export function resolveEntry(entry: string, membership: Membership | null): Pers
   }
   const [name, tag] = entry.split("~");
   const named = memberNamed(membership, name!, tag);
-  return named.ok ? named.member.person : null;
+  return named.ok ? [named.member.person] : [];
 }
 
 /** The shares that count now, for `authorize`. */
@@ -42,7 +42,7 @@ export function sharesOf(configs: readonly ShareConfig[], membership: Membership
     name,
     folder,
     rights,
-    for: audience === "mesh" ? ("mesh" as const) : audience.flatMap((entry) => resolveEntry(entry, membership) ?? []),
+    for: audience === "mesh" ? ("mesh" as const) : audience.flatMap((entry) => resolveEntry(entry, membership)),
   }));
 }
 
@@ -51,7 +51,7 @@ function pinned(audience: ShareConfig["for"], membership: Membership): string[] 
   if (audience === "mesh") return null;
   const next = audience.flatMap((entry) => {
     if (entry.startsWith("kinp1")) return [entry];
-    const found = [resolveEntry(entry, membership) ?? []].flat();
+    const found = resolveEntry(entry, membership);
     if (found.length === 0) return [entry];
     const ids = found.map((person) => formatText("kinp", idBytes(person)));
     // A ticket with uses left may admit more people.
@@ -94,7 +94,7 @@ export function pinPeople(configFile: string, membership: Membership): boolean {
 export function audienceNames(audience: ShareConfig["for"], membership: Membership | null): "mesh" | string[] {
   if (audience === "mesh") return "mesh";
   return audience.flatMap((entry) => {
-    const persons = [resolveEntry(entry, membership) ?? []].flat();
+    const persons = resolveEntry(entry, membership);
     if (persons.length > 0 && membership !== null) return persons.map((person) => displayName(membership, person));
     const invite = membership === null ? undefined : inviteOf(entry, membership);
     return [invite === undefined ? entry : `${invite.name ?? "whoever"} (invited, not here yet)`];

@@ -1,4 +1,5 @@
 /** `kin ask`, `call`, `wait`, `outbox`: a call goes live to who is there, else it waits in the outbox and says why. */
+import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
 import { errorShape, KinError, type ErrorShape } from "../../../protocols/errors.ts";
@@ -82,7 +83,7 @@ export async function call(node: MeshNode, params: Params<"call">, send: Send, s
 
 /** Piped text and small text files travel inside of the request; the rest as a blob that the callee fetches (F6). */
 async function piece(mesh: Mesh, member: Member, name: string, bytes: Buffer): Promise<Part> {
-  const isText = !bytes.includes(0) && bytes.toString("utf8").length <= bytes.length;
+  const isText = !bytes.includes(0) && isUtf8(bytes);
   if (name === "stdin" && isText && bytes.length <= MAX_INLINE_BYTES) return { text: bytes.toString("utf8") };
   const hash = await mesh.blobs.put(bytes, member.person);
   const mediaType = isText ? "text/plain" : "application/octet-stream";
