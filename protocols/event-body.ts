@@ -52,13 +52,14 @@ export type OpenedBody =
 /** Kinds that everybody must be able to read, members or not, and so are always clear in the mesh chain. */
 const CLEAR_KINDS: readonly string[] = ["log-opened", "roster", "agent-key"];
 /** Signed by themselves and meant to be shown: clear or sealed, as the author likes. */
-const MAYBE_CLEAR_KINDS: readonly string[] = ["card"];
+const MAYBE_CLEAR_KINDS: readonly string[] = ["card", "here-head"];
 
 const SALT_BYTES = 16;
 const NONCE_BYTES = 12;
 const KEY_BYTES = 32;
 const ENC_BYTES = 32;
-const WRAPPED_BYTES = KEY_BYTES + 16;
+const TAG_BYTES = 16;
+const WRAPPED_BYTES = KEY_BYTES + TAG_BYTES;
 const MESH_KEY_INFO = utf8Bytes("kin/mesh/1");
 
 /** Body bytes for this header. @throws KinError BAD_REQUEST if the plan does not fit the header's audience and kind */
@@ -149,19 +150,73 @@ async function openDirect(
   keys: BodyKeys,
 ): Promise<OpenedBody> {
   const recipients = body.wrapped.map((entry) => entry.device);
+  if (!recipients.includes(keys.device)) return { state: "locked", why: "recipients", recipients };
+  const key = await unwrapKey(context, header, body, keys);
+  if (key === null) return refused("the body is not sealed to a sealing key of this device for this event");
+  const plain = aeadOpen(key, nonceOf(body.n), body.x, additionalData(context, header));
+  return plain === null
+    ? refused("the content key of a direct body does not open it")
+    : { state: "open", value: decode(plain) };
+}
+
+async function unwrapKey(
+  context: BodyContext,
+  header: EventHeader,
+  body: DirectBody,
+  keys: BodyKeys,
+): Promise<Uint8Array | null> {
+  const recipients = body.wrapped.map((entry) => entry.device);
   const ours = body.wrapped.find((entry) => entry.device === keys.device);
-  if (ours === undefined) return { state: "locked", why: "recipients", recipients };
+  if (ours === undefined) return null;
   const aad = additionalData(context, header);
   const info = directInfo(context, header, recipients);
   for (const sealingKey of keys.sealingKeys()) {
     const key = await hpkeOpen(sealingKey, ours, info, aad);
-    if (key === null) continue;
-    const plain = aeadOpen(key, nonceOf(body.n), body.x, aad);
-    return plain === null
-      ? refused("the content key of a direct body does not open it")
-      : { state: "open", value: decode(plain) };
+    if (key !== null) return key;
   }
-  return refused("the body is not sealed to a sealing key of this device for this event");
+  return null;
+}
+
+// ── For an outsider: an export (docs/protocol.md §26) ──
+
+/** The value of a clear body, undefined if the body is sealed. @throws KinError BAD_REQUEST */
+export function clearValue(header: EventHeader, body: Uint8Array): Value | undefined {
+  const parsed = parseBody(body);
+  const misfit = whyMisfit(header, parsed.form);
+  if (misfit !== null) throw new KinError("BAD_REQUEST", misfit);
+  return parsed.form === "clear" ? parsed.value : undefined;
+}
+
+/** The key of one direct body, which opens no other; null if it is not sealed to this device. @throws KinError BAD_REQUEST */
+export async function contentKey(
+  context: BodyContext,
+  header: EventHeader,
+  body: Uint8Array,
+  keys: BodyKeys,
+): Promise<Uint8Array | null> {
+  const parsed = parseBody(body);
+  return parsed.form === "direct" ? unwrapKey(context, header, parsed, keys) : null;
+}
+
+/** What a direct body says, opened by the key that somebody shows; undefined if it does not open it. @throws KinError BAD_REQUEST */
+export function openWithKey(
+  context: BodyContext,
+  header: EventHeader,
+  body: Uint8Array,
+  key: Uint8Array,
+): Value | undefined {
+  const parsed = parseBody(body);
+  const misfit = whyMisfit(header, parsed.form);
+  if (misfit !== null) throw new KinError("BAD_REQUEST", misfit);
+  if (parsed.form !== "direct") return undefined;
+  const plain = aeadOpen(key, nonceOf(parsed.n), parsed.x, additionalData(context, header));
+  return plain === null ? undefined : decode(plain);
+}
+
+/** Whether a mesh body could say this: its length is that of the sealed bytes. Their key is the log's and is never shown. @throws KinError BAD_REQUEST */
+export function couldSay(header: EventHeader, body: Uint8Array, value: Uint8Array): boolean {
+  const parsed = parseBody(body);
+  return parsed.form === "mesh" && header.audience === "mesh" && parsed.x.length === value.length + TAG_BYTES;
 }
 
 // ── Shapes ──

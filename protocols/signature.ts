@@ -26,6 +26,7 @@ export const PURPOSE = {
   card: "device",
   hello: "device",
   join: "device",
+  export: "device",
   "envelope/device": "device",
   "envelope/agent": "agent",
 } as const;
