@@ -43,6 +43,15 @@ export interface StoreBatch {
   values?: { key: string; value: Uint8Array | null }[];
 }
 
+/** Rows that are right again: events and heads of places that are stored, and what else changes with them. */
+export type StoreRepair = Pick<StoreBatch, "events" | "heads" | "values">;
+
+/** Places of one log, by seq, whose row can't be read or is not what it says. */
+export interface Damage {
+  events: number[];
+  heads: number[];
+}
+
 export interface EventStore {
   /**
    * Durable when it resolves. Batches that wait during one flush are committed together; each succeeds or fails by itself.
@@ -60,6 +69,15 @@ export interface EventStore {
   value(key: string): Promise<Uint8Array | undefined>;
   /** Keys that start with `prefix`, in byte order. */
   values(prefix: string): Promise<{ key: string; value: Uint8Array }[]>;
+  /** Which of the events `from ≤ seq < to` of a log, and of the heads there, are damaged or gone: reading them is CORRUPT. */
+  damaged(log: LogId, from: number, to: number): Promise<Damage>;
+  /**
+   * Puts right rows in the place of damaged ones, in one transaction; a row that is good stays as it is. What belongs to a
+   * place is what the event after it, or a good head at it, names; give a damaged stretch up to one of these. Durable when it
+   * resolves. Returns how many rows were replaced.
+   * @throws KinError FORKED (another event belongs there), BAD_REQUEST (nothing says what belongs there, or beyond the log's end)
+   */
+  repair(repair: StoreRepair): Promise<number>;
   /** Writes what was asked before, then ends. Safe to call twice. */
   close(): Promise<void>;
 }

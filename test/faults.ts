@@ -297,6 +297,18 @@ export const FAULTS: readonly Fault[] = [
     search: "if (!equal(sumOf(bytes, sig), sum)) throw corrupt(",
     replace: "if (sum.length === 0) throw corrupt(",
   },
+  {
+    requirement: "damage-repaired",
+    file: "sync/stores/log-file.ts",
+    search: "const seq = Math.max(last?.[2] ?? -1, newest?.[0] ?? -1);",
+    replace: "const seq = last?.[2] ?? -1;",
+  },
+  {
+    requirement: "damaged-type",
+    file: "sync/stores/log-file.ts",
+    search: "const blob = (column: string): string => `CAST(${column} AS BLOB)`;",
+    replace: "const blob = (column: string): string => column;",
+  },
   { requirement: "K8", file: "sync/stores/log-file.ts", search: 'db.pragma("locking_mode = EXCLUSIVE");', replace: "" },
   {
     requirement: "E17",

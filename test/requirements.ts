@@ -97,6 +97,16 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { id: "P9", source: "ATTACKS P9", sentence: "A bad clock hurts only its owner: ours moves by five minutes at most." },
   { id: "K3", source: "ATTACKS K3", sentence: "A full disk fails the append by name and keeps what was acknowledged." },
   { id: "K6", source: "ATTACKS K6", sentence: "A damaged row is an error that names it, never a wrong answer." },
+  {
+    id: "damage-repaired",
+    source: "issue 4 part 1",
+    sentence: "Damaged and missing rows of the log are named, and right ones from elsewhere take their place.",
+  },
+  {
+    id: "damaged-type",
+    source: "ATTACKS P18",
+    sentence: "A damaged file whose blobs claim to be text is an error, not the end of the process.",
+  },
   { id: "K8", source: "ATTACKS K8", sentence: "A second store on the same file is refused." },
   {
     id: "E17",

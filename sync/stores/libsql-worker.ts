@@ -56,6 +56,10 @@ function answer(request: Request): unknown {
       return file.value(...request.args);
     case "values":
       return file.values(...request.args);
+    case "damaged":
+      return file.damaged(...request.args);
+    case "repair":
+      return file.repair(...request.args);
     case "transactions":
       return file.transactions();
     case "close":

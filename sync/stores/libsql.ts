@@ -52,6 +52,8 @@ export async function openLibsqlStore(options: LogFileOptions): Promise<LibsqlSt
     since: (position, limit) => open(() => thread.ask("since", position, limit)),
     value: (key) => open(() => thread.ask("value", key)),
     values: (prefix) => open(() => thread.ask("values", prefix)),
+    damaged: (log, from, to) => open(() => thread.ask("damaged", log, from, to)),
+    repair: (repair) => open(() => thread.ask("repair", repair)),
     transactions: () => open(() => thread.ask("transactions")),
     close: () => (closing ??= close()),
   };

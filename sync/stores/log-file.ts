@@ -12,6 +12,7 @@ import Database from "libsql";
 import { encode, equal, fromHex, toHex } from "../../protocols/bytes.ts";
 import { KinError } from "../../protocols/errors.ts";
 import {
+  isBodyOf,
   parseEvent,
   parseSignedHead,
   type Chain,
@@ -20,7 +21,7 @@ import {
   type StoredEvent,
 } from "../../protocols/events.ts";
 import { idOf, type EventId, type LogId } from "../../protocols/ids.ts";
-import type { LogState } from "../store.ts";
+import type { Damage, LogState, StoreRepair } from "../store.ts";
 import {
   planBatch,
   type BatchPlan,
@@ -29,6 +30,7 @@ import {
   type PlannedHead,
   type Stored,
 } from "./batch.ts";
+import { planRepair } from "./repair.ts";
 import { unpackBatches, type PackedBatches } from "./packed-batch.ts";
 
 /** "kinL": tells our file from any other SQLite file. */
@@ -86,9 +88,16 @@ type EventRow = [
   body: Uint8Array | null,
 ];
 type HeadRow = [seq: number, bytes: Uint8Array, sig: Uint8Array, sum: Uint8Array];
-type StateRow = [key: string, value: Uint8Array, sum: Uint8Array];
+type StateRow = [key: Uint8Array, value: Uint8Array, sum: Uint8Array];
 
-const SELECT_EVENT = `SELECT e.position, l.id, e.seq, e.id, e.header, e.body FROM events e JOIN logs l ON l.log = e.log`;
+/**
+ * Columns are read as the type that they have: in a damaged file a blob may claim to be text, and on text that is not UTF-8
+ * libsql 0.5 ends the whole process (a panic in its Rust part).
+ */
+const blob = (column: string): string => `CAST(${column} AS BLOB)`;
+const integer = (column: string): string => `CAST(${column} AS INTEGER)`;
+
+const SELECT_EVENT = `SELECT e.position, ${blob("l.id")}, ${integer("e.seq")}, ${blob("e.id")}, ${blob("e.header")}, ${blob("e.body")} FROM events e JOIN logs l ON l.log = e.log`;
 
 export type LogFile = ReturnType<typeof openLogFile>;
 
@@ -103,15 +112,27 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
 
   function loadTips(): void {
     logs = new Map();
-    for (const row of sql.logs.all() as [number, Uint8Array, Uint8Array, Uint8Array, string, Uint8Array][]) {
+    for (const row of sql.logs.all() as Parameters<typeof logOf>[0][]) {
       const known = logOf(row);
-      const last = sql.lastOfLog.get(known.row) as EventRow | undefined;
-      const event = last && eventOf(last);
-      if (event !== undefined) Object.assign(known, { seq: event.header.seq, id: event.id, hlc: event.header.hlc });
-      logs.set(idOf(plain(row[1])), known);
+      const log = idOf<"log">(plain(row[1]));
+      Object.assign(known, lastOf(log, known.row));
+      logs.set(log, known);
     }
     nextPosition = (sql.lastPosition.get() as [number | null])[0] ?? -1;
     nextPosition++;
+  }
+
+  /** Where a log ends: its last event; where that row is damaged or gone, its newest head says so too. */
+  function lastOf(log: LogId, row: number): Pick<KnownLog, "seq" | "id" | "hlc"> {
+    const last = sql.lastOfLog.get(row) as EventRow | undefined;
+    const newest = sql.lastHead.get(row) as HeadRow | undefined;
+    const seq = Math.max(last?.[2] ?? -1, newest?.[0] ?? -1);
+    if (seq < 0) return { seq, id: null, hlc: null };
+    const event = last?.[2] === seq ? tried(() => eventOf(last)) : undefined;
+    if (event !== undefined) return { seq, id: event.id, hlc: event.header.hlc };
+    const signed = newest?.[0] === seq ? headOf(log, newest) : undefined;
+    if (signed === undefined) throw corrupt(`event ${seq} of log ${log}, its last one, and no head says what it was`);
+    return { seq, id: signed.head.id, hlc: signed.head.hlc };
   }
 
   // ── Writing ──
@@ -208,7 +229,11 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
     for (const { head, bytes, sig } of group.heads.values())
       sql.insertHead.run([logs.get(head.log)!.row, head.seq, bytes, sig, sumOf(bytes, sig)]);
     for (const [id, body] of group.bodies) sql.setBody.run([body, Buffer.from(id, "hex")]);
-    for (const [key, value] of group.values)
+    setValues([...group.values].map(([key, value]) => ({ key, value })));
+  }
+
+  function setValues(values: { key: string; value: Uint8Array | null }[]): void {
+    for (const { key, value } of values)
       if (value === null) sql.deleteState.run([key]);
       else sql.setState.run([key, value, sumOf(Buffer.from(key), value)]);
   }
@@ -270,12 +295,77 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   function values(prefix: string): { key: string; value: Uint8Array }[] {
     // Keys are printable ASCII, so DEL is above every one that starts with the prefix.
     return guarded(() =>
-      (sql.states.all(prefix, `${prefix}\u007f`) as StateRow[]).map((row) => ({ key: row[0], value: valueOf(row) })),
+      (sql.states.all(prefix, `${prefix}\u007f`) as StateRow[]).map((row) => ({
+        key: textOf(row[0]),
+        value: valueOf(row),
+      })),
     );
+  }
+
+  // ── Damage ──
+
+  function damaged(log: LogId, from: number, to: number): Damage {
+    return guarded(() => {
+      const found: Damage = { events: [], heads: [] };
+      const known = logs.get(log);
+      for (let seq = Math.max(from, 0); seq < Math.min(to, (known?.seq ?? -1) + 1); seq++) {
+        if (goodEvent(log, seq) === undefined) found.events.push(seq);
+        if (tried(() => sql.headAt.get(known!.row, seq)) !== undefined && goodHead(log, seq) === undefined)
+          found.heads.push(seq);
+      }
+      return found;
+    });
+  }
+
+  function goodEvent(log: LogId, seq: number): StoredEvent | undefined {
+    return tried(() => {
+      const row = sql.range.get(logs.get(log)?.row ?? -1, seq, seq + 1) as EventRow | undefined;
+      return row && eventOf(row);
+    });
+  }
+
+  function goodHead(log: LogId, seq: number): SignedHead | undefined {
+    return tried(() => {
+      const row = sql.headFrom.get(logs.get(log)?.row ?? -1, seq) as HeadRow | undefined;
+      return row?.[0] === seq ? headOf(log, row) : undefined;
+    });
+  }
+
+  function repair(wanted: StoreRepair): number {
+    return guarded(() => {
+      const plan = planRepair({ tip: (log) => logs.get(log), event: goodEvent, head: goodHead }, wanted);
+      try {
+        db.exec("BEGIN IMMEDIATE");
+        for (const event of plan.events) replaceEvent(event);
+        for (const { head, bytes, sig } of plan.heads)
+          sql.setHead.run([logs.get(head.log)!.row, head.seq, bytes, sig, sumOf(bytes, sig)]);
+        setValues(wanted.values ?? []);
+        db.exec("COMMIT");
+        transactionCount++;
+      } catch (error) {
+        if (db.inTransaction) db.exec("ROLLBACK");
+        throw error;
+      }
+      return plan.events.length + plan.heads.length;
+    });
+  }
+
+  /** The row keeps its position; one that is gone gets the first free one. A body that we still have stays. */
+  function replaceEvent({ id, header, headerBytes, body }: StoredEvent): void {
+    const { row } = logs.get(header.log)!;
+    const there = sql.placeOf.get(row, header.seq) as [number, Uint8Array | null] | undefined;
+    const position = there?.[0] ?? (sql.freePosition.get() as [number])[0];
+    const had = there?.[1] ?? null;
+    const kept = body ?? (had !== null && isBodyOf(header, plain(had)) ? had : null);
+    // What was damaged to carry this id is in the way of it.
+    sql.freeId.run([fromHex(id), position]);
+    sql.setEvent.run([position, row, header.seq, fromHex(id), headerBytes, kept]);
   }
 
   return {
     commit,
+    damaged,
+    repair,
     event,
     logs: states,
     range,
@@ -333,10 +423,12 @@ function migrate(db: Database.Database, file: string): void {
 function prepareAll(db: Database.Database) {
   const read = (text: string) => db.prepare(text).raw();
   const row = "(?, ?, ?, ?, ?, ?)";
+  const head = `SELECT ${integer("seq")}, ${["bytes", "sig", "sum"].map(blob).join(", ")} FROM heads`;
+  const state = `SELECT ${["key", "value", "sum"].map(blob).join(", ")} FROM state`;
   const insertEvents = `INSERT INTO events (position, log, seq, id, header, body) VALUES `;
   return {
     logs: read(
-      `SELECT l.log, l.id, a.device, l.incarnation, l.chain, l.sum FROM logs l LEFT JOIN authors a ON a.author = l.author ORDER BY l.log`,
+      `SELECT l.log, ${["l.id", "a.device", "l.incarnation", "l.chain", "l.sum"].map(blob).join(", ")} FROM logs l LEFT JOIN authors a ON a.author = l.author ORDER BY l.log`,
     ),
     lastOfLog: read(`${SELECT_EVENT} WHERE e.log = ? ORDER BY e.seq DESC LIMIT 1`),
     lastPosition: read("SELECT max(position) FROM events"),
@@ -346,18 +438,26 @@ function prepareAll(db: Database.Database) {
     insertEvent: db.prepare(insertEvents + row),
     insertEvents: db.prepare(insertEvents + Array.from({ length: ROWS_PER_INSERT }, () => row).join(", ")),
     insertHead: db.prepare("INSERT INTO heads (log, seq, bytes, sig, sum) VALUES (?, ?, ?, ?, ?)"),
+    setHead: db.prepare("INSERT OR REPLACE INTO heads (log, seq, bytes, sig, sum) VALUES (?, ?, ?, ?, ?)"),
+    setEvent: db.prepare(insertEvents.replace("INSERT", "INSERT OR REPLACE") + row),
+    freeId: db.prepare("UPDATE events SET id = randomblob(32) WHERE id = ? AND position <> ?"),
+    placeOf: read(`SELECT position, ${blob("body")} FROM events WHERE log = ? AND seq = ?`),
+    freePosition: read(
+      `SELECT min(p) FROM (SELECT 0 AS p WHERE NOT EXISTS (SELECT 1 FROM events WHERE position = 0)
+       UNION ALL SELECT e.position + 1 FROM events e WHERE NOT EXISTS (SELECT 1 FROM events f WHERE f.position = e.position + 1))`,
+    ),
     setBody: db.prepare("UPDATE events SET body = ? WHERE id = ?"),
     setState: db.prepare("INSERT OR REPLACE INTO state (key, value, sum) VALUES (?, ?, ?)"),
     deleteState: db.prepare("DELETE FROM state WHERE key = ?"),
-    idAt: read("SELECT id FROM events WHERE log = ? AND seq = ?"),
+    idAt: read(`SELECT ${blob("id")} FROM events WHERE log = ? AND seq = ?`),
     eventById: read(`${SELECT_EVENT} WHERE e.id = ?`),
     range: read(`${SELECT_EVENT} WHERE e.log = ? AND e.seq >= ? AND e.seq < ? ORDER BY e.seq`),
     since: read(`${SELECT_EVENT} WHERE e.position >= ? ORDER BY e.position LIMIT ?`),
-    headAt: read("SELECT seq FROM heads WHERE log = ? AND seq = ?"),
-    headFrom: read("SELECT seq, bytes, sig, sum FROM heads WHERE log = ? AND seq >= ? ORDER BY seq LIMIT 1"),
-    lastHead: read("SELECT seq, bytes, sig, sum FROM heads WHERE log = ? ORDER BY seq DESC LIMIT 1"),
-    state: read("SELECT key, value, sum FROM state WHERE key = ?"),
-    states: read("SELECT key, value, sum FROM state WHERE key >= ? AND key < ? ORDER BY key"),
+    headAt: read("SELECT 1 FROM heads WHERE log = ? AND seq = ?"),
+    headFrom: read(`${head} WHERE log = ? AND seq >= ? ORDER BY seq LIMIT 1`),
+    lastHead: read(`${head} WHERE log = ? ORDER BY seq DESC LIMIT 1`),
+    state: read(`${state} WHERE key = ?`),
+    states: read(`${state} WHERE key >= ? AND key < ? ORDER BY key`),
   };
 }
 
@@ -401,18 +501,22 @@ function logOf([row, id, device, incarnation, chain, sum]: [
   Uint8Array,
   Uint8Array | null,
   Uint8Array,
-  string,
+  Uint8Array,
   Uint8Array,
 ]): KnownLog {
   const where = `log ${row} (${toHex(id)})`;
   if (device === null) throw corrupt(`the author of ${where} is missing`);
-  const opening: LogOpening = { device: idOf(plain(device)), incarnation: plain(incarnation), chain: chain as Chain };
+  const opening: LogOpening = {
+    device: idOf(plain(device)),
+    incarnation: plain(incarnation),
+    chain: textOf(chain) as Chain,
+  };
   if (!equal(logSum(toHex(id) as LogId, opening), sum)) throw corrupt(`${where} does not match its sum`);
   return { row, opening, seq: -1, id: null, hlc: null };
 }
 
 function valueOf([key, value, sum]: StateRow): Uint8Array {
-  if (!equal(sumOf(Buffer.from(key), value), sum)) throw corrupt(`the value ${key} does not match its sum`);
+  if (!equal(sumOf(key, value), sum)) throw corrupt(`the value ${textOf(key)} does not match its sum`);
   return plain(value);
 }
 
@@ -427,11 +531,25 @@ function sumOf(...parts: Uint8Array[]): Uint8Array {
   return plain(hash.digest().subarray(0, SUM_BYTES));
 }
 
+function textOf(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("latin1");
+}
+
 function plain(bytes: Uint8Array): Uint8Array {
   return new Uint8Array(bytes);
 }
 
 // ── Errors ──
+
+/** Undefined where what is read is damaged; other errors pass. */
+function tried<T>(work: () => T): T | undefined {
+  try {
+    return guarded(work);
+  } catch (error) {
+    if (error instanceof KinError && error.code === "CORRUPT") return undefined;
+    throw error;
+  }
+}
 
 function corrupt(what: string, cause?: unknown): KinError {
   return new KinError("CORRUPT", `log.db is damaged: ${what}`, {

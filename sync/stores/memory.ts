@@ -22,6 +22,7 @@ import { idBytes, idOf, type EventId, type LogId } from "../../protocols/ids.ts"
 import type { EventStore, LogState, StoreBatch } from "../store.ts";
 import { planBatch, type BatchPlan, type Stored } from "./batch.ts";
 import { createGroupCommit } from "./group.ts";
+import { planRepair, type GoodRows } from "./repair.ts";
 import { frameRecord, readRecords, segmentName } from "./journal.ts";
 
 type Plan = BatchPlan<StoredEvent, SignedHead>;
@@ -118,6 +119,13 @@ export async function openMemoryStore(disk: Disk): Promise<EventStore> {
           .toSorted(([a], [b]) => (a < b ? -1 : 1))
           .map(([key, value]) => ({ key, value })),
       ),
+    // What is damaged on its disk, a journal notices when it is opened: in memory all rows are good.
+    damaged: () => read(() => ({ events: [], heads: [] })),
+    repair: async (repair) => {
+      await read((memory) => planRepair(goodRows(memory), repair));
+      if (repair.values !== undefined && repair.values.length > 0) await group.append({ values: repair.values });
+      return 0;
+    },
     close: async () => {
       closed = true;
       await group.drained();
@@ -148,6 +156,18 @@ function lookUp({ logs, events }: Memory): Stored {
     hasHead: (log, seq) => {
       const heads = logs.get(log)?.heads ?? [];
       return heads[headIndex(heads, seq)]?.head.seq === seq;
+    },
+  };
+}
+
+function goodRows({ logs }: Memory): GoodRows {
+  return {
+    tip: (log) => (logs.has(log) ? stateOf(logs, log) : undefined),
+    event: (log, seq) => logs.get(log)?.events[seq],
+    head: (log, seq) => {
+      const heads = logs.get(log)?.heads ?? [];
+      const found = heads[headIndex(heads, seq)];
+      return found?.head.seq === seq ? found : undefined;
     },
   };
 }

@@ -1,6 +1,6 @@
 /** What every {@link EventStore} must do. A store brings a way to open the same data again. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import type { EventStore, StoreBatch } from "../../sync/store.ts";
+import type { EventStore, StoreBatch, StoreRepair } from "../../sync/store.ts";
 import { MAX_BATCH_ITEMS, tipOf } from "../../sync/store.ts";
 import { utf8Bytes } from "../../protocols/bytes.ts";
 import { verifyRun } from "../../protocols/events.ts";
@@ -207,6 +207,26 @@ export function storeAcceptance(name: string, prepare: () => Promise<StoreUnderT
       await reopen();
       expect(await store.range(ana.log, 0, 10)).toEqual(ana.events.slice(0, 6));
       expect(await store.range(ben.log, 0, 10)).toEqual(ben.events.slice(0, 1));
+    });
+
+    test("a repair puts nothing in the place of what is good, adds nothing, and takes no other branch [store-port]", async () => {
+      await store.append(batchOf(ana, 0, 6));
+      const other = makeChain("ana", 8, { branch: "'", forkAt: 4 });
+      expect(await store.damaged(ana.log, 0, 100)).toEqual({ events: [], heads: [] });
+      const right = { events: ana.events.slice(2, 6), heads: [ana.headAt(5)] };
+      const note = [{ key: "k", value: utf8Bytes("repaired") }];
+      expect(await store.repair({ ...right, values: note })).toBe(0);
+      const refused: [StoreRepair, string][] = [
+        [{ events: [other.events[5]!] }, "FORKED"],
+        [{ heads: [other.headAt(5)] }, "FORKED"],
+        [{ events: ana.events.slice(4, 7) }, "BAD_REQUEST"],
+        [{ heads: [ana.headAt(7)] }, "BAD_REQUEST"],
+        [{ events: [ben.events[0]!] }, "BAD_REQUEST"],
+      ];
+      for (const [repair, code] of refused) await expect(store.repair(repair), code).rejects.toMatchObject({ code });
+      await reopen();
+      expect(await store.range(ana.log, 0, 10)).toEqual(ana.events.slice(0, 6));
+      expect(await store.value("k")).toEqual(utf8Bytes("repaired"));
     });
 
     test("a read never sees what is not durable yet", async () => {

@@ -1,6 +1,9 @@
+import { execFile } from "node:child_process";
 import { mkdtemp, open, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import Database from "libsql";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { utf8Bytes } from "../../protocols/bytes.ts";
@@ -27,7 +30,8 @@ const ana = makeChain("ana", 40);
 async function filled(): Promise<string> {
   const file = newFile();
   const store = await openLibsqlStore({ file });
-  await store.append({ ...batchOf(ana, 0, 40), values: [{ key: "k", value: utf8Bytes("value") }] });
+  await store.append(batchOf(ana, 0, 21));
+  await store.append({ ...batchOf(ana, 21, 40), values: [{ key: "k", value: utf8Bytes("value") }] });
   await store.close();
   return file;
 }
@@ -92,7 +96,7 @@ test("K6: each damaged row is CORRUPT by name when it is read, and the others ar
     ["UPDATE events SET id = zeroblob(32) WHERE seq = 5", /position 5/, (s) => s.range(ana.log, 5, 6)],
     ["DELETE FROM events WHERE seq = 5", /39 rows where 40|4 rows/, (s) => s.range(ana.log, 3, 8)],
     ["DELETE FROM events WHERE seq = 5", /position 5 is missing/, (s) => s.since(0, 9)],
-    ["UPDATE heads SET sig = zeroblob(64)", /head 39/, (s) => s.headFrom(ana.log, 0)],
+    ["UPDATE heads SET sig = zeroblob(64)", /head 20/, (s) => s.headFrom(ana.log, 0)],
     ["UPDATE state SET value = x'00' WHERE key = 'k'", /value k/, (s) => s.value("k")],
   ];
   for (const [sql, names, read] of cases) {
@@ -108,6 +112,70 @@ test("K6: each damaged row is CORRUPT by name when it is read, and the others ar
     expect(await store.range(ana.log, 10, 20)).toEqual(ana.events.slice(10, 20));
     await store.close();
   }
+});
+
+test("K6: [damage-repaired] damaged and missing rows are named, and right ones take their place, the tip's too", async () => {
+  const cases: [sql: string, events: number[], heads?: number[]][] = [
+    ["UPDATE events SET header = zeroblob(20) WHERE seq = 5", [5]],
+    ["UPDATE events SET header = (SELECT header FROM events WHERE seq = 6) WHERE seq = 5", [5]],
+    ["UPDATE events SET id = (SELECT id FROM events WHERE seq = 6) || x'00' WHERE seq = 5", [5]],
+    ["UPDATE events SET body = x'00' WHERE seq IN (4, 5, 6, 39)", [4, 5, 6, 39]],
+    ["DELETE FROM events WHERE seq IN (0, 7, 8)", [0, 7, 8]],
+    ["DELETE FROM events WHERE seq = 39", [39]],
+    ["UPDATE events SET header = x'' WHERE seq > 36; UPDATE heads SET sum = x'' WHERE seq = 20", [37, 38, 39], [20]],
+  ];
+  for (const [sql, events, heads = []] of cases) {
+    const file = await filled();
+    damage(file, sql);
+    let store = await openLibsqlStore({ file });
+    expect(await store.damaged(ana.log, 0, 100), sql).toEqual({ events, heads });
+    expect((await store.logs())[0]).toMatchObject({ seq: 39, id: ana.events[39]!.id });
+    const wrong = makeChain("ana", 40, { branch: "'", forkAt: 3 }).events.filter((_, seq) => events.includes(seq));
+    if (events[0] !== 0) await expect(store.repair({ events: wrong })).rejects.toMatchObject({ code: "FORKED" });
+    const right = { events: ana.events.filter((_, seq) => events.includes(seq)), heads: heads.map(ana.headAt) };
+    expect(await store.repair(right), sql).toBe(events.length + heads.length);
+    await store.append({ values: [{ key: "after", value: utf8Bytes("x") }] });
+    await store.close();
+    store = await openLibsqlStore({ file });
+    expect(await store.damaged(ana.log, 0, 100)).toEqual({ events: [], heads: [] });
+    expect(await store.range(ana.log, 0, 100)).toEqual(ana.events);
+    expect(await store.since(0, 100)).toEqual(ana.events.map((event, position) => ({ position, event })));
+    await store.close();
+  }
+});
+
+test("K6: [damaged-type] a blob that claims to be text, and is none, is an error and not the end of the process", async () => {
+  const file = await filled();
+  damage(
+    file,
+    `UPDATE events SET header = CAST(header AS TEXT) WHERE seq = 5; UPDATE heads SET sig = CAST(sig AS TEXT);
+     UPDATE state SET value = CAST(x'ff' AS TEXT)`,
+  );
+  const { stdout } = await promisify(execFile)(process.execPath, ["-e", READ_DAMAGED, file, STORE_MODULE]);
+  // Text with the right bytes in it is as good as a blob.
+  expect(stdout).toBe("read CORRUPT read\n");
+}, 60_000);
+
+/** In a process of its own, because it could end. */
+const READ_DAMAGED = `
+import(process.argv[2]).then(async ({ openLibsqlStore }) => {
+  const store = await openLibsqlStore({ file: process.argv[1] });
+  const [{ log }] = await store.logs();
+  const codes = [];
+  for (const read of [() => store.since(5, 1), () => store.value("k"), () => store.headFrom(log, 0)])
+    codes.push(await read().then(() => "read", (error) => error.code));
+  console.log(codes.join(" "));
+  await store.close();
+});`;
+const STORE_MODULE = fileURLToPath(new URL("../../sync/stores/libsql.ts", import.meta.url));
+
+test("K6: a body that is not damaged stays when a header without one takes its place", async () => {
+  const file = await filled();
+  damage(file, "UPDATE events SET header = zeroblob(20) WHERE seq = 5");
+  const store = await openLibsqlStore({ file });
+  expect(await store.repair({ events: [{ ...ana.events[5]!, body: null }] })).toBe(1);
+  expect(await store.event(ana.events[5]!.id)).toEqual(ana.events[5]);
+  await store.close();
 });
 
 test("a damaged log, a foreign file and a newer format are refused at open", async () => {
