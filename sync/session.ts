@@ -41,6 +41,8 @@ export interface SyncOptions {
   signal: AbortSignal;
   /** Called once, when we first have all that the peer named in its vector. */
   onCaughtUp?: (() => void) | undefined;
+  /** Given once what this session knows of the peer's logs: it changes while the session lasts, and is read only. */
+  onBegin?: ((logs: ReadonlyMap<LogId, Readonly<PeerLog>>) => void) | undefined;
 }
 
 /** Why a session ended. `error` says what the peer or we did not accept. */
@@ -59,6 +61,7 @@ const PARTING_MS = 2_000;
 /** Speaks until the wire or `signal` ends. Never throws: what a peer does is a {@link SyncEnd}. */
 export async function runSync(wire: Wire, replica: Replica, options: SyncOptions): Promise<SyncEnd> {
   const session = createSession(wire, replica, options);
+  options.onBegin?.(session.logs);
   const stops = [
     replica.on(session.noticeChange),
     replica.claims.onFree(session.noticeFree),
@@ -502,5 +505,5 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
     replica.claims.release(me);
   }
 
-  return { read, write, end, ended: () => over, noticeChange, noticeFree, forget };
+  return { logs, read, write, end, ended: () => over, noticeChange, noticeFree, forget };
 }

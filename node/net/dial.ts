@@ -34,6 +34,8 @@ export interface DialDeps<Connection> {
   dial(address: string, signal: AbortSignal): Promise<Connection>;
   /** A connection that came too late. */
   drop(connection: Connection): void;
+  /** Told of each address that has failed, while others are still tried. */
+  onFailed?(attempt: DialAttempt): void;
   /** @default 5 s */
   addressTimeoutMs?: number;
 }
@@ -94,7 +96,9 @@ export function dialAddresses<Connection>(
       } catch (error) {
         tries.delete(attempt);
         const outcome = attempt.signal.aborted ? "timed-out" : classify(error);
-        attempts.push({ address: withoutPeer(address), outcome, detail: messageOf(error) });
+        const failed = { address: withoutPeer(address), outcome, detail: messageOf(error) };
+        attempts.push(failed);
+        if (!settled) deps.onFailed?.(failed);
       } finally {
         stopTimer();
         running--;

@@ -6,6 +6,7 @@ import type { Wire } from "../../protocols/effects.ts";
 import type { Greeting } from "../../protocols/hello.ts";
 import type { DeviceId, MeshId, PersonId } from "../../protocols/ids.ts";
 import type { Membership } from "../../protocols/membership.ts";
+import type { DialAttempt } from "./dial.ts";
 
 /** A member at the other end of a connection, after its hello. */
 export interface Peer {
@@ -34,6 +35,10 @@ export interface PeerState {
   lastSeenAt: number | null;
   /** Where we would dial it. */
   addresses: string[];
+  /** Wall ms of the last dial that failed at all addresses. */
+  failedAt: number | null;
+  /** What failed in the dial under way, else in the last one. */
+  attempts: DialAttempt[];
 }
 
 export type NetworkEvent =

@@ -34,7 +34,7 @@ import {
   usefulAddresses,
   withoutPeer,
 } from "./addresses.ts";
-import { dialAddresses } from "./dial.ts";
+import { dialAddresses, type DialAttempt } from "./dial.ts";
 import { findInviter, listenFor } from "./find-inviter.ts";
 import { createGate, deviceOf, type Gate } from "./gate.ts";
 import { createLibp2p, peerIdOf, type ListenOptions, type RunningLibp2p } from "./libp2p.ts";
@@ -118,6 +118,9 @@ interface Entry {
   /** Monotonic ms. */
   diallingSince: number;
   failures: number;
+  /** Wall ms of the last dial that failed; and the addresses that have failed in the one under way, else in the last. */
+  failedAt: number | null;
+  attempts: DialAttempt[];
   cancelRetry: (() => void) | null;
   cancelDuplicateCheck: (() => void) | null;
   lastSeenAt: number | null;
@@ -392,6 +395,7 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
       return { device: entry.device, person: greeting.person, greeting };
     } catch (error) {
       entry.failures++;
+      entry.failedAt = time.now();
       if (entry.greeting === null) retryLater(entry);
       throw unreachable(nameOf(entry.device), error);
     }
@@ -402,7 +406,9 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
     if (options.mayConnect?.(entry.device) === false)
       throw new KinError("UNREACHABLE", `connections to ${nameOf(entry.device)} are switched off`);
     const known = entry.addresses.length > 0 ? entry.addresses : await askDht(lib, entry, signal);
-    return dial(lib, entry.device, known, signal);
+    const attempts: DialAttempt[] = [];
+    entry.attempts = attempts;
+    return dial(lib, entry.device, known, signal, (failed) => attempts.push(failed));
   }
 
   /** The hello on this connection, or, if the peer dialled it, whatever hello of the peer comes first. */
@@ -428,6 +434,7 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
     device: DeviceId,
     addresses: readonly string[],
     signal: AbortSignal,
+    onFailed: (attempt: DialAttempt) => void = () => {},
   ): Promise<Connection> {
     const peer = peerIdOf(device).toString();
     return dialAddresses<Connection>(
@@ -435,6 +442,7 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
         time,
         dial: (address, give) => lib.dialAddress(multiaddr(`${address}/p2p/${peer}`), give),
         drop: (connection) => void connection.close().catch(() => {}),
+        onFailed,
       },
       addresses.filter((address) => isDialable(address)).map(withoutPeer),
       signal,
@@ -616,6 +624,8 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
         dialling: null,
         diallingSince: 0,
         failures: 0,
+        failedAt: null,
+        attempts: [],
         cancelRetry: null,
         cancelDuplicateCheck: null,
         lastSeenAt: null,
@@ -712,6 +722,8 @@ export function createPeers(deps: PeersDeps, options: PeersOptions): Network {
       skewMs: connection === undefined ? null : entry.greeting!.skewMs,
       lastSeenAt: connection === undefined ? entry.lastSeenAt : time.now(),
       addresses: [...entry.addresses],
+      failedAt: entry.failedAt,
+      attempts: [...entry.attempts],
     };
   }
 

@@ -26,6 +26,8 @@ const MAX_SESSIONS_PER_PEER = 4;
 export interface Syncing {
   /** Devices with a session now. */
   active(): DeviceId[];
+  /** Opens a session with a connected device now, if there is none: whoever's turn it is, and however often it failed. */
+  now(device: DeviceId): void;
   stop(): void;
 }
 
@@ -98,6 +100,12 @@ export function createSyncing(deps: SyncingDeps): Syncing {
 
   return {
     active: () => [...sessions.keys()],
+    now(device) {
+      if (sessions.has(device)) return;
+      timers.get(device)?.();
+      failures.delete(device);
+      void start(device);
+    },
     stop() {
       stopped.abort();
       unsubscribe();
