@@ -1,0 +1,195 @@
+/**
+ * Epoch keys on one device (R6): which one to write under, opening a new one, taking those that are sealed to us, handing
+ * those that we hold to devices that lack them, and telling what a late key opens.
+ */
+import { equal } from "../protocols/bytes.ts";
+import type { SealingKey } from "../protocols/crypto/keys.ts";
+import { epochKeyHash, newEpochKey, openEpochKey, sealEpochKeys } from "../protocols/epoch.ts";
+import { openBody, type BodyKeys } from "../protocols/event-body.ts";
+import type { EventKind, StoredEvent } from "../protocols/events.ts";
+import { idBytes, idOf, type DeviceId, type EpochId } from "../protocols/ids.ts";
+import { epochHeads, usableEpochs, type Membership } from "../protocols/membership.ts";
+import type { RosterBody, RosterRecord } from "../protocols/roster-record.ts";
+import { asMap } from "../protocols/signature.ts";
+import type { Ground } from "./ground.ts";
+import type { Reading } from "./reading.ts";
+import type { EpochKeys, NewEntry, ReadableEvent, RosterAct } from "./replica.ts";
+import type { StoreBatch } from "./store.ts";
+
+/** Events that one step of a full read takes, and keys that one round of sharing seals. */
+const SCAN_EVENTS = 512;
+
+/** An epoch that we may write under. */
+export interface OpenEpoch {
+  epoch: EpochId;
+  key: Uint8Array;
+}
+
+export interface EpochsDeps {
+  ground: Pick<Ground, "mesh" | "device" | "store" | "random" | "logs" | "emit" | "isClosed">;
+  membership(): Membership;
+  records(): readonly RosterRecord[];
+  keys: EpochKeys;
+  /** Newest first. */
+  sealingKeys: readonly SealingKey[];
+  bodyKeys: BodyKeys;
+  read: Reading["read"];
+  /** Writes sealed keys as events of ours, with `values`. */
+  write(entries: NewEntry[], values: NonNullable<StoreBatch["values"]>): Promise<unknown>;
+}
+
+export interface Epochs {
+  load(): Promise<void>;
+  /** The best epoch that nobody outside the folded roster can read, if we hold its key. */
+  writable(): OpenEpoch | undefined;
+  /** An epoch record for these devices, and its key: part of an act. */
+  open(
+    from: Membership,
+    recipients: Iterable<{ device: { id: DeviceId; sealingKey: Uint8Array } }>,
+  ): Promise<RosterAct & { epochKey: Uint8Array }>;
+  /** Takes the keys that the roster's epochs hold for us. */
+  takeFromRoster(): Promise<void>;
+  /** Takes the key of an `epoch-sealed` event. */
+  takeFromEvent(event: ReadableEvent): Promise<void>;
+  /** Remembers that an event waits for its epoch's key. */
+  noteLocked(event: StoredEvent): Promise<void>;
+  /** Seals what we hold to the devices that lack it and are ours to serve. */
+  share(): Promise<void>;
+}
+
+export function createEpochs(deps: EpochsDeps): Epochs {
+  const { ground, membership, keys, bodyKeys } = deps;
+  const { mesh, device, store, random } = ground;
+  const locked = new Set<EpochId>();
+  const shared = new Set<string>();
+
+  async function load(): Promise<void> {
+    for (const { key } of await store.values("locked/")) locked.add(key.slice(7) as EpochId);
+    for (const { key } of await store.values("shared/")) shared.add(key.slice(7));
+  }
+
+  function writable(): OpenEpoch | undefined {
+    for (const { id } of usableEpochs(membership())) {
+      const key = keys.get(id);
+      if (key !== undefined) return { epoch: id, key };
+    }
+    return undefined;
+  }
+
+  async function open(from: Membership, recipients: Parameters<Epochs["open"]>[1]) {
+    const key = newEpochKey(random);
+    const devices = [...recipients].map((one) => one.device);
+    const record: RosterBody & { type: "epoch" } = {
+      type: "epoch",
+      after: epochHeads(from),
+      keyHash: epochKeyHash(key),
+      keys: await sealEpochKeys(mesh, key, devices, device),
+    };
+    return { records: [record], epochKey: key } satisfies RosterAct;
+  }
+
+  async function takeFromRoster(): Promise<void> {
+    for (const epoch of membership().epochs.values()) {
+      const sealed = epoch.keys.find((key) => key.device === device);
+      if (sealed === undefined || keys.get(epoch.id) !== undefined) continue;
+      for (const sealingKey of deps.sealingKeys) {
+        const key = await openEpochKey(mesh, epoch.keyHash, sealed, epoch.author.device, sealingKey);
+        if (key === null) continue;
+        await keep(epoch.id, key);
+        break;
+      }
+    }
+  }
+
+  /** From whoever holds it: right if it is the key whose hash the epoch's record names. */
+  async function takeFromEvent({ value }: ReadableEvent): Promise<void> {
+    const { e, k } = asMap(value, "an epoch-sealed event");
+    if (!(k instanceof Uint8Array) || !(e instanceof Uint8Array) || e.length !== 32) return;
+    const epoch = membership().epochs.get(idOf(e));
+    if (epoch === undefined || keys.get(epoch.id) !== undefined || !equal(epochKeyHash(k), epoch.keyHash)) return;
+    await keep(epoch.id, k);
+  }
+
+  async function keep(epoch: EpochId, key: Uint8Array): Promise<void> {
+    await keys.put(epoch, key);
+    if (locked.has(epoch)) await unlock(epoch);
+  }
+
+  /** Tells the bodies that waited for this epoch's key. */
+  async function unlock(epoch: EpochId): Promise<void> {
+    const onlyIt: BodyKeys = { ...bodyKeys, epochKey: (id) => (id === epoch ? keys.get(id) : undefined) };
+    for await (const events of scan()) {
+      const opened: ReadableEvent[] = [];
+      for (const event of events) {
+        if (event.header.audience !== "mesh" || isClearKind(event.header.kind)) continue;
+        const readable = await deps.read(event, onlyIt);
+        if (readable.unreadable === null && readable.standing.state === "good") opened.push(readable);
+      }
+      if (opened.length > 0) ground.emit({ type: "applied", events: opened });
+    }
+    locked.delete(epoch);
+    await store.append({ values: [{ key: `locked/${epoch}`, value: null }] });
+  }
+
+  async function* scan(): AsyncGenerator<StoredEvent[]> {
+    for (let position = 0; ;) {
+      const page = await store.since(position, SCAN_EVENTS);
+      if (page.length === 0) return;
+      yield page.map(({ event }) => event);
+      position = page.at(-1)!.position + 1;
+    }
+  }
+
+  async function noteLocked(event: StoredEvent): Promise<void> {
+    const { opening } = ground.logs.get(event.header.log)!;
+    const opened = await openBody({ mesh, author: opening.device }, event.header, event.body!, bodyKeys);
+    if (opened.state !== "locked" || opened.why !== "epoch" || locked.has(opened.epoch)) return;
+    locked.add(opened.epoch);
+    await store.append({ values: [{ key: `locked/${opened.epoch}`, value: new Uint8Array() }] });
+  }
+
+  /**
+   * Any holder may seal an epoch to a device that lacks it; so that not all do, it is the one who opened the epoch and
+   * the one who let the device in. Under "from-epoch" newcomers get only what is still written under.
+   */
+  async function share(): Promise<void> {
+    if (ground.isClosed() || !membership().devices.has(device)) return;
+    const letIn = new Map<DeviceId, DeviceId>();
+    for (const { body, author } of deps.records())
+      if (body.type === "admit" || body.type === "device-added") letIn.set(body.device.id, author.device);
+    const entries: NewEntry[] = [];
+    const rows: NonNullable<StoreBatch["values"]> = [];
+    for (const epoch of readableByNewcomers()) {
+      const key = keys.get(epoch.id);
+      if (key === undefined) continue;
+      for (const to of membership().devices.keys()) {
+        const row = `${epoch.id}/${to}`;
+        const isOurs = epoch.author.device === device || letIn.get(to) === device;
+        if (!isOurs || to === device || epoch.recipients.includes(to) || shared.has(row)) continue;
+        if (entries.length >= SCAN_EVENTS) break; // the rest at the next change
+        shared.add(row);
+        rows.push({ key: `shared/${row}`, value: new Uint8Array() });
+        entries.push({ kind: "epoch-sealed", audience: "direct", value: { e: idBytes(epoch.id), k: key }, to: [to] });
+      }
+    }
+    if (entries.length === 0) return;
+    try {
+      await deps.write(entries, rows);
+    } catch (error) {
+      for (const { key } of rows) shared.delete(key.slice(7));
+      throw error;
+    }
+  }
+
+  function readableByNewcomers() {
+    const now = membership();
+    return now.policy === "reads-all" ? [...now.epochs.values()] : usableEpochs(now);
+  }
+
+  return { load, writable, open, takeFromRoster, takeFromEvent, noteLocked, share };
+}
+
+/** Kinds whose mesh body is never sealed. */
+function isClearKind(kind: EventKind): boolean {
+  return kind === "roster" || kind === "agent-key" || kind === "log-opened";
+}

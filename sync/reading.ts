@@ -1,0 +1,111 @@
+/**
+ * From a stored event to a readable one: whose it is, what it says if we have the key, and whether it counts. Deps that have
+ * not come yet are remembered, so that what named them is judged again when they come.
+ */
+import type { Value } from "../protocols/bytes.ts";
+import { KinError } from "../protocols/errors.ts";
+import { openBody, type BodyKeys, type OpenedBody } from "../protocols/event-body.ts";
+import type { StoredEvent } from "../protocols/events.ts";
+import type { DeviceId, EventId, LogId } from "../protocols/ids.ts";
+import type { Membership } from "../protocols/membership.ts";
+import { compareStamps, decodeStamp } from "./clock.ts";
+import type { Ground } from "./ground.ts";
+import { judge, type Standing } from "./quarantine.ts";
+import type { ReadableEvent } from "./replica.ts";
+
+/** Deps remembered that have not come yet, to judge again what named them. */
+const MAX_AWAITED_DEPS = 10_000;
+
+export interface Reading {
+  /** @throws KinError NOT_FOUND if we do not have the event's log */
+  read(event: StoredEvent, keys?: BodyKeys): Promise<ReadableEvent>;
+  /** Runs `work` while the values of these own events are known: what we have just written need not be opened again. */
+  whileSaying<T>(said: readonly { id: EventId; value: Value }[], work: () => Promise<T>): Promise<T>;
+  /** Deps that have come late and show that what named them is stamped before them. */
+  judgeDependants(events: StoredEvent[]): void;
+}
+
+export function createReading(
+  ground: Pick<Ground, "mesh" | "store" | "clock" | "logs" | "forks" | "emit">,
+  membership: () => Membership,
+  bodyKeys: BodyKeys,
+): Reading {
+  const { mesh, store, clock, logs, forks } = ground;
+  const awaitedDeps = new Map<EventId, { log: LogId; hlc: Uint8Array }>();
+  const justSaid = new Map<EventId, Value>();
+
+  async function read(event: StoredEvent, keys: BodyKeys = bodyKeys): Promise<ReadableEvent> {
+    const { header, id } = event;
+    const author = logs.get(header.log)?.opening.device;
+    if (author === undefined)
+      throw new KinError("NOT_FOUND", `event ${id} is of log ${header.log}, which we do not have`);
+    const opened = event.body === null ? null : await openOnce(event, author, keys);
+    return {
+      id,
+      log: header.log,
+      seq: header.seq,
+      device: author,
+      person: personOf(membership(), author),
+      kind: header.kind,
+      audience: header.audience,
+      at: decodeStamp(header.hlc).ms,
+      hlc: header.hlc,
+      deps: header.deps,
+      standing: await standingOf(event, author),
+      value: opened?.state === "open" ? opened.value : undefined,
+      unreadable: unreadableWhy(opened),
+    };
+  }
+
+  async function openOnce({ id, header, body }: StoredEvent, author: DeviceId, keys: BodyKeys): Promise<OpenedBody> {
+    const value = justSaid.get(id);
+    return value === undefined ? openBody({ mesh, author }, header, body!, keys) : { state: "open", value };
+  }
+
+  async function standingOf({ id, header }: StoredEvent, author: DeviceId): Promise<Standing> {
+    const deps: StoredEvent["header"][] = [];
+    for (const dep of header.deps) {
+      const found = await store.event(dep);
+      if (found !== undefined) deps.push(found.header);
+      else if (awaitedDeps.size < MAX_AWAITED_DEPS) awaitedDeps.set(dep, { log: header.log, hlc: header.hlc });
+    }
+    return judge({ id, header }, author, { membership: membership(), clock, fork: forks.get(header.log), deps });
+  }
+
+  return {
+    read,
+    async whileSaying(said, work) {
+      for (const { id, value } of said) justSaid.set(id, value);
+      const done = await work();
+      for (const { id } of said) justSaid.delete(id);
+      return done;
+    },
+    judgeDependants(events) {
+      const touched = new Set<LogId>();
+      for (const { id, header } of events) {
+        const dependant = awaitedDeps.get(id);
+        if (dependant === undefined) continue;
+        awaitedDeps.delete(id);
+        if (compareStamps(header.hlc, dependant.hlc) >= 0) touched.add(dependant.log);
+      }
+      if (touched.size > 0) ground.emit({ type: "rejudged", logs: [...touched] });
+    },
+  };
+}
+
+/** Whose device it is or was; null if the fold does not say. */
+function personOf(membership: Membership, device: DeviceId): ReadableEvent["person"] {
+  return membership.devices.get(device)?.member.person ?? membership.formerDevices.get(device)?.person ?? null;
+}
+
+function unreadableWhy(opened: OpenedBody | null): ReadableEvent["unreadable"] {
+  if (opened === null) return "no-body";
+  switch (opened.state) {
+    case "open":
+      return null;
+    case "refused":
+      return "damaged";
+    case "locked":
+      return opened.why === "epoch" ? "no-key" : "not-for-us";
+  }
+}
