@@ -27,7 +27,7 @@ export function tipOf(state: LogState | undefined): Tip | null {
   return { seq: state.seq, id: state.id, hlc: state.hlc };
 }
 
-/** Events, bodies, heads, logs or values that one batch may hold, each. */
+/** Events, bodies, drops, heads, logs or values that one batch may hold, each. */
 export const MAX_BATCH_ITEMS = 4096;
 
 export interface StoreBatch {
@@ -39,6 +39,8 @@ export interface StoreBatch {
   heads?: SignedHead[];
   /** Bodies that were missing. */
   bodies?: { id: EventId; body: Uint8Array }[];
+  /** Stored events whose body is kept no longer (R16); the header stays (R9). None that this batch brings a body of. */
+  drops?: EventId[];
   /** Small durable state in the same transaction (HLC bound, idempotency rows, …); null deletes. */
   values?: { key: string; value: Uint8Array | null }[];
 }

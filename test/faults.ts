@@ -1115,4 +1115,10 @@ export const FAULTS: readonly Fault[] = [
     search: 'for (const call of cut) {\n          call.attached = undefined;\n          call.cut("resume");',
     replace: 'for (const call of cut) {\n          call.attached = undefined;\n          call.cut("request");',
   },
+  {
+    requirement: "prune-headers",
+    file: "sync/stores/batch.ts",
+    search: "if (event.hasBody) plan.drops.push(id);",
+    replace: "if (!event.hasBody) plan.drops.push(id);",
+  },
 ];

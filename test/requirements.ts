@@ -640,4 +640,9 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "issue 3 part 7",
     sentence: "A connection that is cut in the middle of an answer: the answer arrives complete, the tool ran once.",
   },
+  {
+    id: "prune-headers",
+    source: "RULES R16, R9",
+    sentence: "Pruning drops bodies, never headers: places, heads and proofs stay, and a dropped body is no damage.",
+  },
 ];

@@ -42,6 +42,7 @@ export interface BatchPlan<Event = PlannedEvent, Head = PlannedHead> {
   events: Event[];
   heads: Head[];
   bodies: { id: EventId; body: Uint8Array }[];
+  drops: EventId[];
   values: { key: string; value: Uint8Array | null }[];
 }
 
@@ -56,7 +57,14 @@ export function planBatch<Event extends PlannedEvent, Head extends PlannedHead>(
   batch: PlannedBatch<Event, Head>,
 ): BatchPlan<Event, Head> {
   checkBounds(batch);
-  const plan: BatchPlan<Event, Head> = { logs: [], events: [], heads: [], bodies: [], values: batch.values ?? [] };
+  const plan: BatchPlan<Event, Head> = {
+    logs: [],
+    events: [],
+    heads: [],
+    bodies: [],
+    drops: [],
+    values: batch.values ?? [],
+  };
   const tips = new Map<LogId, { seq: number; id: EventId | null; hlc: Uint8Array | null }>();
   const added = new Map<EventId, Event>();
   const addedAt = new Map<string, EventId>();
@@ -95,6 +103,7 @@ export function planBatch<Event extends PlannedEvent, Head extends PlannedHead>(
     if (!stored.hasHead(log, seq)) plan.heads.push(head);
   }
   for (const { id, body } of batch.bodies ?? []) addBody(id, body);
+  for (const id of batch.drops ?? []) drop(id);
   return plan;
 
   function addBody(id: EventId, body: Uint8Array): void {
@@ -104,11 +113,19 @@ export function planBatch<Event extends PlannedEvent, Head extends PlannedHead>(
     const hasBody = "hasBody" in event ? event.hasBody : event.body !== null;
     if (!hasBody) plan.bodies.push({ id, body });
   }
+
+  function drop(id: EventId): void {
+    if (added.has(id) || plan.bodies.some((brought) => brought.id === id))
+      throw bad(`the body of event ${id} is brought and dropped at once`);
+    const event = stored.event(id);
+    if (event === undefined) throw bad(`the body of event ${id} is to be dropped, which is not stored`);
+    if (event.hasBody) plan.drops.push(id);
+  }
 }
 
 /** Counts, keys and sizes: what can be said without looking at what is stored. @throws KinError BAD_REQUEST, TOO_LARGE */
-export function checkBounds({ logs, events, heads, bodies, values }: PlannedBatch): void {
-  for (const [what, items] of Object.entries({ logs, events, heads, bodies, values }))
+export function checkBounds({ logs, events, heads, bodies, drops, values }: PlannedBatch): void {
+  for (const [what, items] of Object.entries({ logs, events, heads, bodies, drops, values }))
     if (items !== undefined && items.length > MAX_BATCH_ITEMS)
       throw new KinError("TOO_LARGE", `${items.length} ${what} in one batch: at most ${MAX_BATCH_ITEMS}`);
   for (const { key, value } of values ?? []) {

@@ -76,6 +76,7 @@ interface Group {
   byPlace: Map<string, EventId>;
   heads: Map<string, PlannedHead>;
   bodies: Map<EventId, Uint8Array>;
+  drops: Set<EventId>;
   values: Map<string, Uint8Array | null>;
 }
 
@@ -175,7 +176,14 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
       group.byPlace.set(`${log} ${seq}`, event.id);
     }
     for (const head of plan.heads) group.heads.set(`${head.head.log} ${head.head.seq}`, head);
-    for (const { id, body } of plan.bodies) group.bodies.set(id, body);
+    for (const { id, body } of plan.bodies) {
+      group.bodies.set(id, body);
+      group.drops.delete(id);
+    }
+    for (const id of plan.drops) {
+      group.bodies.delete(id);
+      group.drops.add(id);
+    }
     for (const { key, value } of plan.values) group.values.set(key, value);
     return null;
   }
@@ -193,7 +201,8 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
       },
       event: (id) => {
         const stored = group.byId.get(id) ?? event(id);
-        return stored && { header: stored.header, hasBody: stored.body !== null || group.bodies.has(id) };
+        const hasBody = (stored?.body !== null && !group.drops.has(id)) || group.bodies.has(id);
+        return stored && { header: stored.header, hasBody };
       },
       hasHead: (log, seq) => {
         const known = logs.get(log);
@@ -229,6 +238,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
     for (const { head, bytes, sig } of group.heads.values())
       sql.insertHead.run([logs.get(head.log)!.row, head.seq, bytes, sig, sumOf(bytes, sig)]);
     for (const [id, body] of group.bodies) sql.setBody.run([body, Buffer.from(id, "hex")]);
+    for (const id of group.drops) sql.setBody.run([null, Buffer.from(id, "hex")]);
     setValues([...group.values].map(([key, value]) => ({ key, value })));
   }
 
@@ -468,6 +478,7 @@ function emptyGroup(): Group {
     byPlace: new Map(),
     heads: new Map(),
     bodies: new Map(),
+    drops: new Set(),
     values: new Map(),
   };
 }

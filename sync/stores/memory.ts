@@ -201,6 +201,11 @@ function apply(memory: Memory, plan: Plan): void {
     memory.events.set(id, whole);
     memory.logs.get(whole.header.log)!.events[whole.header.seq] = whole;
   }
+  for (const id of plan.drops) {
+    const bare = { ...memory.events.get(id)!, body: null };
+    memory.events.set(id, bare);
+    memory.logs.get(bare.header.log)!.events[bare.header.seq] = bare;
+  }
   for (const { key, value } of plan.values)
     if (value === null) memory.values.delete(key);
     else memory.values.set(key, value);
@@ -247,6 +252,8 @@ type PlanValue = {
   e: unknown[];
   h: unknown[];
   b: [Uint8Array, Uint8Array][];
+  /** Not in journals of before pruning. */
+  d?: Uint8Array[];
   v: [string, Uint8Array | null][];
 };
 
@@ -256,6 +263,7 @@ function planValue(plan: Plan): PlanValue {
     e: plan.events.map(eventValue),
     h: plan.heads.map(signedHeadValue),
     b: plan.bodies.map(({ id, body }) => [fromHex(id), body]),
+    d: plan.drops.map((id) => fromHex(id)),
     v: plan.values.map(({ key, value }) => [key, value]),
   };
 }
@@ -269,6 +277,7 @@ function parsePlan(value: PlanValue): StoreBatch {
     events: value.e.map(parseEvent),
     heads: value.h.map(parseSignedHead),
     bodies: value.b.map(([id, body]) => ({ id: idOf(id), body })),
+    drops: (value.d ?? []).map((id) => idOf(id)),
     values: value.v.map(([key, item]) => ({ key, value: item })),
   };
 }

@@ -29,6 +29,7 @@ interface PackedBatch {
   ][];
   heads: [log: LogId, seq: number, id: EventId, bytes: Piece, sig: Piece][];
   bodies: [id: EventId, body: Piece][];
+  drops: EventId[];
   values: [key: string, value: Piece | null][];
 }
 
@@ -66,13 +67,14 @@ function packBatch(batch: StoreBatch, piece: (part: Uint8Array) => Piece): Packe
     ]),
     heads: (batch.heads ?? []).map(({ head, bytes, sig }) => [head.log, head.seq, head.id, piece(bytes), piece(sig)]),
     bodies: (batch.bodies ?? []).map(({ id, body }) => [id, piece(body)]),
+    drops: batch.drops ?? [],
     values: (batch.values ?? []).map(({ key, value }) => [key, value && piece(value)]),
   };
 }
 
 export function unpackBatches({ bytes, batches }: PackedBatches): PlannedBatch[] {
   const at = ([from, to]: Piece) => bytes.subarray(from, to);
-  return batches.map(({ logs, events, heads, bodies, values }) => ({
+  return batches.map(({ logs, events, heads, bodies, drops, values }) => ({
     logs,
     events: events.map(([id, log, seq, prev, hlc, bodyHash, header, body]) => ({
       id,
@@ -82,6 +84,7 @@ export function unpackBatches({ bytes, batches }: PackedBatches): PlannedBatch[]
     })),
     heads: heads.map(([log, seq, id, head, sig]) => ({ head: { log, seq, id }, bytes: at(head), sig: at(sig) })),
     bodies: bodies.map(([id, body]) => ({ id, body: at(body) })),
+    drops,
     values: values.map(([key, value]) => ({ key, value: value && at(value) })),
   }));
 }

@@ -142,6 +142,53 @@ export function storeAcceptance(name: string, prepare: () => Promise<StoreUnderT
       );
     });
 
+    test("a dropped body is gone, its header, place and head stay, and it can be brought again [prune-headers]", async () => {
+      await store.append(batchOf(ana, 0, 8));
+      const dropped = [1, 4].map((seq) => ana.events[seq]!.id);
+      await store.append({ drops: dropped, values: [{ key: "k", value: utf8Bytes("pruned") }] });
+      const left = ana.events.map((event) => (dropped.includes(event.id) ? { ...event, body: null } : event));
+      for (const when of ["before", "after"]) {
+        expect(await store.range(ana.log, 0, 10), when).toEqual(left);
+        expect((await store.since(0, 10)).map(({ event }) => event)).toEqual(left);
+        expect(await store.event(dropped[0]!)).toEqual(left[1]);
+        expect(await store.damaged(ana.log, 0, 10)).toEqual({ events: [], heads: [] });
+        expect(await store.value("k")).toEqual(utf8Bytes("pruned"));
+        verifyRun(ana, null, await store.range(ana.log, 0, 8), (await store.headFrom(ana.log, 7))!);
+        await store.append({ drops: dropped });
+        await reopen();
+      }
+      await store.append({ bodies: [{ id: dropped[0]!, body: ana.events[1]!.body! }] });
+      expect(await store.event(dropped[0]!)).toEqual(ana.events[1]);
+    });
+
+    test("what is not stored can't be dropped, nor what the same batch brings; nothing of the batch is kept", async () => {
+      await store.append(batchOf(ana, 0, 4));
+      const id = ana.events[5]!.id;
+      const refused: StoreBatch[] = [
+        { drops: [id] },
+        { ...batchOf(ana, 4, 6), drops: [id] },
+        { drops: [ana.events[2]!.id, ben.events[0]!.id] },
+      ];
+      for (const batch of refused) await expect(store.append(batch)).rejects.toMatchObject({ code: "BAD_REQUEST" });
+      await reopen();
+      expect(await store.range(ana.log, 0, 10)).toEqual(ana.events.slice(0, 4));
+    });
+
+    test("drops and bodies of one moment are taken in the order of asking", async () => {
+      await store.append(batchOf(ana, 0, 4));
+      const { id, body } = ana.events[2]!;
+      await Promise.all([
+        store.append({ drops: [id] }),
+        store.append({ bodies: [{ id, body: body! }] }),
+        store.append({ drops: [ana.events[3]!.id] }),
+        store.append(batchOf(ana, 4, 6)),
+        store.append({ drops: [ana.events[5]!.id] }),
+      ]);
+      await reopen();
+      const left = ana.events.slice(0, 6).map((event, at) => (at === 3 || at === 5 ? { ...event, body: null } : event));
+      expect(await store.range(ana.log, 0, 10)).toEqual(left);
+    });
+
     test("what is stored already is skipped, and brings a body that was missing", async () => {
       await store.append({ ...batchOf(ana, 0, 4), events: ana.events.slice(0, 4).map((e) => ({ ...e, body: null })) });
       await store.append(batchOf(ana, 0, 6));
