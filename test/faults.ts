@@ -309,6 +309,12 @@ export const FAULTS: readonly Fault[] = [
     search: "const blob = (column: string): string => `CAST(${column} AS BLOB)`;",
     replace: "const blob = (column: string): string => column;",
   },
+  {
+    requirement: "upgrade-3",
+    file: "sync/stores/log-file.ts",
+    search: "const APPLICATION_ID = 0x6b696e4c;",
+    replace: "const APPLICATION_ID = 0x6b696e4d;",
+  },
   { requirement: "K8", file: "sync/stores/log-file.ts", search: 'db.pragma("locking_mode = EXCLUSIVE");', replace: "" },
   {
     requirement: "E17",

@@ -107,6 +107,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "ATTACKS P18",
     sentence: "A damaged file whose blobs claim to be text is an error, not the end of the process.",
   },
+  {
+    id: "upgrade-3",
+    source: "issue 4 part 9",
+    sentence: "A data folder of the first mesh's release opens with all that it had, syncs and answers what waited.",
+  },
   { id: "K8", source: "ATTACKS K8", sentence: "A second store on the same file is refused." },
   {
     id: "E17",
