@@ -29,6 +29,7 @@ export function createReading(
   ground: Pick<Ground, "mesh" | "store" | "clock" | "logs" | "forks" | "emit">,
   membership: () => Membership,
   bodyKeys: BodyKeys,
+  isMissing: (id: EventId) => boolean,
 ): Reading {
   const { mesh, store, clock, logs, forks } = ground;
   const awaitedDeps = new Map<EventId, { log: LogId; hlc: Uint8Array }>();
@@ -53,7 +54,7 @@ export function createReading(
       deps: header.deps,
       standing: await standingOf(event, author),
       value: opened?.state === "open" ? opened.value : undefined,
-      unreadable: unreadableWhy(opened),
+      unreadable: opened === null && !isMissing(id) ? "pruned" : unreadableWhy(opened),
     };
   }
 

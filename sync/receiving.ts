@@ -40,6 +40,8 @@ export interface Receiving {
   receiveBodies(bodies: LooseBody[]): Promise<number>;
   bodies(ids: EventId[]): Promise<LooseBody[]>;
   missingBodies(limit: number): EventId[];
+  isMissing(id: EventId): boolean;
+  prune(ids: EventId[]): Promise<void>;
   receiveFork(proof: ForkProof): Promise<boolean>;
   /** Own events that are durable now, in the order of the log; those before them that another append wrote, too. */
   takeOwn(log: OwnLog, done: StoredEvent[]): Promise<void>;
@@ -215,6 +217,12 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     return out;
   }
 
+  async function prune(ids: EventId[]): Promise<void> {
+    const missed = ids.filter((id) => missing.has(id)).map((id) => ({ key: `missing/${id}`, value: null }));
+    await store.append({ drops: ids, values: missed });
+    for (const id of ids) missing.delete(id);
+  }
+
   return {
     load,
     accepts,
@@ -222,6 +230,8 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     receiveBodies,
     bodies,
     missingBodies: (limit) => [...missing].slice(0, limit),
+    isMissing: (id) => missing.has(id),
+    prune,
     receiveFork,
     takeOwn,
     deliver,

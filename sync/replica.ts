@@ -106,7 +106,8 @@ export interface ReadableEvent {
   standing: Standing;
   /** What it says, or undefined with the reason in `unreadable`. */
   value: Value | undefined;
-  unreadable: null | "no-body" | "no-key" | "not-for-us" | "damaged";
+  /** "no-body": it is to come. "pruned": a snapshot stands for it (R16). */
+  unreadable: null | "no-body" | "no-key" | "not-for-us" | "damaged" | "pruned";
 }
 
 export type ReplicaChange =
@@ -190,6 +191,10 @@ export interface Replica {
   receiveBodies(bodies: LooseBody[]): Promise<number>;
   bodies(ids: EventId[]): Promise<LooseBody[]>;
   missingBodies(limit: number): Promise<EventId[]>;
+  /** Bodies that a snapshot stands for (R16): those that we hold are dropped, those that we lack are missed no longer. */
+  prune(ids: EventId[]): Promise<void>;
+  /** Views fold again from the start: what they begin with has changed. */
+  refold(): void;
 
   /** All roster records we have, parents first. */
   records(): Sealed[];
@@ -236,7 +241,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
 
   const records = createRecords(ground, membershipChanged);
   const { membership, roster } = records;
-  const reading = createReading(ground, membership, bodyKeys);
+  const reading = createReading(ground, membership, bodyKeys, (id) => receiving.isMissing(id));
   const epochs = createEpochs({
     ground,
     membership,
@@ -321,6 +326,8 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     receiveBodies: receiving.receiveBodies,
     bodies: receiving.bodies,
     missingBodies: async (limit) => receiving.missingBodies(limit),
+    prune: receiving.prune,
+    refold: () => ground.emit({ type: "rejudged", logs: [...ground.logs.keys()] }),
     records: () => roster.records().map(({ sealed }) => sealed),
     stamp: () => clock.stamp(),
     rosterHeads: () => membership().heads.slice(0, MAX_ROSTER_HEADS),
