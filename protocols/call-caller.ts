@@ -31,6 +31,8 @@ const OVER = new KinError("CLOSED", "the call is over");
 /** Pauses between attempts to reach a callee again: doubling from the first to the last. */
 const FIRST_PAUSE_MS = 50;
 const LAST_PAUSE_MS = 5000;
+/** That a call has ended is acknowledged ahead of the next request, or so much later: the callee waits for no such ack. */
+const END_ACK_DELAY_MS = 20;
 /** Calls to one peer that wait for one of the 256 places in flight. */
 const MAX_WAITING_CALLS = 4096;
 
@@ -62,7 +64,10 @@ interface Session {
   calls: Map<number, Call>;
   /** By number: acknowledgements that were not sent yet. */
   acks: Map<number, number>;
+  /** Somebody is about to send them. */
   acking: boolean;
+  /** Of ends that nobody waits for. */
+  cancelAckTimer: (() => void) | undefined;
   open: boolean;
 }
 
@@ -188,6 +193,7 @@ export function createCaller(deps: CallerDeps): Caller {
     session.wire
       .send(encodeInvokeFrame({ t: next === "resume" ? "resume" : "request", call: number, sealed }))
       .catch((error: unknown) => session.wire.fail(error as Error));
+    if (session.cancelAckTimer !== undefined) void sendAcks(session);
     const used = call.next - call.queue.length;
     if (used > 0) acknowledge(session, number, used); // what was acknowledged on the broken stream may be lost
     return await over;
@@ -306,10 +312,10 @@ export function createCaller(deps: CallerDeps): Caller {
     call.cut(next);
   }
 
-  /** The last event: nothing more comes, so all of it is acknowledged at once. */
+  /** The last event: nothing more comes, so all of it is acknowledged. */
   function hearEnd(session: Session, call: Call): void {
     const { number } = call.attached!;
-    acknowledge(session, number, call.next);
+    acknowledgeEnd(session, number, call.next);
     session.calls.delete(number);
     call.attached = undefined;
     call.heardEnd = true;
@@ -356,7 +362,16 @@ export function createCaller(deps: CallerDeps): Caller {
     deps.endOfTick(() => void sendAcks(session));
   }
 
+  function acknowledgeEnd(session: Session, number: number, below: number): void {
+    if (session.acks.size >= MAX_ACKS - 1) return acknowledge(session, number, below);
+    session.acks.set(number, below);
+    if (session.acking) return;
+    session.cancelAckTimer ??= deps.time.after(END_ACK_DELAY_MS, () => void sendAcks(session));
+  }
+
   async function sendAcks(session: Session): Promise<void> {
+    session.cancelAckTimer?.();
+    session.cancelAckTimer = undefined;
     try {
       while (session.acks.size > 0 && session.open) {
         const acks = [...session.acks].slice(0, MAX_ACKS).map(([call, below]) => ({ call, below }));
@@ -382,12 +397,14 @@ export function createCaller(deps: CallerDeps): Caller {
       calls: new Map(),
       acks: new Map(),
       acking: false,
+      cancelAckTimer: undefined,
       open: true,
     };
     const joined: CallerSession = {
       receive: (frame) => receive(session, frame),
       leave() {
         session.open = false;
+        session.cancelAckTimer?.();
         const cut = [...session.calls.values()];
         session.calls.clear();
         for (const call of cut) {

@@ -47,7 +47,7 @@
  *
  * Flow control. The callee has at most 32 events, or 256 KiB of envelopes (one may be larger), of a call that the caller
  * has not acknowledged; then that call waits, alone. The caller acknowledges after every 8 events or 64 KiB that it has used,
- * and the last event on arrival.
+ * and the last event ahead of its next request, at the latest after 20 ms.
  *
  * Resume. A stream that breaks ends no call. The caller opens another and sends resume, `from` = the next index it has not
  * got (it acknowledges nothing: an ack follows). The callee answers with the events from there on. If it no longer has the call:

@@ -27,6 +27,7 @@ import type { Multiaddr } from "@multiformats/multiaddr";
 import { createLibp2p as createStockLibp2p } from "libp2p";
 import { concat } from "../../protocols/bytes.ts";
 import { connectionLayers, type Encrypter } from "../../protocols/connection.ts";
+import { coalesced } from "./coalesce.ts";
 import type { Random } from "../../protocols/effects.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { idBytes, meshTag, type DeviceId, type MeshId } from "../../protocols/ids.ts";
@@ -143,6 +144,7 @@ export async function createLibp2p(
       : {}),
   };
 
+  const layers = connectionLayers(options.encrypters);
   const node = await createStockLibp2p({
     start: false,
     privateKey: privateKeyFromRaw(concat(options.deviceSeed, idBytes(options.device))),
@@ -153,7 +155,8 @@ export async function createLibp2p(
     },
     transports: [tcp(), webSockets(), ...(await webRtc(options.transports ?? listen?.transports))],
     peerDiscovery: options.mdns === null ? [] : [tellingMdns(options.mdns, found)],
-    ...connectionLayers(options.encrypters),
+    ...layers,
+    connectionEncrypters: layers.connectionEncrypters.map((encrypter) => coalesced(encrypter)),
     connectionGater: gate.gater,
     connectionManager: {
       maxConnections: MAX_CONNECTIONS,

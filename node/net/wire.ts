@@ -113,10 +113,13 @@ function createWriter(stream: Stream, over: AbortSignal) {
     state.running ??= drainQueue();
   }
 
-  /** Runs while there is something to send. Starts at the end of the tick, so that its frames leave together. */
+  /**
+   * Runs while there is something to send. Starts when everything that is ready now has run (frames of one tick are sealed
+   * together and come together), not a turn of the loop later: that turn is 20 µs of every call.
+   */
   async function drainQueue(): Promise<void> {
     try {
-      await new Promise<void>((tick) => setImmediate(tick));
+      await new Promise<void>((tick) => process.nextTick(tick));
       while (queue.length > 0 && state.ended === undefined) {
         const bytes = queue.length === 1 ? queue[0]! : concat(...queue);
         queue = [];

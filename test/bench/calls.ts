@@ -11,9 +11,10 @@ import type { Usage } from "./usage.ts";
 
 const BYTES = 1024;
 const IN_FLIGHT = [1, 16, 64];
-/** Long enough for the JIT to settle on each system's hot path. */
-const FULL = { rounds: 3, warmUpMs: 500, measureMs: 1000 };
-const QUICK = { rounds: 1, warmUpMs: 20, measureMs: 50 };
+/** Calls of every system before the first round: after about as many nothing gets faster any more. */
+const WARM_UP_CALLS = 20_000;
+const FULL = { rounds: 3, warmUpMs: 300, measureMs: 1500, warmUpCalls: WARM_UP_CALLS };
+const QUICK = { rounds: 1, warmUpMs: 20, measureMs: 50, warmUpCalls: 0 };
 
 export const callsBench: Bench = {
   title: `calls: request and reply of ${BYTES} bytes on loopback, two processes, warm; medians of ${FULL.rounds} rounds`,
@@ -76,13 +77,17 @@ type Results = Map<string, Result[]>;
 type Result = Measured & { cpuUs: number };
 
 async function measureRounds(pairs: readonly Pair[], options: BenchOptions): Promise<Results> {
-  const { rounds, ...times } = options.quick ? QUICK : FULL;
+  const { rounds, warmUpCalls, ...times } = options.quick ? QUICK : FULL;
   const results: Results = new Map();
+  for (const { name, caller } of pairs) {
+    options.say(`warming up ${name}`);
+    await caller.ask({ warmUpCalls, bytes: BYTES });
+  }
   for (let i = 1; i <= rounds; i++) {
     options.say(`round ${i} of ${rounds}`);
     for (const inFlight of IN_FLIGHT)
       for (const pair of pairs) {
-        const round: Round = { inFlight, bytes: BYTES, quick: options.quick, ...times };
+        const round: Round = { inFlight, bytes: BYTES, ...times };
         const key = `${pair.name} ${inFlight}`;
         results.set(key, [...(results.get(key) ?? []), await measurePair(pair, round)]);
       }

@@ -6,8 +6,6 @@ export interface Round {
   inFlight: number;
   bytes: number;
   warmUpMs: number;
-  /** A trial run, not to be warm. */
-  quick: boolean;
   measureMs: number;
 }
 export interface Measured {
@@ -20,21 +18,18 @@ export interface Measured {
   cpuMs: number;
 }
 
-/** Calls after which a path is compiled: on a busy machine a warm-up that is only a time would make a fast path a cold one. */
-const WARM_CALLS = 3000;
-const WARM_UP_LIMIT_MS = 6_000;
-let calledBefore = 0;
+/** In flight while a caller warms up: as many as it is ever measured with. */
+const WARM_UP_IN_FLIGHT = 64;
+/** A system that needs longer for its warm-up calls than this is measured as it is. */
+const WARM_UP_LIMIT_MS = 60_000;
+const WARM_UP_STEP_MS = 100;
 
 export async function measure(caller: Caller, round: Round): Promise<Measured> {
   const payload = "x".repeat(round.bytes);
   const before = usage();
-  let warmUpCalls = 0;
-  do {
-    warmUpCalls += (await callFor(caller, payload, round.inFlight, round.warmUpMs)).latencies.length;
-  } while (!round.quick && isCold(calledBefore + warmUpCalls, before.atMs));
+  const settling = await callFor(caller, payload, round.inFlight, round.warmUpMs);
   const began = performance.now();
   const { latencies, errors } = await callFor(caller, payload, round.inFlight, round.measureMs);
-  calledBefore += warmUpCalls + latencies.length;
   const seconds = (performance.now() - began) / 1000;
   const sorted = Float64Array.from(latencies).toSorted();
   return {
@@ -42,13 +37,22 @@ export async function measure(caller: Caller, round: Round): Promise<Measured> {
     p95Us: percentile(sorted, 0.95) * 1000,
     callsPerSecond: latencies.length / seconds,
     errors,
-    calls: warmUpCalls + latencies.length,
+    calls: settling.latencies.length + latencies.length,
     cpuMs: usage().cpuMs - before.cpuMs,
   };
 }
 
-function isCold(calls: number, sinceMs: number): boolean {
-  return calls < WARM_CALLS && performance.now() - sinceMs < WARM_UP_LIMIT_MS;
+/**
+ * So many calls that every system's hot path is compiled: counted in calls, not in time, since a slow system would else be
+ * measured while V8 still interprets it.
+ */
+export async function warmUp(caller: Caller, bytes: number, calls: number): Promise<number> {
+  const payload = "x".repeat(bytes);
+  const began = performance.now();
+  let made = 0;
+  while (made < calls && performance.now() - began < WARM_UP_LIMIT_MS)
+    made += (await callFor(caller, payload, WARM_UP_IN_FLIGHT, WARM_UP_STEP_MS)).latencies.length;
+  return made;
 }
 
 async function callFor(
