@@ -139,10 +139,14 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   lifecycle.onStop("ledger", () => ledger.stop());
   const isMember = (person: PersonId, peer: DeviceId): boolean =>
     replica.membership().devices.get(peer)?.member.person === person;
-  const incarnation = replica.incarnation();
   const handle = createDispatch(
     { self: me, find: agents.find, isMember, ledger, time, record, warn: lost },
-    { notBefore: incarnation.first ? 0 : incarnation.bornAt + SKEW_LIMIT_MS },
+    {
+      notBefore: () => {
+        const { first, bornAt } = replica.incarnation();
+        return first ? 0 : bornAt + SKEW_LIMIT_MS;
+      },
+    },
   );
 
   const endOfTick = (run: () => void): void => void setImmediate(run);
@@ -210,7 +214,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     replica,
     invoke: sealing,
     time,
-    recall: ledger.recall,
+    recall: (person, request) => ledger.wordOn(person, request),
     keyCouldSpeakFor: (key, from) => logCards.keys.couldSpeakFor(key, from),
     learnKey: (device, sealed) => logCards.learnKeys(device, [sealed]),
     isThere: (device) => network.greeting(device) !== null,

@@ -3,62 +3,66 @@
  *
  *   caller's device                                        the one executing device
  *   invocation-asked     { q: sealed request, device, exp }  →
- *   invocation-withdrawn { re }                              →   not run, unless it has started
+ *   invocation-withdrawn { re }                              →   not run; what runs is stopped
  *                        ←  invocation-answered { re, ev: [sealed accepted, sealed result or failure] }
- *                        ←  invocation-declined { re, code, message }      another device may be asked now
+ *                        ←  invocation-declined { re, code, message, next? }   `next`: that device runs it instead
  *
  *   asked ──▶ started (a row, durable before it runs) ──▶ answered
- *     │            └── restart ──▶ the ledger's outcome, else answered OUTCOME_UNKNOWN: never run again
+ *     │            └── restart ──▶ the ledger's outcome; OUTCOME_UNKNOWN if it had begun; else it has not, and runs now
  *     ├──▶ expired: answered EXPIRED, never run
  *     └──▶ stamped before an incarnation's birth + 5 min, and it is not the first: answered OUTCOME_UNKNOWN, never run
  *
- * Running is the node's job: it is one function here, the same that live calls go through.
+ * Running is the node's job: it is one function here, the same that live calls go through. What the events say: `asks.ts`.
  */
 import { utf8Bytes, utf8Text, type Value } from "../protocols/bytes.ts";
 import type { Time } from "../protocols/effects.ts";
-import { openEnvelope, type OpenedEnvelope } from "../protocols/envelope.ts";
 import { errorShape, KinError, type ErrorShape } from "../protocols/errors.ts";
-import { idBytes, idOf, type DeviceId, type EnvelopeId, type PersonId } from "../protocols/ids.ts";
-import { eventBody, parseEvent, parseRefused, parseRequest, refusedBody } from "../protocols/invoke-bodies.ts";
+import { idBytes, type DeviceId, type EnvelopeId, type LogId, type PersonId } from "../protocols/ids.ts";
+import { eventBody, refusedBody } from "../protocols/invoke-bodies.ts";
 import { sealEnvelope, type InvokeDeps } from "../protocols/invoke-deps.ts";
-import type { CallEvent, CallRequest, HandleInvocation, IncomingCall, RecallOutcome } from "../protocols/invoke.ts";
+import type { CallEvent, CallRequest, HandleInvocation, IncomingCall, RecordedOutcome } from "../protocols/invoke.ts";
 import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
-import { asMap, parseSealed, sealedValue, type Sealed } from "../protocols/signature.ts";
+import { parseSealed, sealedValue, type Sealed } from "../protocols/signature.ts";
+import { ASK_KINDS, courseOf, createAsks, MAX_DURABLE_LIFE_MS, type Ask } from "./asks.ts";
 import { openProjection } from "./projection.ts";
 import type { ReadableEvent, Replica } from "./replica.ts";
 
-/** Longest life of a durable request: a month on a boat. */
-export const MAX_DURABLE_LIFE_MS = 31 * 24 * 3_600_000;
 /** Asks that wait at once, ours and theirs each. */
 export const MAX_WAITING_ASKS = 4096;
-/** Asks of one person that this device keeps for running. */
-export const MAX_ASKS_PER_PERSON = 1024;
 /** Asks that run at once; the others wait in order of arrival. */
 const MAX_RUNNING = 4;
 /** Of one person: whoever asks for long things leaves room for others. */
 const MAX_RUNNING_PER_PERSON = 2;
-/** Answers and withdrawals of one device that came before their ask; the oldest make room. */
-const MAX_EARLY_PER_DEVICE = 256;
-/** Sealed envelopes in one answer: accepted and the end. */
-const MAX_ANSWER_ENVELOPES = 4;
-/** Asks that are remembered for `answer` and `why`, ours and theirs each; those that have ended make room first. */
+/** Asks that are remembered for `answer` and `look`, ours and theirs each; those that have ended make room first. */
 const MAX_REMEMBERED = 8192;
 /** How often expired asks are looked for. */
 const EXPIRY_LOOK_MS = 60_000;
+const WHY = "outbox/why/";
+const STARTED = "outbox/started/";
+
+/** What the ledger says of a call's key: how it ended, that it began and nobody knows how it ended, or that it never began. */
+export type LedgerWord = RecordedOutcome | "unknown" | "never-begun";
 
 export interface OutboxDeps {
   replica: Replica;
   /** Checks and seals envelopes. */
   invoke: InvokeDeps;
   time: Time;
-  /** How a started call ended, if the ledger knows it. */
-  recall?: RecallOutcome | undefined;
+  /** Asked after a restart about what was started before it. @default unknown */
+  recall?: ((person: PersonId, request: CallRequest) => Promise<LedgerWord>) | undefined;
   /** Could this key ever speak for the sender (F3)? What was said stays said when a key has ended. @default `invoke.keyMaySpeakFor` */
   keyCouldSpeakFor?: InvokeDeps["keyMaySpeakFor"] | undefined;
   /** Told each agent-key record before what comes after it in the log: an answer may be its key's first word. */
   learnKey?: ((device: DeviceId, sealed: Sealed) => void) | undefined;
   /** Is this device connected? An ask waits until what is attached to it can be fetched from there (F6). @default always */
   isThere?: ((device: DeviceId) => boolean) | undefined;
+  /**
+   * Has a peer told since our start how much it has of our log? What lay here before the start is not run until then: if this
+   * store is an old copy, the peer shows that it was answered (R2, R8). @default always
+   */
+  hasHeard?: (() => boolean) | undefined;
+  /** Another living device of our person that offers the target, where this one does not: the ask is handed to it. @default none */
+  elsewhere?: ((request: CallRequest, caller: PersonId) => DeviceId | undefined) | undefined;
   /** Told what could not be run or answered; it is tried again at the next start. */
   warn(sentence: string, error: unknown): void;
 }
@@ -68,13 +72,26 @@ export interface OutboxLimits {
   remembered?: number;
 }
 
-/** A call that waits for its answer. */
-export interface WaitingAsk {
+/** A call of our person that travels as an event. */
+export interface AskState {
   id: EnvelopeId;
+  /** `device`: the one that the request names. */
   to: { person: PersonId; device: DeviceId; name: string };
+  request: CallRequest;
+  /** The device that asked: it alone can take the ask back. */
+  asker: DeviceId;
+  /** Where the ask stands: whoever has so much of the log has it. */
+  at: { log: LogId; seq: number };
+  /** The device that is to run it, or that has ended it: the named one, or the one to which that has handed it. */
+  executor: DeviceId;
   /** Wall ms. */
   askedAt: number;
   expiresAt: number;
+  /** `gone`: its executing device was removed from the mesh before it answered. */
+  state: "waiting" | "answered" | "withdrawn" | "expired" | "gone";
+  /** What `answer` gives; null while it waits. */
+  events: CallEvent[] | null;
+  /** Why it was queued, or what has become of it, in words. */
   why: string;
   /** SHA-256, hex, of what is attached: kept here until the answer has come (F6). */
   attached: string[];
@@ -92,13 +109,14 @@ export interface PendingAsk {
 export interface Outbox {
   /** Durable when it resolves. The request names its executing device. `why` it waits, in words. @throws KinError BAD_REQUEST, NOT_A_MEMBER … */
   ask(request: Sealed, why: string): Promise<EnvelopeId>;
-  /** Our person's asks without an answer, oldest first. */
-  waiting(): WaitingAsk[];
-  /** Why an ask has no answer yet; undefined if it has, or if it is unknown. */
-  why(id: EnvelopeId): string | undefined;
-  /** Takes an ask back: it is not run unless it has started. @throws KinError NOT_FOUND */
+  /** Our person's asks that were neither answered nor taken back, oldest first. */
+  waiting(): AskState[];
+  /** All of our person's that are remembered, oldest first. */
+  all(): AskState[];
+  look(id: EnvelopeId): AskState | undefined;
+  /** Takes an ask back: it is not run, and what runs is stopped. @throws KinError NOT_FOUND, DENIED on another device than the one that asked */
   drop(id: EnvelopeId): Promise<void>;
-  /** Waits for the answer; null if `signal` fires first. @throws KinError NOT_FOUND */
+  /** Waits for the answer; null if `signal` fires first, or if this node stops. @throws KinError NOT_FOUND */
   answer(id: EnvelopeId, signal: AbortSignal): Promise<CallEvent[] | null>;
   /** What this device is asked and has not answered. */
   pending(): PendingAsk[];
@@ -106,21 +124,17 @@ export interface Outbox {
   onAsked(handle: HandleInvocation): void;
   /** Looks again for what can be run, e.g. because a device is there now. */
   lookAgain(): void;
-  /** Answers that it won't run it here: then the caller may ask another device. @throws KinError NOT_FOUND */
-  decline(id: EnvelopeId, error: ErrorShape): Promise<void>;
+  /** Answers that it won't run it here; `next` runs it instead, else nobody does. @throws KinError NOT_FOUND */
+  decline(id: EnvelopeId, error: ErrorShape, next?: DeviceId): Promise<void>;
   /** Stops running (what runs is aborted and stays "started"). */
   close(): Promise<void>;
 }
 
-interface Ask {
-  id: EnvelopeId;
-  opened: OpenedEnvelope;
-  request: CallRequest;
-  askedAt: number;
-  /** Wall ms: the envelope's `exp`. */
-  expiresAt: number;
-  answer: CallEvent[] | null;
-  isWithdrawn: boolean;
+/** An ask that is being answered. */
+interface Running {
+  person: PersonId;
+  work: Promise<void>;
+  stop: AbortController;
 }
 
 export async function createOutbox(
@@ -129,288 +143,167 @@ export async function createOutbox(
 ): Promise<Outbox> {
   const { replica, invoke, time, recall } = deps;
   const me = replica.device;
-  /** Asks of our person, in order of arrival. */
-  const asked = new Map<EnvelopeId, Ask>();
-  /** Asks to this device. */
-  const toMe = new Map<EnvelopeId, Ask>();
-  /** Those of `toMe` that are neither answered nor taken back in time. */
-  const open = new Set<Ask>();
-  /** What is said of asks that we do not know (yet): the log that carries the ask may come later. */
-  const early = new Map<DeviceId, ReadableEvent[]>();
-  const couldSpeakFor: InvokeDeps["keyMaySpeakFor"] =
-    deps.keyCouldSpeakFor ?? ((key, from) => invoke.keyMaySpeakFor(key, from));
   const reasons = new Map<EnvelopeId, string>();
   const started = new Set<EnvelopeId>();
-  const running = new Map<EnvelopeId, { person: PersonId; work: Promise<void> }>();
+  /** Started in this process: a restart finds the others. */
+  const startedHere = new Set<EnvelopeId>();
+  const running = new Map<EnvelopeId, Running>();
   /** What could not be answered; the next look for expired ones tries again what has not started. */
   const stuck = new Set<EnvelopeId>();
   const listeners = new Set<() => void>();
   const stopping = new AbortController();
   let handle: HandleInvocation | null = null;
-  /** Started in this process: a restart finds the others. */
-  const startedHere = new Set<EnvelopeId>();
 
-  for (const { key } of await replica.store.values("outbox/started/"))
-    started.add(key.slice("outbox/started/".length) as EnvelopeId);
-  for (const { key, value } of await replica.store.values("outbox/why/"))
-    reasons.set(key.slice("outbox/why/".length) as EnvelopeId, utf8Text(value));
+  for (const { key } of await replica.store.values(STARTED)) started.add(key.slice(STARTED.length) as EnvelopeId);
+  for (const { key, value } of await replica.store.values(WHY))
+    reasons.set(key.slice(WHY.length) as EnvelopeId, utf8Text(value));
 
+  const asks = createAsks({
+    mesh: replica.mesh,
+    self: invoke.self,
+    couldSpeakFor: deps.keyCouldSpeakFor ?? ((key, from) => invoke.keyMaySpeakFor(key, from)),
+    hasStarted: (id) => started.has(id),
+    withdrawn: (id) => running.get(id)?.stop.abort(new KinError("CANCELLED", "the caller took the call back")),
+    refused: (event, error) =>
+      deps.warn(`an event "${event.kind}" of device ${event.device.slice(0, 8)} is not what it should be`, error),
+    remembered,
+  });
   const projection = await openProjection(replica, {
-    kinds: new Set([
-      "agent-key",
-      "invocation-asked",
-      "invocation-withdrawn",
-      "invocation-answered",
-      "invocation-declined",
-    ]),
-    fold,
-    clear() {
-      for (const all of [asked, toMe, open, early]) all.clear();
-    },
+    kinds: new Set(["agent-key", ...ASK_KINDS]),
+    fold: (event) => (event.kind === "agent-key" ? learnKey(event) : asks.fold(event)),
+    clear: asks.clear,
     changed: noticeAll,
     failed: (error) => deps.warn("the calls in the log could not be read", error),
   });
+  /** What lay here when we started. */
+  const old = new Set([...asks.open].map(({ id }) => id));
+  await forgetReasons();
   let cancelLook = time.after(EXPIRY_LOOK_MS, lookForExpired);
 
-  // ── what the events say ──
-
-  function fold(event: ReadableEvent): void {
+  function learnKey(event: ReadableEvent): void {
     try {
-      if (event.kind === "agent-key") deps.learnKey?.(event.device, parseSealed(event.value));
-      else if (event.kind === "invocation-asked") foldAsked(event);
-      else foldReply(event);
+      deps.learnKey?.(event.device, parseSealed(event.value));
     } catch (error) {
       if (!(error instanceof KinError)) throw error;
-      deps.warn(`an event "${event.kind}" of device ${event.device.slice(0, 8)} is not what it should be`, error);
+      deps.warn(`an agent key of device ${event.device.slice(0, 8)} is not what it should be`, error);
     }
   }
 
-  function foldAsked(event: ReadableEvent): void {
-    const { q, device } = asMap(event.value, "an invocation-asked event");
-    const ask = openAsk(parseSealed(q), event.at);
-    const { from, to } = ask.opened.envelope;
-    if (from.device !== event.device || from.person !== event.person || to.device !== idOf(device))
-      throw new KinError("DENIED", "an ask names another caller or another executing device than its event");
-    if (known(ask.id) !== undefined) return;
-    if (from.person === invoke.self.person) remember(asked, ask);
-    if (to.device === me && isRoomFor(from.person)) {
-      remember(toMe, ask);
-      open.add(ask);
-    }
-    for (const said of takeEarly(ask.id)) fold(said);
-  }
-
-  function known(id: EnvelopeId): Ask | undefined {
-    return asked.get(id) ?? toMe.get(id);
-  }
-
-  /** What waits is not put out by what comes later; the refused is looked at again when the log is folded again. */
-  function isRoomFor(person: PersonId): boolean {
-    if (open.size >= remembered) return false;
-    let count = 0;
-    for (const { opened } of open) if (opened.envelope.from.person === person) count++;
-    return count < MAX_ASKS_PER_PERSON;
-  }
-
-  /** The oldest that is done makes room, else the oldest. */
-  function remember(map: Map<EnvelopeId, Ask>, ask: Ask): void {
-    if (map.size >= remembered) map.delete((firstDone(map) ?? map.values().next().value!).id);
-    map.set(ask.id, ask);
-  }
-
-  function firstDone(map: Map<EnvelopeId, Ask>): Ask | undefined {
-    for (const ask of map.values())
-      if (map === toMe ? !open.has(ask) : ask.answer !== null || ask.isWithdrawn) return ask;
-    return undefined;
-  }
-
-  /** @throws KinError BAD_REQUEST, BAD_SIGNATURE, WRONG_MESH */
-  function openAsk(sealed: Sealed, askedAt: number): Ask {
-    const opened = openEnvelope(sealed, couldSpeakFor);
-    const { envelope, id } = opened;
-    if (envelope.mesh !== replica.mesh) throw new KinError("WRONG_MESH", "an ask is of another mesh");
-    if (envelope.kind !== "invoke/request" || envelope.to.device === null)
-      throw new KinError("BAD_REQUEST", "an ask is a request that names its executing device (R8)");
-    if (envelope.exp <= envelope.iat || envelope.exp - envelope.iat > MAX_DURABLE_LIFE_MS)
-      throw new KinError("BAD_REQUEST", `an ask lives for at most ${MAX_DURABLE_LIFE_MS / 86_400_000} days`);
-    const request = parseRequest(envelope.body);
-    return { id, opened, request, askedAt, expiresAt: envelope.exp, answer: null, isWithdrawn: false };
-  }
-
-  /** An answer, a refusal to run it or a withdrawal: each counts from one side only, and only for an ask that is known. */
-  function foldReply(event: ReadableEvent): void {
-    const map = asMap(event.value, `an ${event.kind} event`);
-    const ask = known(idOf<"envelope">(map["re"]));
-    if (ask === undefined) return keepEarly(event);
-    if (event.kind === "invocation-withdrawn") foldWithdrawn(ask, event);
-    else foldAnswer(ask, event, map);
-  }
-
-  /** By the person who asked, from any device of his. */
-  function foldWithdrawn(ask: Ask, { person }: ReadableEvent): void {
-    if (person !== ask.opened.envelope.from.person) return;
-    ask.isWithdrawn = true;
-    if (!started.has(ask.id)) open.delete(ask); // one that has started is answered all the same
-  }
-
-  /** An answer counts only from the device that was asked (R8). Our own ends the ask whatever it says: it is never run again. */
-  function foldAnswer(ask: Ask, event: ReadableEvent, map: Record<string, unknown>): void {
-    if (ask.answer !== null || ask.opened.envelope.to.device !== event.device) return;
-    open.delete(ask);
-    ask.answer = event.kind === "invocation-declined" ? declined(map) : answered(map["ev"], ask.id, event);
-  }
-
-  function keepEarly(event: ReadableEvent): void {
-    const theirs = early.get(event.device) ?? [];
-    if (theirs.length >= MAX_EARLY_PER_DEVICE) theirs.shift();
-    early.set(event.device, [...theirs, event]);
-  }
-
-  function takeEarly(id: EnvelopeId): ReadableEvent[] {
-    const taken: ReadableEvent[] = [];
-    for (const [device, theirs] of early) {
-      const about = theirs.filter(({ value }) => idOf((value as { re: unknown }).re) === id);
-      if (about.length === 0) continue;
-      taken.push(...about);
-      early.set(
-        device,
-        theirs.filter((event) => !about.includes(event)),
-      );
-    }
-    return taken;
-  }
-
-  function declined({ code, message }: Record<string, unknown>): CallEvent[] {
-    const error = parseRefused({ code: code as string, message: message as string });
-    return [{ type: "failure", index: 0, error }];
-  }
-
-  /** The sealed envelopes of an answer, each checked by itself. */
-  function answered(value: unknown, re: EnvelopeId, { device, person }: ReadableEvent): CallEvent[] {
-    if (!Array.isArray(value) || value.length === 0 || value.length > MAX_ANSWER_ENVELOPES)
-      throw new KinError("BAD_REQUEST", `an answer holds 1 to ${MAX_ANSWER_ENVELOPES} envelopes`);
-    return value.map((item) => {
-      const { envelope } = openEnvelope(parseSealed(item), couldSpeakFor);
-      if (envelope.re !== re || envelope.from.device !== device || envelope.from.person !== person)
-        throw new KinError("BAD_REQUEST", "an answer holds an envelope of another call or device");
-      return callEvent(envelope.kind, envelope.body);
-    });
-  }
-
-  function callEvent(kind: string, body: unknown): CallEvent {
-    switch (kind) {
-      case "invoke/refused":
-        return { type: "failure", index: 0, error: parseRefused(body) };
-      case "invoke/accepted":
-      case "invoke/result":
-      case "invoke/failure":
-        return parseEvent(kind.slice("invoke/".length) as CallEvent["type"], body);
-      default:
-        throw new KinError("BAD_REQUEST", `an answer holds an envelope of kind ${kind}`);
-    }
+  /** Of asks that have ended nobody asks why they wait. */
+  async function forgetReasons(): Promise<void> {
+    const waits = new Set(waiting().map(({ id }) => id));
+    const done = [...reasons.keys()].filter((id) => !waits.has(id)).slice(0, MAX_WAITING_ASKS);
+    if (done.length === 0) return;
+    for (const id of done) reasons.delete(id);
+    await replica.store.append({ values: done.map((id) => ({ key: `${WHY}${id}`, value: null })) });
   }
 
   // ── the caller's side ──
 
   async function ask(sealed: Sealed, why: string): Promise<EnvelopeId> {
-    const { id, opened, expiresAt } = openAsk(sealed, time.now());
+    const { id, opened, expiresAt } = asks.read(sealed, time.now());
     const { from, to } = opened.envelope;
     if (from.device !== me) throw new KinError("BAD_REQUEST", "an ask is signed by the device that writes it");
+    if (replica.membership().devices.get(to.device!)?.member.person !== to.person)
+      throw new KinError("NOT_A_MEMBER", `device ${to.device!.slice(0, 8)} is no living device of the person asked`);
     if (waiting().length >= MAX_WAITING_ASKS)
       throw new KinError("OVERLOADED", `${MAX_WAITING_ASKS} calls wait for an answer: drop some`);
     const value = { q: sealedValue(sealed) as Value, device: idBytes(to.device!), exp: expiresAt };
-    const row = { key: `outbox/why/${id}`, value: utf8Bytes(why) };
     reasons.set(id, why);
     await replica.append(
-      [{ kind: "invocation-asked", audience: "direct", value, to: devicesOf(from.person, to.device!) }],
-      {
-        values: [row],
-      },
+      [{ kind: "invocation-asked", audience: "direct", value, to: devicesOf(from.person, to.person) }],
+      { values: [{ key: `${WHY}${id}`, value: utf8Bytes(why) }] },
     );
     await projection.settled();
     return id;
   }
 
-  /** The named device if it lives, and all of the person's. */
-  function devicesOf(person: PersonId, other?: DeviceId): DeviceId[] {
-    const devices =
-      replica
-        .membership()
-        .members.get(person)
-        ?.devices.map(({ id }) => id) ?? [];
-    return [...new Set(other === undefined ? devices : [...devices, other])];
+  /** All current devices of these persons. */
+  function devicesOf(...persons: PersonId[]): DeviceId[] {
+    const { members } = replica.membership();
+    return [...new Set(persons.flatMap((person) => members.get(person)?.devices.map(({ id }) => id) ?? []))];
   }
 
-  function waiting(): WaitingAsk[] {
-    return [...asked.values()]
-      .filter(({ answer, isWithdrawn }) => answer === null && !isWithdrawn)
-      .map(({ id, opened, request, askedAt, expiresAt }) => {
-        const { to } = opened.envelope;
-        const name = to.agent ?? ("agent" in request.target ? request.target.agent : request.target.tool);
-        const attached = request.parts.flatMap((part) => ("blob" in part ? [part.blob.hash] : []));
-        return { id, to: { person: to.person, device: to.device!, name }, askedAt, expiresAt, why: why(id)!, attached };
+  function stateOf(ask: Ask): AskState {
+    const { id, opened, request, askedAt, expiresAt, isWithdrawn } = ask;
+    const { from, to } = opened.envelope;
+    const course = courseOf(ask);
+    const name = to.agent ?? ("agent" in request.target ? request.target.agent : request.target.tool);
+    const base = {
+      id,
+      to: { person: to.person, device: to.device!, name },
+      request,
+      asker: from.device,
+      at: ask.at!,
+      executor: course.device,
+      askedAt,
+      expiresAt,
+      attached: request.parts.flatMap((part) => ("blob" in part ? [part.blob.hash] : [])),
+    };
+    if (course.state === "ended")
+      return { ...base, state: "answered", events: course.events, why: "it has been answered" };
+    const end = (state: AskState["state"], error: ErrorShape): AskState => {
+      return { ...base, state, events: [{ type: "failure", index: 0, error }], why: error.message };
+    };
+    if (isWithdrawn) return end("withdrawn", { code: "CANCELLED", message: "the call was taken back" });
+    if (expiresAt <= time.now())
+      return end("expired", { code: "EXPIRED", message: "the call expired without an answer" });
+    if (!replica.membership().devices.has(course.device))
+      return end("gone", {
+        code: "OUTCOME_UNKNOWN",
+        message: "the device that was to run the call was removed from the mesh before it answered",
       });
+    return { ...base, state: "waiting", events: null, why: reasons.get(id) ?? "waiting for the other device" };
   }
 
-  function why(id: EnvelopeId): string | undefined {
-    const found = asked.get(id);
-    if (found === undefined || found.answer !== null) return undefined;
-    if (found.isWithdrawn) return "it was taken back";
-    if (found.expiresAt <= time.now()) return `it expired without an answer`;
-    return reasons.get(id) ?? "waiting for the other device";
+  function all(): AskState[] {
+    return [...asks.asked.values()].map(stateOf);
+  }
+
+  /** Those that nobody has ended: what has expired or lost its device stays until it is answered or taken back. */
+  function waiting(): AskState[] {
+    return all().filter(({ state }) => state !== "answered" && state !== "withdrawn");
+  }
+
+  function look(id: EnvelopeId): AskState | undefined {
+    const found = asks.asked.get(id);
+    return found === undefined ? undefined : stateOf(found);
   }
 
   async function drop(id: EnvelopeId): Promise<void> {
-    const found = asked.get(id);
-    if (found === undefined || found.answer !== null || found.isWithdrawn)
+    const found = look(id);
+    if (found === undefined || found.state === "answered" || found.state === "withdrawn")
       throw new KinError("NOT_FOUND", "no such call waits in the outbox");
-    const { from, to } = found.opened.envelope;
-    const living = replica.membership().devices.has(to.device!) ? to.device! : undefined;
-    await replica.append(
-      [
-        {
-          kind: "invocation-withdrawn",
-          audience: "direct",
-          value: { re: idBytes(id) },
-          to: devicesOf(from.person, living),
-        },
-      ],
-      { values: [{ key: `outbox/why/${id}`, value: null }] },
-    );
+    if (found.asker !== me)
+      throw new KinError("DENIED", "the call was asked from another device of yours: only that one can take it back");
+    const to = devicesOf(invoke.self.person, found.to.person);
+    await replica.append([{ kind: "invocation-withdrawn", audience: "direct", value: { re: idBytes(id) }, to }], {
+      values: [{ key: `${WHY}${id}`, value: null }],
+    });
     reasons.delete(id);
     await projection.settled();
   }
 
   function answer(id: EnvelopeId, signal: AbortSignal): Promise<CallEvent[] | null> {
-    if (!asked.has(id)) throw new KinError("NOT_FOUND", "no such call was asked from here");
+    if (!asks.asked.has(id)) throw new KinError("NOT_FOUND", "no such call was asked from here");
     return new Promise((resolve) => {
-      function look(): void {
-        const end = ended(id) ?? (signal.aborted || stopping.signal.aborted ? null : undefined);
+      function lookNow(): void {
+        const end = look(id)?.events ?? (signal.aborted || stopping.signal.aborted ? null : undefined);
         if (end === undefined) return;
-        listeners.delete(look);
-        signal.removeEventListener("abort", look);
+        listeners.delete(lookNow);
+        signal.removeEventListener("abort", lookNow);
         resolve(end);
       }
-      listeners.add(look);
-      signal.addEventListener("abort", look);
-      look();
+      listeners.add(lookNow);
+      signal.addEventListener("abort", lookNow);
+      lookNow();
     });
-  }
-
-  /** The answer, or what stands for it: expired, taken back. */
-  function ended(id: EnvelopeId): CallEvent[] | undefined {
-    const found = asked.get(id);
-    if (found === undefined) return undefined;
-    if (found.answer !== null) return found.answer;
-    if (found.isWithdrawn) return [failure("CANCELLED", "the call was taken back")];
-    if (found.expiresAt > time.now()) return undefined;
-    return [failure("EXPIRED", "the call expired without an answer")];
   }
 
   // ── the executing side ──
 
   function pending(): PendingAsk[] {
-    return [...open].map(({ id, opened, askedAt, expiresAt }) => {
+    return [...asks.open].map(({ id, opened, askedAt, expiresAt }) => {
       const state = started.has(id) ? "started" : "waiting";
       return { id, from: opened.envelope.from, askedAt, expiresAt, state };
     });
@@ -422,7 +315,7 @@ export async function createOutbox(
   }
 
   function noticeAll(): void {
-    for (const look of listeners) look();
+    for (const lookNow of listeners) lookNow();
     if (handle === null) return;
     while (running.size < MAX_RUNNING && !stopping.signal.aborted) {
       const next = nextToSettle();
@@ -434,7 +327,7 @@ export async function createOutbox(
   /** The oldest of whoever has fewest running. What can't be settled now is in nobody's way. */
   function nextToSettle(): Ask | undefined {
     let best: { ask: Ask; running: number } | undefined;
-    for (const ask of open) {
+    for (const ask of asks.open) {
       if (running.has(ask.id) || !canSettle(ask)) continue;
       const { person } = ask.opened.envelope.from;
       const theirs = [...running.values()].filter((one) => one.person === person).length;
@@ -445,16 +338,18 @@ export async function createOutbox(
   }
 
   function canSettle(ask: Ask): boolean {
-    if (stuck.has(ask.id)) return false;
-    if (started.has(ask.id)) return !startedHere.has(ask.id);
     const { from } = ask.opened.envelope;
-    if (!invoke.isMember(from.person, from.device)) return false; // nobody to answer
+    if (stuck.has(ask.id) || devicesOf(from.person).length === 0) return false; // nobody to answer
+    if (started.has(ask.id)) return !startedHere.has(ask.id);
+    if (whyNotRun(ask) !== null) return true;
+    if (old.has(ask.id) && deps.hasHeard?.() === false) return false;
     const needsCaller = ask.request.parts.some((part) => "blob" in part) && from.device !== me;
-    return whyNotRun(ask) !== null || !needsCaller || deps.isThere?.(from.device) !== false;
+    return !needsCaller || deps.isThere?.(from.device) !== false;
   }
 
   function begin(ask: Ask): void {
-    const work = settle(ask.id)
+    const stop = new AbortController();
+    const work = settle(ask.id, AbortSignal.any([stopping.signal, stop.signal]))
       .catch((error: unknown) => deps.warn(`the call ${ask.id.slice(0, 8)} could not be answered`, error))
       .finally(() => {
         running.delete(ask.id);
@@ -462,66 +357,84 @@ export async function createOutbox(
         if (isOpen(ask.id)) stuck.add(ask.id);
         noticeAll();
       });
-    running.set(ask.id, { person: ask.opened.envelope.from.person, work });
+    running.set(ask.id, { person: ask.opened.envelope.from.person, work, stop });
   }
 
   function isOpen(id: EnvelopeId): boolean {
-    const ask = toMe.get(id);
-    return ask !== undefined && open.has(ask);
+    const ask = asks.toUs.get(id);
+    return ask !== undefined && asks.open.has(ask);
   }
 
   /** Answers one ask, by running it if that is still right. */
-  async function settle(id: EnvelopeId): Promise<void> {
+  async function settle(id: EnvelopeId, signal: AbortSignal): Promise<void> {
     // While events are folded again from the start, what was answered looks as if it were not.
     await projection.settled();
-    const one = toMe.get(id);
-    if (one === undefined || !open.has(one) || !canSettle(one)) return;
+    const one = asks.toUs.get(id);
+    if (one === undefined || !asks.open.has(one) || !canSettle(one)) return;
+    if (started.has(id)) {
+      const known = await recalled(one);
+      if (known !== null) return reply(one, [known]);
+    }
     const refusal = whyNotRun(one);
     if (refusal !== null) return reply(one, [refusal]);
-    if (started.has(id)) return reply(one, [await recalled(one)]);
+    const next = deps.elsewhere?.(one.request, one.opened.envelope.from.person);
+    if (next !== undefined && next !== me)
+      return decline(id, { code: "NOT_FOUND", message: "it is not offered here: another device runs it" }, next);
+    await start(id);
+    // Writing may have shown that this store is an old copy (R2), or the caller may have taken the call back meanwhile.
+    const late = whyNotRun(one);
+    const events = late !== null ? [late] : await run(one, signal);
+    if (events !== null) await reply(one, events);
+  }
+
+  /** Durable before it runs (R8). */
+  async function start(id: EnvelopeId): Promise<void> {
     started.add(id);
     startedHere.add(id);
     try {
-      await replica.append([], { values: [{ key: `outbox/started/${id}`, value: new Uint8Array() }] });
+      await replica.append([], { values: [{ key: `${STARTED}${id}`, value: new Uint8Array() }] });
     } catch (error) {
       started.delete(id);
       startedHere.delete(id);
       throw error;
     }
-    const events = await run(one);
-    if (events !== null) await reply(one, events);
   }
 
-  function whyNotRun({ id, opened, askedAt, expiresAt }: Ask): CallEvent | null {
-    if (started.has(id)) return null;
-    if (!invoke.keyMaySpeakFor(opened.sealed.seal.key, opened.envelope.from))
+  function whyNotRun(one: Ask): CallEvent | null {
+    const { opened, expiresAt, isWithdrawn } = one;
+    const { from } = opened.envelope;
+    if (isWithdrawn) return failure("CANCELLED", "the caller took the call back before it ran");
+    if (!invoke.isMember(from.person, from.device))
+      return failure("NOT_A_MEMBER", "the device that asked was removed from the mesh meanwhile");
+    if (!invoke.keyMaySpeakFor(opened.sealed.seal.key, from))
       return failure("BAD_SIGNATURE", "the key that signed the call has ended meanwhile");
     if (expiresAt <= time.now()) return failure("EXPIRED", "the call expired before this device could run it");
+    const course = courseOf(one);
     const { first, bornAt } = replica.incarnation();
-    if (!first && askedAt < bornAt + SKEW_LIMIT_MS)
+    if (!first && course.state === "waiting" && course.since < bornAt + SKEW_LIMIT_MS)
       return failure("OUTCOME_UNKNOWN", "this device was restored since: it may have run the call before (R8)");
     return null;
   }
 
-  /** What was started before a restart ended as the ledger says, or nobody knows how. */
-  async function recalled({ id, opened }: Ask): Promise<CallEvent> {
-    const found = await recall?.(id, opened.sealed.seal.key);
-    if (found === undefined)
+  /** How what was started before a restart ended, as far as anybody knows; null: it never began, so nothing has happened. */
+  async function recalled({ opened, request }: Ask): Promise<CallEvent | null> {
+    const word = (await recall?.(opened.envelope.from.person, request)) ?? "unknown";
+    if (word === "never-begun") return null;
+    if (word === "unknown")
       return failure(
         "OUTCOME_UNKNOWN",
         "the call was started, then this device was stopped: nobody knows how it ended",
       );
-    return "outcome" in found
-      ? { type: "result", index: 1, outcome: found.outcome }
-      : { type: "failure", index: 1, error: found.error };
+    return "outcome" in word
+      ? { type: "result", index: 1, outcome: word.outcome }
+      : { type: "failure", index: 1, error: word.error };
   }
 
   /** The first and the last event of a run; null if we were stopped meanwhile. */
-  async function run(one: Ask): Promise<CallEvent[] | null> {
+  async function run(one: Ask, signal: AbortSignal): Promise<CallEvent[] | null> {
     const kept: CallEvent[] = [];
     try {
-      for await (const event of handle!(incoming(one), stopping.signal))
-        if (event.type !== "progress") kept.push(event);
+      for await (const event of handle!(incoming(one), signal)) if (event.type !== "progress") kept.push(event);
     } catch (error) {
       if (stopping.signal.aborted) return null;
       kept.push({ type: "failure", index: kept.length, error: errorShape(error) });
@@ -554,12 +467,13 @@ export async function createOutbox(
   }
 
   async function answerWith(kind: string, one: Ask, value: Value, to: DeviceId[]): Promise<void> {
-    const row = { key: `outbox/started/${one.id}`, value: null };
+    const row = { key: `${STARTED}${one.id}`, value: null };
     await replica.append([{ kind, audience: "direct", value, to: [...new Set([...to, me])] }], { values: [row] });
     await projection.settled();
     if (isOpen(one.id)) return;
     started.delete(one.id);
     startedHere.delete(one.id);
+    old.delete(one.id);
   }
 
   function sealEvent(one: Ask, event: CallEvent): Promise<Sealed> {
@@ -572,16 +486,20 @@ export async function createOutbox(
     return sealEnvelope(invoke, voice, { to: one.opened.envelope.from, kind, re: one.id, body }, life).sealed;
   }
 
-  async function decline(id: EnvelopeId, error: ErrorShape): Promise<void> {
-    const one = toMe.get(id);
-    if (one === undefined || !open.has(one) || started.has(id))
+  async function decline(id: EnvelopeId, error: ErrorShape, next?: DeviceId): Promise<void> {
+    const one = asks.toUs.get(id);
+    if (one === undefined || !asks.open.has(one) || startedHere.has(id))
       throw new KinError("NOT_FOUND", "no such ask waits to be run here");
     const value = { re: idBytes(id), code: error.code, message: error.message };
-    await answerWith("invocation-declined", one, value, devicesOf(one.opened.envelope.from.person));
+    const { from } = one.opened.envelope;
+    const to = devicesOf(from.person, invoke.self.person);
+    await answerWith("invocation-declined", one, next === undefined ? value : { ...value, next: idBytes(next) }, to);
   }
 
   function lookForExpired(): void {
     for (const id of stuck) if (!startedHere.has(id)) stuck.delete(id);
+    for (const ask of asks.open)
+      if (ask.expiresAt <= time.now() && devicesOf(ask.opened.envelope.from.person).length === 0) asks.forget(ask);
     noticeAll();
     cancelLook = time.after(EXPIRY_LOOK_MS, lookForExpired);
   }
@@ -589,12 +507,12 @@ export async function createOutbox(
   async function close(): Promise<void> {
     stopping.abort();
     cancelLook();
-    for (const look of listeners) look();
+    for (const lookNow of listeners) lookNow();
     await Promise.allSettled([...running.values()].map(({ work }) => work));
     await projection.close();
   }
 
-  return { ask, waiting, why, drop, answer, pending, onAsked, lookAgain: noticeAll, decline, close };
+  return { ask, waiting, all, look, drop, answer, pending, onAsked, lookAgain: noticeAll, decline, close };
 }
 
 function failure(code: string, message: string): CallEvent & { type: "failure" } {

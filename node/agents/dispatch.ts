@@ -24,6 +24,7 @@ import type {
 } from "../../protocols/invoke.ts";
 import { MAX_CALL_DEPTH, MAX_CALLS_PER_PEER, MAX_ENVELOPE_LIFE_MS } from "../../protocols/limits.ts";
 import { argumentsHash, type RecordAudit } from "../guard/audit.ts";
+import { MAX_DURABLE_LIFE_MS } from "../../sync/asks.ts";
 import type { Ledger, LedgerEntry } from "./ledger.ts";
 
 /** What dispatch can run: an agent of this machine, or one of its tools. */
@@ -60,9 +61,9 @@ export interface DispatchDeps {
 export interface DispatchOptions {
   /**
    * Wall ms before which nothing runs that was signed earlier: for an incarnation that isn't the first its birth + 5 min (R8),
-   * because what the lost one ran is not in this ledger. @default 0
+   * because what the lost one ran is not in this ledger. Asked each time: an incarnation may end while the node runs. @default 0
    */
-  notBefore?: number;
+  notBefore?: () => number;
   /** Calls that one person may have running. @default MAX_CALLS_PER_PEER */
   maxCallsPerPerson?: number;
 }
@@ -71,6 +72,8 @@ export interface DispatchOptions {
 interface Running {
   digest: () => Uint8Array;
   request: EnvelopeId;
+  /** The first request under its key, if this is a retry. */
+  first: EnvelopeId | undefined;
   /** Durable, if it has side effects; rejects if that failed. */
   begun: Promise<void>;
   progress: Progress;
@@ -84,7 +87,7 @@ type Admitted = { how: "run" | "join"; running: Running } | { how: "recorded"; r
 
 export function createDispatch(
   deps: DispatchDeps,
-  { notBefore = 0, maxCallsPerPerson = MAX_CALLS_PER_PEER }: DispatchOptions = {},
+  { notBefore = () => 0, maxCallsPerPerson = MAX_CALLS_PER_PEER }: DispatchOptions = {},
 ): HandleInvocation {
   const { ledger, time } = deps;
   const running = new Map<string, Running>();
@@ -146,7 +149,8 @@ export function createDispatch(
       return undefined;
     }
     const earlier = now === undefined ? (entry as LedgerEntry).digest : now.digest();
-    if (!equal(earlier, digest()) || (retryOf !== undefined && retryOf.request !== entry.request))
+    const isOurs = retryOf === undefined || retryOf.request === entry.request || retryOf.request === entry.first;
+    if (!equal(earlier, digest()) || !isOurs)
       throw new KinError("INVALID_ARGUMENTS", "this idempotency key was used for another request");
     if (now !== undefined) return now.begun.then(() => ({ how: "join", running: now }));
     return recordedOutcome(entry as LedgerEntry);
@@ -160,7 +164,8 @@ export function createDispatch(
 
   /** R8: what an earlier incarnation may have run is not run again. @throws KinError OUTCOME_UNKNOWN */
   function checkAge(call: IncomingCall): void {
-    if (notBefore > 0 && decodeEnvelope(call.sealed.bytes).iat < notBefore)
+    const limit = notBefore();
+    if (limit > 0 && decodeEnvelope(call.sealed.bytes).iat < limit)
       throw unknownOutcome("this node's data was restored after the request was signed");
   }
 
@@ -176,7 +181,8 @@ export function createDispatch(
       () => execute(call, runnable, progress, stop),
       (error: unknown) => ({ error: errorShape(error) }),
     );
-    const run: Running = { digest, request: call.id, begun, progress, outcome, stop };
+    const first = call.request.retryOf?.request;
+    const run: Running = { digest, request: call.id, first, begun, progress, outcome, stop };
     const key = runningKey(call);
     running.set(key, run);
     void outcome.finally(() => {
@@ -384,14 +390,17 @@ function writable(recorded: RecordedOutcome): RecordedOutcome {
   }
 }
 
+/** A retry may be of a request that still travels as an event: its row is kept until that one has expired at the latest (R8). */
 function rowOf(call: IncomingCall, digest: Uint8Array): Parameters<Ledger["begin"]>[0] {
+  const { retryOf } = call.request;
   return {
     person: call.from.person,
     key: call.request.key,
     request: call.id,
+    first: retryOf?.request,
     digest,
     callerKey: call.sealed.seal.key,
-    expiresAt: call.expiresAt,
+    expiresAt: Math.max(call.expiresAt, retryOf === undefined ? 0 : retryOf.iat + MAX_DURABLE_LIFE_MS),
   };
 }
 

@@ -10,9 +10,10 @@ import { decode, encode, equal, fromHex, toHex, type Value } from "../../protoco
 import type { Time } from "../../protocols/effects.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { idBytes, idOf, type EnvelopeId, type PersonId } from "../../protocols/ids.ts";
-import { outcomeValue, parseOutcome, parseRefused, refusedBody } from "../../protocols/invoke-bodies.ts";
-import type { RecallOutcome, RecordedOutcome } from "../../protocols/invoke.ts";
+import { outcomeValue, parseOutcome, parseRefused, refusedBody, requestDigest } from "../../protocols/invoke-bodies.ts";
+import type { CallRequest, RecallOutcome, RecordedOutcome } from "../../protocols/invoke.ts";
 import { asMap } from "../../protocols/signature.ts";
+import type { LedgerWord } from "../../sync/outbox.ts";
 import type { EventStore } from "../../sync/store.ts";
 
 /** Rows of one person: 7 min of 300 calls/s with side effects. */
@@ -30,6 +31,8 @@ export interface CallRow {
   /** 16 bytes. */
   key: Uint8Array;
   request: EnvelopeId;
+  /** The first request under this key, if the one that began it was a retry (R8). */
+  first?: EnvelopeId | undefined;
   /** `requestDigest`: what a retry must have in common. */
   digest: Uint8Array;
   /** The key that signed the request: who may ask how it ended. */
@@ -51,6 +54,8 @@ export interface Ledger {
   /** Undefined unless the entry has ended. */
   outcome(entry: LedgerEntry): Promise<RecordedOutcome | undefined>;
   recall: RecallOutcome;
+  /** What is known of a call with this key and content, whichever envelope began it. */
+  wordOn(person: PersonId, request: CallRequest): Promise<LedgerWord>;
   stop(): void;
 }
 
@@ -160,6 +165,11 @@ export async function createLedger(
       const row = byRequest.get(request);
       return row !== undefined && equal(row.callerKey, callerKey) ? await outcomeOf(row) : undefined;
     },
+    async wordOn(person, request) {
+      const row = rows.get(rowName(person, request.key));
+      if (row === undefined || !equal(row.digest, requestDigest(request))) return "never-begun";
+      return (await outcomeOf(row)) ?? "unknown";
+    },
     stop() {
       stopped = true;
       cancelPrune();
@@ -171,7 +181,7 @@ function rowName(person: PersonId, key: Uint8Array): string {
   return `${PREFIX}${person}/${toHex(key)}`;
 }
 
-/** `{ v: 1, r: request, d: digest, k: caller's key, x: expiry, o?: {result} | {error} }` */
+/** `{ v: 1, r: request, f?: first request, d: digest, k: caller's key, x: expiry, o?: {result} | {error} }` */
 function formatRow(row: Row, recorded: RecordedOutcome | undefined): Uint8Array {
   const o =
     recorded === undefined
@@ -179,12 +189,13 @@ function formatRow(row: Row, recorded: RecordedOutcome | undefined): Uint8Array 
       : "outcome" in recorded
         ? { result: outcomeValue(recorded.outcome) }
         : { error: refusedBody(recorded.error) };
-  return encode({ v: 1, r: idBytes(row.request), d: row.digest, k: row.callerKey, x: row.expiresAt, o });
+  const f = row.first === undefined ? undefined : idBytes(row.first);
+  return encode({ v: 1, r: idBytes(row.request), f, d: row.digest, k: row.callerKey, x: row.expiresAt, o });
 }
 
 function parseRow(name: string, bytes: Uint8Array): Row {
   try {
-    const { v, r, d, k, x, o } = asMap(decode(bytes), "a row");
+    const { v, r, f, d, k, x, o } = asMap(decode(bytes), "a row");
     const [person, key] = name.slice(PREFIX.length).split("/");
     if (v !== 1 || !(d instanceof Uint8Array) || !(k instanceof Uint8Array) || typeof x !== "number")
       throw new KinError("CORRUPT", "a row is {v: 1, r, d, k, x, o?}");
@@ -193,6 +204,7 @@ function parseRow(name: string, bytes: Uint8Array): Row {
       person: idOf(fromHex(person ?? "")),
       key: fromHex(key ?? ""),
       request: idOf(r),
+      first: f === undefined ? undefined : idOf(f),
       digest: d,
       callerKey: k,
       expiresAt: x,

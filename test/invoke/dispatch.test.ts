@@ -267,7 +267,7 @@ test("R8: a retry of a request whose record may have been dropped is unknown, no
 test("R8: an incarnation that isn't the first runs nothing with side effects that was signed before it", async () => {
   const ben = await world.add("ben", {
     runnables: { w: write, r: echo },
-    dispatch: { notBefore: Date.now() + 300_000 },
+    dispatch: { notBefore: () => Date.now() + 300_000 },
   });
   expect(await handled(ben, await call(ben, { agent: "w" }))).toBe("failure:OUTCOME_UNKNOWN");
   expect(await handled(ben, await call(ben, { agent: "r" }))).toBe("accepted result:");

@@ -5,11 +5,11 @@ import { errorShape } from "../../protocols/errors.ts";
 import { idBytes, type DeviceId, type EnvelopeId } from "../../protocols/ids.ts";
 import { requestBody } from "../../protocols/invoke-bodies.ts";
 import { sealEnvelope, type InvokeDeps } from "../../protocols/invoke-deps.ts";
-import type { CallEvent, CallRequest, HandleInvocation, RecallOutcome } from "../../protocols/invoke.ts";
+import type { CallEvent, CallRequest, HandleInvocation } from "../../protocols/invoke.ts";
 import { sealOne } from "../../protocols/signature.ts";
 import { stampOf } from "../../protocols/roster-record.ts";
 import { removePerson } from "../../sync/acts.ts";
-import { createOutbox, type Outbox } from "../../sync/outbox.ts";
+import { createOutbox, type Outbox, type OutboxDeps } from "../../sync/outbox.ts";
 import { seededRandom } from "./chains.ts";
 import {
   admitMember,
@@ -44,7 +44,7 @@ function invokeDeps({ replica, keys, time, name }: TestMember): InvokeDeps {
   };
 }
 
-async function outboxOf(member: TestMember, recall?: RecallOutcome) {
+async function outboxOf(member: TestMember, recall?: OutboxDeps["recall"]) {
   const warned: string[] = [];
   const outbox = await createOutbox({
     replica: member.replica,

@@ -316,7 +316,7 @@ export async function wait(node: MeshNode, params: Params<"wait">, send: Send, s
   const id = parseCallId(params.id);
   const until = params.timeoutMs === null ? signal : AbortSignal.any([signal, AbortSignal.timeout(params.timeoutMs)]);
   const answer = await mesh.outbox.answer(id, until);
-  if (answer === null) return { outcome: "queued", id: params.id, why: mesh.outbox.why(id) ?? "no answer yet" };
+  if (answer === null) return { outcome: "queued", id: params.id, why: mesh.outbox.look(id)?.why ?? "no answer yet" };
   for (const event of answer) {
     const end = show(event, send);
     if (end !== null) return end;
