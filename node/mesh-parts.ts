@@ -11,6 +11,7 @@ import { INVOKE_PROTOCOL } from "../protocols/invoke.ts";
 import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
 import { createSealer, type Sealed } from "../protocols/signature.ts";
 import { newIncarnation } from "../sync/log.ts";
+import { openDocuments } from "../sync/documents.ts";
 import { createOutbox } from "../sync/outbox.ts";
 import { openReplica, type EpochKeys, type Incarnation } from "../sync/replica.ts";
 import { runSync } from "../sync/session.ts";
@@ -98,6 +99,12 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   const me = { device, person: ownPerson(replica.membership(), device) };
   const logCards = await openLogCards(replica, warn);
   lifecycle.onStop("cards", () => logCards.stop());
+
+  const documents = await openDocuments({
+    replica,
+    failed: (error) => lost("a document could not be folded", error),
+  });
+  lifecycle.onStop("documents", () => documents.close());
 
   const audit = createAuditWriter(
     (records) =>
@@ -307,6 +314,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     invoke: invocations.invoke,
     sealing,
     outbox,
+    documents,
     blobs,
     agents,
     refreshCards,

@@ -31,6 +31,11 @@ export type EventKind =
   | "invocation-asked"
   | "invocation-declined"
   | "invocation-answered"
+  | "fact-set" // documents: protocols/document.ts
+  | "note-opened"
+  | "note-shared"
+  | "note-edited"
+  | "record-changed"
   | "here-head" // witness of the here chain (R9)
   | "audit-started" // here
   | "audit-ended" // here

@@ -1127,4 +1127,28 @@ export const FAULTS: readonly Fault[] = [
     search: "if (event.hasBody) plan.drops.push(id);",
     replace: "if (!event.hasBody) plan.drops.push(id);",
   },
+  {
+    requirement: "facts-converge",
+    file: "sync/documents/facts.ts",
+    search: "if (isTaken(cell, id)) return;",
+    replace: "",
+  },
+  {
+    requirement: "facts-concurrent",
+    file: "sync/documents/facts.ts",
+    search: "for (const old of replaces) replace(cell, old);",
+    replace: "for (const { id: old } of cell.standing.filter((one) => one.id !== id)) replace(cell, old);",
+  },
+  {
+    requirement: "C25",
+    file: "sync/documents/facts.ts",
+    search: 'cell.replaced.set(old, at < 0 ? "awaited" : "taken");',
+    replace: 'if (at >= 0) cell.replaced.set(old, "taken");',
+  },
+  {
+    requirement: "facts-removed",
+    file: "sync/documents.ts",
+    search: "    facts.clear();",
+    replace: "",
+  },
 ];

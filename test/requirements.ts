@@ -650,4 +650,26 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "RULES R16, R9",
     sentence: "Pruning drops bodies, never headers: places, heads and proofs stay, and a dropped body is no damage.",
   },
+  {
+    id: "facts-converge",
+    source: "issue 4 part 6",
+    sentence: "Facts fold to the same bytes in any order, with repetitions, and from a saved state.",
+  },
+  {
+    id: "facts-concurrent",
+    source: "DESIGN §7",
+    sentence:
+      "Values that were set without knowledge of each other stand side by side with who and when, until a set that saw them all.",
+  },
+  {
+    id: "C25",
+    source: "ATTACKS C25",
+    sentence: "An old replica that brings its sets back resurrects nothing that was unset or replaced.",
+  },
+  {
+    id: "facts-removed",
+    source: "RULES R5",
+    sentence:
+      "What a removed member wrote after his cut has no effect on facts, and what it had replaced stands again.",
+  },
 ];

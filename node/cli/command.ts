@@ -89,6 +89,20 @@ function createProgram(lazy: Lazy): Command {
   const outbox = verb("outbox", "calls that wait for somebody to come online");
   sub(outbox, "ls", "list them").action(lazy(async () => (await import("./outbox.ts")).outboxList));
   sub(outbox, "drop <id>", "take one back").action(lazy(async () => (await import("./outbox.ts")).outboxDrop));
+  const facts = verb("facts", "what the mesh knows: keyed values, set by anybody, offline too");
+  agentOption(sub(facts, "set <key> [value]", "set a fact: JSON or text; without a value from the standard input"))
+    .option("--text", "take the value as text also where it is JSON")
+    .action(lazy(async () => (await import("./facts.ts")).factsSet));
+  agentOption(sub(facts, "get <key>", "its value; several if they were set without knowledge of each other")).action(
+    lazy(async () => (await import("./facts.ts")).factsGet),
+  );
+  agentOption(sub(facts, "ls [prefix]", "list them")).action(lazy(async () => (await import("./facts.ts")).factsList));
+  agentOption(sub(facts, "history <key>", "who set it, when, to what")).action(
+    lazy(async () => (await import("./facts.ts")).factsHistory),
+  );
+  agentOption(sub(facts, "unset <key>", "take it away")).action(
+    lazy(async () => (await import("./facts.ts")).factsUnset),
+  );
   const audit = verb("audit", "who called what here");
   sub(audit, "log", "the newest records")
     .option("-n, --limit <n>", "how many", "50")
@@ -121,6 +135,10 @@ function createProgram(lazy: Lazy): Command {
 
 function sub(parent: Command, usage: string, summary: string): Command {
   return parent.command(usage).description(summary).exitOverride();
+}
+
+function agentOption(command: Command): Command {
+  return command.option("--agent <agent>", "an agent's own facts, e.g. reviewer or ana/reviewer");
 }
 
 function callOptions(command: Command): Command {

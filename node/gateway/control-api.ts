@@ -84,6 +84,22 @@ export interface OutboxItem {
   why: string;
 }
 
+export interface FactValueItem {
+  value: Json;
+  /** True: `value` says nothing, the key was unset. */
+  unset: boolean;
+  by: string;
+  device: string;
+  at: number;
+}
+export interface FactItem {
+  key: string;
+  /** "mesh", or the agent whose own it is: `ana/reviewer`. */
+  scope: string;
+  /** The newest first; several were written without knowledge of each other. */
+  values: FactValueItem[];
+}
+
 export interface AuditItem {
   at: number;
   event: "started" | "ended" | "refused";
@@ -198,6 +214,16 @@ export interface ControlApi {
   "audit-log": [{ limit: number }, never, { items: AuditItem[] }];
   "outbox-ls": [Record<string, never>, never, { items: OutboxItem[] }];
   "outbox-drop": [{ id: string }, never, { id: string }];
+  /** `agent`: whose own facts, as typed; null: those of the mesh. */
+  "facts-set": [{ key: string; value: Json; unset: boolean; agent: string | null }, never, FactItem];
+  "facts-get": [{ key: string; agent: string | null }, never, FactItem];
+  "facts-ls": [{ prefix: string; agent: string | null }, never, { items: FactItem[]; total: number }];
+  /** All sets of a key, the newest first. `replaced`: how many values each took the place of. */
+  "facts-history": [
+    { key: string; agent: string | null },
+    never,
+    { items: (FactValueItem & { standing: boolean; replaced: number })[] },
+  ];
   /** Settings were changed on disk: read them again. */
   reload: [Record<string, never>, never, { changed: string[]; restartNeeded: string[] }];
 }

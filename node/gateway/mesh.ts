@@ -5,6 +5,7 @@ import type { DeviceId, MeshId, PersonId } from "../../protocols/ids.ts";
 import type { InvokeDeps } from "../../protocols/invoke-deps.ts";
 import type { InvokeRemote } from "../../protocols/invoke.ts";
 import type { JoinResult } from "../../protocols/join.ts";
+import type { Documents } from "../../sync/documents.ts";
 import type { Outbox } from "../../sync/outbox.ts";
 import type { Replica } from "../../sync/replica.ts";
 import type { Agents } from "../agents/agents.ts";
@@ -27,6 +28,7 @@ export interface Mesh {
   /** Seals envelopes that travel as events. */
   sealing: InvokeDeps;
   outbox: Outbox;
+  documents: Documents;
   blobs: Blobs;
   agents: Agents;
   /** Makes cards anew after shares or agents changed, and tells others. */

@@ -10,6 +10,7 @@ import type { NodeParts } from "../../node/mesh-node.ts";
 import { loadConfig } from "../../node/config.ts";
 import type { AgentItem, AskItem, ControlHandlers } from "../../node/gateway/control-api.ts";
 import { toHex } from "../../protocols/bytes.ts";
+import type { Json } from "../../protocols/tool.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { idOf } from "../../protocols/ids.ts";
 import { makeTicket } from "../../protocols/ticket.ts";
@@ -158,11 +159,22 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       ],
     }),
     "outbox-drop": async (params) => params,
+    "facts-set": async ({ key, value, unset }) => ({ key, scope: "mesh", values: [factValue(value, unset)] }),
+    "facts-get": async ({ key }) => ({ key, scope: "mesh", values: [factValue("a\u001b[31m"), factValue("b")] }),
+    "facts-ls": async ({ prefix }) => ({
+      items: [{ key: `${prefix}port`, scope: "mesh", values: [factValue(8080), factValue([1])] }],
+      total: 3,
+    }),
+    "facts-history": async () => ({ items: [{ ...factValue(null, true), standing: true, replaced: 1 }] }),
     reload: async () => {
       const { listen } = loadConfig(home.configFile);
       return { changed: ["listen.port"], restartNeeded: listen.port === config.listen.port ? [] : ["listen.port"] };
     },
   };
+}
+
+function factValue(value: Json, unset = false) {
+  return { value, unset, by: "ana", device: "laptop", at: Date.now() - 60_000 };
 }
 
 function sharedItem(folder: string, name: string, people: "mesh" | string[]) {

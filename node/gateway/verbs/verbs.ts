@@ -2,6 +2,7 @@
 import type { ControlHandlers } from "../control-api.ts";
 import { needMesh, type MeshNode } from "../mesh.ts";
 import { ask, call, outboxItems, parseCallId, wait } from "./calls.ts";
+import { factsGet, factsHistory, factsList, factsSet } from "./facts.ts";
 import { agentItems, memberItems, peerItems, toolItems } from "./listing.ts";
 import { closeInvite, invite, join, remove } from "./people.ts";
 import { shareAdd, shareLs, shareRm } from "./shares.ts";
@@ -36,6 +37,10 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
       await needMesh(node).outbox.drop(parseCallId(params.id));
       return { id: params.id };
     },
+    "facts-set": (params) => factsSet(node, params),
+    "facts-get": (params) => factsGet(node, params),
+    "facts-ls": (params) => factsList(node, params),
+    "facts-history": (params) => factsHistory(node, params),
     reload: () => reload(node),
   };
 }
