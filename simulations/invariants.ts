@@ -1,0 +1,234 @@
+/**
+ * What must hold whenever a mesh has healed. Each check is written from the promises (`DESIGN.md`, `RULES.md`), with code of its
+ * own where the real code would only agree with itself.
+ *
+ *   equal        vector, roster, membership, every event with its body and its standing, forks: byte for byte
+ *   kept         what was acknowledged is on every node; what a view was told of is on its disk
+ *   once         no side effect twice; every call answered; a result only for what was done
+ *   rightful     what counts is by members, within their cuts, after what it names, not from the future
+ *   shown        the notes that a view shows are those that count, each once
+ */
+import { createHash } from "node:crypto";
+import { compareBytes } from "../protocols/bytes.ts";
+import { verifyHead, type StoredEvent } from "../protocols/events.ts";
+import { idBytes } from "../protocols/ids.ts";
+import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
+import type { Membership } from "../protocols/membership.ts";
+import type { ReadableEvent, Replica } from "../sync/replica.ts";
+import type { Machine, Process } from "./machine.ts";
+import type { Team } from "./team.ts";
+import type { AskedCall } from "./witness.ts";
+
+/** Cheap: whether all know equally much. The rest is compared once they do. */
+export function isEqual(processes: readonly Process[]): boolean {
+  const all = new Set(processes.map(({ replica }) => standOf(replica)));
+  return all.size <= 1;
+}
+
+function standOf(replica: Replica): string {
+  const logs = [...replica.vector().values()].map(({ log, seq, id }) => `${log} ${seq} ${id}`).toSorted();
+  return [...replica.rosterHeads().toSorted(), ...logs].join("\n");
+}
+
+/** Calls between living machines that nobody has answered. */
+export function openAsks(team: Team): AskedCall[] {
+  const living = new Map(team.living().map((machine) => [machine.name, machine]));
+  return team.witness.asked.filter(({ id, caller, callee, withdrawn }) => {
+    const asker = living.get(caller)?.process;
+    if (asker == null || !living.has(callee) || withdrawn) return false;
+    return asker.outbox.waiting().some((one) => one.id === id);
+  });
+}
+
+export async function checkInvariants(team: Team, { clocks = true } = {}): Promise<void> {
+  const { world } = team;
+  const living = team.living();
+  const down = living.filter(({ process }) => process === null);
+  for (const { name, trouble } of down) world.violate(`${name} does not start: ${trouble?.message ?? "no reason"}`);
+  const up = living.filter(({ process }) => process !== null);
+  if (up.length === 0) return;
+  const dumps: Dump[] = [];
+  for (const machine of up) dumps.push(await dumpOf(team, machine));
+  checkEqual(team, dumps, clocks);
+  checkKept(team, dumps);
+  checkOnce(team, clocks);
+  for (const dump of dumps) checkRightful(team, dump);
+  for (const dump of dumps) checkShown(team, dump);
+  world.note(`state ${dumps[0]!.hash}`);
+}
+
+interface Dump {
+  machine: Machine;
+  membership: Membership;
+  /** In the order of log and seq. */
+  events: { stored: StoredEvent; read: ReadableEvent }[];
+  byId: Map<string, StoredEvent>;
+  /** Sections that must be the same on every node, each as text. */
+  sections: { [name: string]: string };
+  /** Of all sections. */
+  hash: string;
+}
+
+async function dumpOf(team: Team, machine: Machine): Promise<Dump> {
+  const { replica, store } = machine.process!;
+  return team.complete(readDump());
+
+  async function readDump(): Promise<Dump> {
+    const logs = (await store.logs()).filter(({ opening }) => opening.chain === "mesh");
+    const events: Dump["events"] = [];
+    for (const { log, head, seq, opening } of logs.toSorted((a, b) => (a.log < b.log ? -1 : 1))) {
+      for (const stored of await store.range(log, 0, seq + 1)) events.push({ stored, read: await replica.read(stored) });
+      if (head === null || head.head.seq !== seq || !verifyHead(idBytes(opening.device), head))
+        team.world.violate(`${machine.name}: log ${log.slice(0, 8)} does not end at a signed head`);
+    }
+    const membership = replica.membership();
+    const sections = {
+      vector: standOf(replica),
+      membership: membershipText(membership),
+      events: events.map(({ stored }) => `${stored.id} ${bodyText(stored)}`).join("\n"),
+      standings: events.map(({ read }) => `${read.id} ${read.standing.state}`).join("\n"),
+      forks: replica
+        .forks()
+        .map(({ log }) => log)
+        .toSorted()
+        .join("\n"),
+      notes: notesThatCount(events).toSorted().join("\n"),
+    };
+    const hash = createHash("sha256").update(Object.values(sections).join("\n\n")).digest("hex");
+    return { machine, membership, events, byId: new Map(events.map(({ stored }) => [stored.id, stored])), sections, hash };
+  }
+}
+
+function bodyText({ body }: StoredEvent): string {
+  return body === null ? "-" : createHash("sha256").update(body).digest("hex");
+}
+
+/** Everything that the fold says, in an order of its own. */
+function membershipText(membership: Membership): string {
+  const members = [...membership.members.values()].map(
+    ({ person, name, role, rank, devices }) => `${person} ${name} ${role} ${rank} ${devices.map(({ id }) => id).toSorted()}`,
+  );
+  const former = [...membership.formerDevices].map(
+    ([device, { person, cuts }]) =>
+      `${device} ${person} ${[...cuts].map(([log, { seq, id }]) => `${log}:${seq}:${id}`).toSorted()}`,
+  );
+  const epochs = [...membership.epochs.values()].map(({ id, usable, recipients }) => `${id} ${usable} ${recipients}`);
+  const voided = [...membership.void.keys()];
+  const invites = [...membership.invites.values()].map(({ record, closed }) => `${record} ${closed}`);
+  return [members, former, epochs, voided, invites].map((part) => part.toSorted().join("\n")).join("\n\n");
+}
+
+// ── equal ──
+
+function checkEqual({ world }: Team, dumps: readonly Dump[], clocks: boolean): void {
+  const [first, ...others] = dumps;
+  for (const other of others)
+    for (const [name, text] of Object.entries(first!.sections)) {
+      // Whether an event is due is a question of one's own clock.
+      if (!clocks && (name === "standings" || name === "notes")) continue;
+      const theirs = other.sections[name]!;
+      if (theirs !== text)
+        world.violate(
+          `${name} of ${first!.machine.name} and ${other.machine.name} differ: ${firstDifference(text, theirs)}`,
+        );
+    }
+}
+
+function firstDifference(a: string, b: string): string {
+  const mine = a.split("\n");
+  const theirs = b.split("\n");
+  const at = mine.findIndex((line, i) => line !== theirs[i]);
+  const i = at === -1 ? mine.length : at;
+  return `line ${i} of ${mine.length} and ${theirs.length}: "${(mine[i] ?? "").slice(0, 90)}" and "${(theirs[i] ?? "").slice(0, 90)}"`;
+}
+
+// ── kept ──
+
+function checkKept({ world, witness }: Team, dumps: readonly Dump[]): void {
+  for (const { id, author, audience, text } of witness.acknowledged) {
+    if (audience === "here" || witness.excused.has(id)) continue;
+    const without = dumps.find(({ byId }) => !byId.has(id));
+    if (without !== undefined)
+      world.violate(
+        `lost: ${text ?? "an event"} of ${author} was acknowledged (${id.slice(0, 8)}), ${without.machine.name} lacks it`,
+      );
+  }
+  for (const { machine, byId } of dumps)
+    for (const id of witness.told.get(machine.name) ?? [])
+      if (!byId.has(id))
+        world.violate(`${machine.name} told its views of event ${id.slice(0, 8)} and does not have it`);
+}
+
+// ── once ──
+
+/** Ends after which the effect may have happened or not: nobody knows, and that is what is said. */
+const UNKNOWN_ENDS: ReadonlySet<string> = new Set(["OUTCOME_UNKNOWN", "DEADLINE_EXCEEDED", "CANCELLED", "EXPIRED"]);
+
+function checkOnce(team: Team, clocks: boolean): void {
+  const { world, witness } = team;
+  for (const [once, machines] of witness.effects)
+    if (machines.length > 1)
+      world.violate(`twice: the call ${once.slice(-8)} had its effect ${machines.length} times, on ${machines.join()}`);
+  if (clocks)
+    for (const { id, caller, callee } of openAsks(team))
+      world.violate(`unanswered: the call ${id.slice(0, 8)} of ${caller} to ${callee}`);
+  for (const [once, ends] of witness.ends)
+    for (const end of ends) {
+      const wasDone = witness.effects.has(once);
+      if (end.type === "result" && !wasDone) world.violate(`made up: call ${once.slice(-8)} has a result and no effect`);
+      if (end.type === "failure" && wasDone && !UNKNOWN_ENDS.has(end.error.code))
+        world.violate(`denied: call ${once.slice(-8)} had its effect and ended with ${end.error.code}`);
+    }
+}
+
+// ── rightful ──
+
+function checkRightful({ world, witness, mesh }: Team, { machine, membership, events, byId }: Dump): void {
+  const now = machine.clock.now();
+  const wrong = (read: ReadableEvent, why: string): void =>
+    world.violate(`${machine.name} lets ${read.kind} ${read.id.slice(0, 8)} count: ${why}`);
+  for (const { stored, read } of events) {
+    const { header } = stored;
+    if (header.seq > 0 && byId.get(header.prev!)?.header.seq !== header.seq - 1)
+      world.violate(`${machine.name}: event ${stored.id.slice(0, 8)} does not follow the one that it names`);
+    if (read.standing.state !== "good") continue;
+    const outlaw = witness.outlaws.get(read.device) ?? witness.forbidden.get(read.id);
+    if (outlaw !== undefined) wrong(read, outlaw);
+    if (!isByMember(membership, read)) wrong(read, "its author was no member then");
+    if (header.kind !== "roster" && read.at > now + SKEW_LIMIT_MS) wrong(read, "it is from the future");
+    const late = header.deps.find((dep) => {
+      const named = byId.get(dep);
+      return named !== undefined && compareBytes(named.header.hlc, header.hlc) >= 0;
+    });
+    if (late !== undefined) wrong(read, `it is stamped before ${late.slice(0, 8)}, which it names`);
+  }
+  if (membership.mesh !== mesh) world.violate(`${machine.name} folds another mesh`);
+}
+
+/** R5, written once more. */
+function isByMember({ devices, formerDevices }: Membership, { device, log, seq, id }: ReadableEvent): boolean {
+  const former = formerDevices.get(device);
+  if (former === undefined) return devices.has(device);
+  const cut = former.cuts.get(log);
+  if (cut === undefined) return false;
+  return seq < cut.seq || (seq === cut.seq && id === cut.id);
+}
+
+// ── shown ──
+
+function notesThatCount(events: Dump["events"]): string[] {
+  return events
+    .filter(({ read }) => read.kind === "note" && read.standing.state === "good" && typeof read.value === "string")
+    .map(({ read }) => read.value as string);
+}
+
+function checkShown({ world }: Team, { machine, events }: Dump): void {
+  const counts = new Map<string, number>();
+  for (const text of notesThatCount(events)) counts.set(text, (counts.get(text) ?? 0) + 1);
+  const { notes } = machine.process!;
+  for (const [text, count] of counts)
+    if (notes.get(text) !== count)
+      world.violate(`${machine.name} shows "${text}" ${notes.get(text) ?? 0} times, it counts ${count} times`);
+  for (const text of notes.keys())
+    if (!counts.has(text)) world.violate(`${machine.name} shows "${text}", which does not count`);
+}

@@ -1,0 +1,222 @@
+/** A mesh of simulated machines: founded and joined by the real records, and healed when a scenario has done its worst. */
+import { KinError } from "../protocols/errors.ts";
+import { openEpochKey } from "../protocols/epoch.ts";
+import { idBytes, type DeviceId, type MeshId } from "../protocols/ids.ts";
+import { signingKeyFromSeed } from "#crypto";
+import { makeCertificate, makeGenesis, makeProof, stampOf, type ReadPolicy } from "../protocols/roster-record.ts";
+import type { Sealed } from "../protocols/signature.ts";
+import { admit, openInvite } from "../sync/acts.ts";
+import { checkInvariants, isEqual, openAsks } from "./invariants.ts";
+import { createMachine, keysOf, newDevice, seedOf, type Machine, type Process } from "./machine.ts";
+import { createSimNetwork, type SimNetwork } from "./network.ts";
+import { createWitness, type Witness } from "./witness.ts";
+import { START_MS, type Dice, type World } from "./world.ts";
+
+export interface Team {
+  readonly world: World;
+  readonly network: SimNetwork;
+  readonly witness: Witness;
+  readonly mesh: MeshId;
+  /** Everybody who ever joined, in order; the first is the founder. */
+  readonly machines: Machine[];
+  /** Who should be equal in the end: members that nobody has removed. */
+  living(): Machine[];
+  removed: Set<DeviceId>;
+  /** `inviter` lets a new machine in, as `/kin/join/1` does. */
+  join(inviter: Machine, name: string, role?: "admin" | "member"): Promise<Machine>;
+  /** Runs the world until `work` has settled. @throws what it throws, or if that takes longer than a virtual hour */
+  complete<T>(work: Promise<T>): Promise<T>;
+  /** Runs the world for so long. */
+  pass(ms: number): Promise<void>;
+  /**
+   * No more faults: networks, disks and, unless `clocks` says otherwise, clocks are right again, who is down starts. Waits until
+   * all are equal, then checks every invariant. What does not become equal in time is a violation.
+   */
+  heal(options?: { clocks?: boolean; limitMs?: number }): Promise<void>;
+}
+
+/** A mesh that has not become equal by then never will: the longest back-off is 2 min, the longest look 1 min. */
+const EQUAL_WITHIN_MS = 15 * 60_000;
+/** Held events are looked at every 10 s; what follows from them takes a moment. */
+const SETTLE_MS = 30_000;
+/** How often it is looked whether all are equal. */
+const LOOK_MS = 1_000;
+const LONGEST_WORK_MS = 3_600_000;
+
+const NAMES = ["ana", "ben", "cleo", "dan", "eva", "finn", "gus", "hana", "ivo", "jana", "kai", "lea"];
+
+export function nameOf(index: number): string {
+  const name = NAMES[index % NAMES.length]!;
+  return index < NAMES.length ? name : `${name}-${Math.floor(index / NAMES.length) + 1}`;
+}
+
+export interface TeamOptions {
+  peers: number;
+  policy?: ReadPolicy;
+  /** How many besides the founder are admins. */
+  admins?: number;
+}
+
+export async function foundTeam(world: World, { peers, policy = "reads-all", admins = 0 }: TeamOptions): Promise<Team> {
+  const network = createSimNetwork(world);
+  const witness = createWitness(world);
+  const dice = world.dice("team");
+  const founder = nameOf(0);
+  const genesis = makeGenesis(
+    { mesh: "team", name: founder, personKey: keysOf(founder).person, device: newDevice(founder), policy },
+    { hlc: stampOf(START_MS), n: dice.bytes(16), certificateN: dice.bytes(16) },
+  );
+  const machines: Machine[] = [];
+  const removed = new Set<DeviceId>();
+  const deps = { world, network, witness, mesh: genesis.mesh };
+
+  const team: Team = {
+    world,
+    network,
+    witness,
+    mesh: genesis.mesh,
+    machines,
+    removed,
+    living: () => machines.filter(({ device }) => !removed.has(device)),
+    join,
+    complete,
+    pass: (ms) => world.run(world.now() + ms),
+    heal,
+  };
+
+  async function complete<T>(work: Promise<T>): Promise<T> {
+    const state: { end?: { value: T } | { error: unknown } } = {};
+    work.then(
+      (value) => (state.end = { value }),
+      (error: unknown) => (state.end = { error }),
+    );
+    await world.run(world.now() + LONGEST_WORK_MS, () => state.end !== undefined);
+    if (state.end === undefined) throw new Error("what the scenario waits for did not end within a virtual hour");
+    if ("error" in state.end) throw state.end.error;
+    return state.end.value;
+  }
+
+  async function add(name: string, records: Sealed[]): Promise<Machine> {
+    const machine = createMachine(deps, name);
+    machines.push(machine);
+    return machine.start(records).then(() => machine);
+  }
+
+  async function join(inviter: Machine, name: string, role: "admin" | "member" = "member"): Promise<Machine> {
+    const { replica } = processOf(inviter);
+    const ticketKey = signingKeyFromSeed(seedOf(`${name} ticket`));
+    const keys = keysOf(name);
+    const device = newDevice(name);
+    const now = inviter.clock.now();
+    const shares = [{ device: replica.device, uses: 1 }];
+    const invite = await openInvite(replica, { key: ticketKey.publicKey, name, role, expires: now + 3_600_000, shares });
+    const challenge = dice.bytes(32);
+    const subject = { mesh: replica.mesh, invite, personKey: keys.person.publicKey, device: keys.id };
+    const proof = makeProof(ticketKey, {
+      ...subject,
+      sealingKey: device.sealingKey,
+      admitting: replica.device,
+      challenge,
+    });
+    const cert = makeCertificate(keys.person, idBytes(replica.mesh), device, dice.bytes(16));
+    const answer = await admit(
+      replica,
+      { invite, name, personKey: keys.person.publicKey, device, cert, challenge, proof },
+      inviter.clock.now(),
+      { get: (epoch) => inviter.epochKeys.get(epoch) },
+    );
+    if (!answer.ok) throw new KinError(answer.error.code, `${name} was not admitted: ${answer.error.message}`);
+    const machine = createMachine(deps, name);
+    for (const { epoch, sealed } of answer.epochKeys) {
+      const { keyHash } = replica.membership().epochs.get(epoch)!;
+      const key = await openEpochKey(replica.mesh, keyHash, sealed, replica.device, keys.sealing);
+      if (key !== null) machine.epochKeys.set(epoch, key);
+    }
+    machines.push(machine);
+    await machine.start(answer.records.map(({ sealed }) => sealed));
+    world.count("joins");
+    return machine;
+  }
+
+  async function heal({ clocks = true, limitMs = EQUAL_WITHIN_MS } = {}): Promise<void> {
+    world.note("heal");
+    world.count("heals");
+    network.heal();
+    for (const { clock, disk } of machines) {
+      disk.faults.full = false;
+      disk.faults.errorChance = 0;
+      if (clocks) clock.offsetMs = clock.drift = 0;
+    }
+    const startedAt = world.now();
+    while (!(await isHealed(clocks)) && world.now() < startedAt + limitMs) {
+      await wakeUp();
+      await world.run(world.now() + LOOK_MS);
+    }
+    await world.run(world.now() + SETTLE_MS);
+    const took = Math.round(world.now() - startedAt);
+    const slowest = "slowest heal, virtual ms";
+    world.stats[slowest] = Math.max(world.stats[slowest] ?? 0, took);
+    await world.run(world.now() + SETTLE_MS);
+    await checkInvariants(team, { clocks });
+  }
+
+  /** Who is down starts; who cannot read his disk begins again with nothing but his keys and the roster of others. */
+  async function wakeUp(): Promise<void> {
+    for (const machine of team.living()) {
+      if (machine.process !== null) continue;
+      if (machine.trouble !== null) await team.complete(reinstall(machine));
+      else if (!isStarting.has(machine)) {
+        isStarting.add(machine);
+        void machine.start().finally(() => isStarting.delete(machine));
+      }
+    }
+  }
+  const isStarting = new Set<Machine>();
+
+  /** What only this disk had is gone: that is said, not hidden. */
+  async function reinstall(machine: Machine): Promise<void> {
+    const others = team.living().filter((other) => other !== machine && other.process !== null);
+    const donor = others[0];
+    if (donor === undefined) return;
+    const left = new Set<string>();
+    for (const { process } of others)
+      for (const { log } of await process!.store.logs())
+        for (const { id } of await process!.store.range(log, 0, Number.MAX_SAFE_INTEGER)) left.add(id);
+    for (const { id, author } of witness.acknowledged)
+      if (author === machine.name && !left.has(id)) witness.excused.add(id);
+    machine.disk.restore(new Map());
+    witness.forget(machine.name);
+    world.count("reinstalled");
+    await machine.start(donor.process!.replica.records());
+  }
+
+  async function isHealed(areClocksRight: boolean): Promise<boolean> {
+    const living = team.living();
+    if (living.some(({ process }) => process === null)) return false;
+    if (!isEqual(living.map(({ process }) => process!))) return false;
+    return areClocksRight ? openAsks(team).length === 0 : true;
+  }
+
+  await complete(add(founder, [genesis.sealed]));
+  for (let i = 1; i < peers; i++)
+    await complete(join(machines[0]!, nameOf(i), i <= admins ? "admin" : "member"));
+  return team;
+}
+
+/** @throws KinError CLOSED if nothing runs there */
+export function processOf(machine: Machine): Process {
+  if (machine.process === null) throw new KinError("CLOSED", `${machine.name} is down`);
+  return machine.process;
+}
+
+/** Whoever runs now. */
+export function upOnes(team: Team): Machine[] {
+  return team.living().filter(({ process }) => process !== null);
+}
+
+/** Two groups, both with somebody in them. */
+export function halves(team: Team, dice: Dice): [Machine[], Machine[]] {
+  const all = dice.shuffled(team.machines);
+  const cut = dice.int(1, all.length - 1);
+  return [all.slice(0, cut), all.slice(cut)];
+}

@@ -1,0 +1,100 @@
+/**
+ * What the outside world knows for certain: what somebody was told is durable, what was done and cannot be undone, what was
+ * asked and answered, which machines lost their disk. The invariants hold the nodes against it.
+ */
+import { toHex } from "../protocols/bytes.ts";
+import type { DeviceId, EnvelopeId, EventId, LogId, PersonId } from "../protocols/ids.ts";
+import type { CallEvent } from "../protocols/invoke.ts";
+import type { Audience } from "../protocols/events.ts";
+import type { ReadableEvent } from "../sync/replica.ts";
+import type { World } from "./world.ts";
+
+/** An append that has resolved: its author was told that it is durable. */
+export interface Acknowledged {
+  id: EventId;
+  log: LogId;
+  seq: number;
+  author: string;
+  audience: Audience;
+  kind: string;
+  /** Of a note. */
+  text: string | null;
+}
+
+/** A durable call, from its caller's view. */
+export interface AskedCall {
+  id: EnvelopeId;
+  /** (person, key) in hex: calls that share it are one. */
+  once: string;
+  caller: string;
+  callee: string;
+  expiresAt: number;
+  withdrawn: boolean;
+}
+
+export interface Witness {
+  acknowledged: Acknowledged[];
+  acknowledge(author: string, events: readonly ReadableEvent[]): void;
+  /** Events that each machine's replica has told its views of. */
+  readonly told: ReadonlyMap<string, ReadonlySet<EventId>>;
+  applied(machine: string, events: readonly ReadableEvent[]): void;
+  /** Its disk is gone: what it was told of is no promise any more. */
+  forget(machine: string): void;
+  /** How often each (person, key) has had its effect, and where. */
+  readonly effects: ReadonlyMap<string, string[]>;
+  effect(person: PersonId, key: Uint8Array, machine: string): void;
+  asked: AskedCall[];
+  /** Ends of live calls by what they share. */
+  ended(once: string, end: CallEvent): void;
+  readonly ends: ReadonlyMap<string, CallEvent[]>;
+  /** Events that only a destroyed disk had: nobody can bring them back. */
+  readonly excused: Set<EventId>;
+  /** Devices whose events must not count anywhere, and why. */
+  readonly outlaws: Map<DeviceId, string>;
+  /** Events that must count nowhere although their author was a member, and why. */
+  readonly forbidden: Map<EventId, string>;
+}
+
+export function onceOf(person: PersonId, key: Uint8Array): string {
+  return `${person}/${toHex(key)}`;
+}
+
+export function createWitness(world: World): Witness {
+  const told = new Map<string, Set<EventId>>();
+  const effects = new Map<string, string[]>();
+  const ends = new Map<string, CallEvent[]>();
+  const witness: Witness = {
+    acknowledged: [],
+    acknowledge(author, events) {
+      for (const { id, log, seq, audience, kind, value } of events) {
+        const text = kind === "note" && typeof value === "string" ? value : null;
+        witness.acknowledged.push({ id, log, seq, author, audience, kind, text });
+        world.note(`acknowledged ${id}`);
+      }
+      world.count("acknowledged", events.length);
+    },
+    told,
+    applied(machine, events) {
+      const known = told.get(machine) ?? new Set();
+      told.set(machine, known);
+      for (const { id, audience } of events) if (audience !== "here") known.add(id);
+    },
+    forget: (machine) => void told.delete(machine),
+    effects,
+    effect(person, key, machine) {
+      const once = onceOf(person, key);
+      effects.set(once, [...(effects.get(once) ?? []), machine]);
+      world.note(`effect ${once} on ${machine}`);
+      world.count("effects");
+    },
+    asked: [],
+    ended(once, end) {
+      ends.set(once, [...(ends.get(once) ?? []), end]);
+    },
+    ends,
+    excused: new Set(),
+    outlaws: new Map(),
+    forbidden: new Map(),
+  };
+  return witness;
+}
