@@ -7,12 +7,13 @@ import { CARD_PROTOCOL } from "../protocols/directory.ts";
 import type { SigningKey } from "../protocols/crypto/keys.ts";
 import { idOf, type DeviceId, type MeshId, type PersonId } from "../protocols/ids.ts";
 import type { InvokeDeps } from "../protocols/invoke-deps.ts";
-import { INVOKE_PROTOCOL } from "../protocols/invoke.ts";
+import { INVOKE_PROTOCOL, type CallTarget } from "../protocols/invoke.ts";
 import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
 import { createSealer, type Sealed } from "../protocols/signature.ts";
 import { newIncarnation } from "../sync/log.ts";
 import { openDocuments } from "../sync/documents.ts";
 import { createOutbox } from "../sync/outbox.ts";
+import { openProgress } from "../sync/progress.ts";
 import { openReplica, type EpochKeys, type Incarnation } from "../sync/replica.ts";
 import { runSync } from "../sync/session.ts";
 import { openLibsqlStore } from "../sync/stores/libsql.ts";
@@ -217,6 +218,9 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   lifecycle.onStop("directory", () => directory.stop());
   network.handleForMembers(CARD_PROTOCOL, (peer, wire) => directory.serve(peer.person, wire));
 
+  const progress = await openProgress(replica, time);
+  lifecycle.onStop("progress", () => progress.close());
+  const unkept = (error: unknown): void => lost("how far a peer is could not be kept", error);
   const outbox = await createOutbox({
     replica,
     invoke: sealing,
@@ -225,6 +229,8 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     keyCouldSpeakFor: (key, from) => logCards.keys.couldSpeakFor(key, from),
     learnKey: (device, sealed) => logCards.learnKeys(device, [sealed]),
     isThere: (device) => network.greeting(device) !== null,
+    hasHeard: () => progress.hasHeard(),
+    elsewhere: ({ target }) => (agents.find(target) === undefined ? siblingWith(target) : undefined),
     warn: lost,
   });
   lifecycle.onStop("outbox", () => outbox.close());
@@ -240,6 +246,18 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   let cancelSweep = time.after(0, sweepBlobs);
   lifecycle.onStop("blobs", () => cancelSweep());
 
+  /** Another living device of this person that offers it. */
+  function siblingWith(target: CallTarget): DeviceId | undefined {
+    const [kind, name] = "agent" in target ? (["agent", target.agent] as const) : (["tool", target.tool] as const);
+    const found = directory
+      .list()
+      .find(
+        ({ card }) =>
+          card.person === me.person && card.device !== device && card.kind === kind && card.name === name,
+      );
+    return found !== undefined && replica.membership().devices.has(found.card.device) ? found.card.device : undefined;
+  }
+
   openDoor({
     network,
     replica,
@@ -253,7 +271,18 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   const syncing = createSyncing({
     network,
     run: async (wire, peer, _initiator, signal) => {
-      const end = await runSync(wire, replica, { peer, time, signal });
+      let over = async (): Promise<void> => {};
+      const end = await runSync(wire, replica, {
+        peer,
+        time,
+        signal,
+        onBegin: (logs) => (over = progress.begin(peer, logs)),
+        onCaughtUp: () => {
+          progress.caughtUp(peer).catch(unkept);
+          outbox.lookAgain();
+        },
+      });
+      await over().catch(unkept);
       if (end.error !== null && end.reason !== "broken") throw new Error(`${end.reason}: ${end.error.message}`);
       return end.reason;
     },
@@ -314,6 +343,8 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     invoke: invocations.invoke,
     sealing,
     outbox,
+    progress,
+    syncNow: (peer) => syncing.now(peer),
     documents,
     blobs,
     agents,

@@ -7,6 +7,7 @@ import type { InvokeRemote } from "../../protocols/invoke.ts";
 import type { JoinResult } from "../../protocols/join.ts";
 import type { Documents } from "../../sync/documents.ts";
 import type { Outbox } from "../../sync/outbox.ts";
+import type { Progress } from "../../sync/progress.ts";
 import type { Replica } from "../../sync/replica.ts";
 import type { Agents } from "../agents/agents.ts";
 import type { Blobs } from "../blobs.ts";
@@ -28,6 +29,10 @@ export interface Mesh {
   /** Seals envelopes that travel as events. */
   sealing: InvokeDeps;
   outbox: Outbox;
+  /** How far other devices are. */
+  progress: Progress;
+  /** Opens a session with a connected device, if there is none. */
+  syncNow(device: DeviceId): void;
   documents: Documents;
   blobs: Blobs;
   agents: Agents;
