@@ -36,7 +36,7 @@ import { openLogCards } from "./net/log-cards.ts";
 import { createOwnCards } from "./net/own-cards.ts";
 import { createSyncing } from "./net/sync.ts";
 import { openDoor } from "./net/ticket-join.ts";
-import { auditValue, createAuditWriter } from "./guard/audit.ts";
+import { auditEntry, createAuditWriter } from "./guard/audit.ts";
 import type { McpServer } from "./tools/mcp-client.ts";
 import type { Tool } from "./tools/registry.ts";
 import { createTools } from "./tools/tools.ts";
@@ -107,11 +107,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   });
   lifecycle.onStop("documents", () => documents.close());
 
-  const audit = createAuditWriter(
-    (records) =>
-      replica.append(records.map(({ kind, value }) => ({ kind, audience: "here", value: auditValue(value) }))),
-    time,
-  );
+  const audit = createAuditWriter((records) => replica.append([auditEntry(records)]), time);
   lifecycle.onStop("audit", () => audit.stop());
   const { record } = audit;
   const tools = await createTools({
@@ -252,8 +248,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     const found = directory
       .list()
       .find(
-        ({ card }) =>
-          card.person === me.person && card.device !== device && card.kind === kind && card.name === name,
+        ({ card }) => card.person === me.person && card.device !== device && card.kind === kind && card.name === name,
       );
     return found !== undefined && replica.membership().devices.has(found.card.device) ? found.card.device : undefined;
   }

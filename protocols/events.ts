@@ -37,8 +37,9 @@ export type EventKind =
   | "note-edited"
   | "record-changed"
   | "here-head" // witness of the here chain (R9)
-  | "audit-started" // here
-  | "audit-ended" // here
+  | "audit" // here: node/guard/audit.ts
+  | "audit-started" // here, of earlier versions
+  | "audit-ended" // here, of earlier versions
   | "call-started" // here: the idempotency row (R8)
   | "call-ended" // here
   | (string & {});

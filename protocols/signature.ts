@@ -9,7 +9,7 @@
  * The seal is outside the id: the id of a sealed message is its leaf hash.
  */
 import { sha256, verify } from "#crypto";
-import { concat, toHex, utf8Bytes } from "./bytes.ts";
+import { concat, equal, utf8Bytes } from "./bytes.ts";
 import type { SigningKey } from "./crypto/keys.ts";
 import { KinError } from "./errors.ts";
 import { MAX_SEAL_BATCH } from "./limits.ts";
@@ -96,29 +96,36 @@ function splitPoint(count: number): number {
   return split;
 }
 
-/** The root that an audit path leads to, or null if it does not have exactly the RFC 6962 length. */
-function rootFrom(leaf: Uint8Array, index: number, size: number, hashes: Uint8Array[]): Uint8Array | null {
-  const steps: ("left" | "right")[] = [];
+/** A step from a node to its parent: leaves [from, to) of the node beside it, and on which side that is. */
+interface Step {
+  from: number;
+  to: number;
+  side: "left" | "right";
+}
+
+/** The way from leaf `index` up to the root of `size` leaves. */
+function stepsUp(index: number, size: number): Step[] {
+  const steps: Step[] = [];
   let from = 0;
   let to = size;
   while (to - from > 1) {
     const middle = from + splitPoint(to - from);
     if (index < middle) {
-      steps.push("right");
+      steps.push({ from: middle, to, side: "right" });
       to = middle;
     } else {
-      steps.push("left");
+      steps.push({ from, to: middle, side: "left" });
       from = middle;
     }
   }
-  if (steps.length !== hashes.length) return null;
-  let hash = leaf;
-  for (const sibling of hashes) hash = steps.pop() === "right" ? nodeHash(hash, sibling) : nodeHash(sibling, hash);
-  return hash;
+  return steps.toReversed();
 }
 
-const MAX_CACHED_ROOTS = 4096;
-const goodRoots = new Set<string>();
+/** Nodes of trees whose root's signature was found good, so that their other leaves need neither a signature nor all hashes. */
+type KnownNodes = Map<number, Uint8Array>;
+/** At most 255 nodes each: 16 KB. */
+const MAX_KNOWN_TREES = 512;
+const knownTrees = new Map<string, KnownNodes>();
 
 /** True if `seal` is a good signature of its key over `bytes` as a message of `kind`. Whose key it is, is the caller's question. */
 export function isSealed(kind: SealKind, bytes: Uint8Array, seal: Seal): boolean {
@@ -138,15 +145,64 @@ export function isSealedLeaf(leaf: Uint8Array, seal: Seal): boolean {
   )
     return false;
   if (hashes.some((hash) => hash.length !== 32)) return false;
-  const root = rootFrom(leaf, index, size, hashes);
-  if (root === null) return false;
-  if (size === 1) return verify(seal.key, concat(SEAL_DOMAIN, root), seal.sig);
-  const cacheKey = toHex(concat(seal.key, root, seal.sig));
-  if (goodRoots.has(cacheKey)) return true;
-  if (!verify(seal.key, concat(SEAL_DOMAIN, root), seal.sig)) return false;
-  if (goodRoots.size >= MAX_CACHED_ROOTS) goodRoots.delete(goodRoots.values().next().value!);
-  goodRoots.add(cacheKey);
+  const steps = stepsUp(index, size);
+  if (steps.length !== hashes.length) return false; // exactly the RFC 6962 length
+  if (size === 1) return verify(seal.key, concat(SEAL_DOMAIN, leaf), seal.sig);
+  const tree = treeName(seal);
+  return leadsToRoot(leaf, seal, steps, knownTrees.get(tree), (nodes) => {
+    if (knownTrees.size >= MAX_KNOWN_TREES) knownTrees.delete(knownTrees.keys().next().value!);
+    knownTrees.set(tree, nodes);
+  });
+}
+
+/**
+ * Hashes upwards until a node that is known or the root. A known node's siblings further up are known too, and the seal must
+ * name just these: a seal is good or not by itself, whatever was seen before it.
+ */
+function leadsToRoot(
+  leaf: Uint8Array,
+  { key, sig, path }: Seal,
+  steps: readonly Step[],
+  known: KnownNodes | undefined,
+  learn: (nodes: KnownNodes) => void,
+): boolean {
+  const seen: [number, Uint8Array][] = [];
+  let hash = leaf;
+  let from = path.index;
+  let to = from + 1;
+  for (const [i, step] of steps.entries()) {
+    const here = known?.get(nodeName(from, to));
+    if (here !== undefined) {
+      if (!equal(here, hash) || !namesKnown(known!, steps, path.hashes, i)) return false;
+      for (const [name, node] of seen) known!.set(name, node);
+      return true;
+    }
+    const sibling = path.hashes[i]!;
+    seen.push([nodeName(from, to), hash], [nodeName(step.from, step.to), sibling]);
+    hash = step.side === "right" ? nodeHash(hash, sibling) : nodeHash(sibling, hash);
+    from = Math.min(from, step.from);
+    to = Math.max(to, step.to);
+  }
+  if (!verify(key, concat(SEAL_DOMAIN, hash), sig)) return false;
+  learn(new Map(seen));
   return true;
+}
+
+function namesKnown(known: KnownNodes, steps: readonly Step[], hashes: readonly Uint8Array[], first: number): boolean {
+  for (let i = first; i < steps.length; i++) {
+    const sibling = known.get(nodeName(steps[i]!.from, steps[i]!.to));
+    if (sibling === undefined || !equal(sibling, hashes[i]!)) return false;
+  }
+  return true;
+}
+
+function nodeName(from: number, to: number): number {
+  return from * (MAX_SEAL_BATCH + 1) + to;
+}
+
+/** A root has one name: its signature by this key, and how many leaves are said to hang on it. */
+function treeName({ key, sig, path }: Seal): string {
+  return `${path.size}:${String.fromCharCode(...key)}${String.fromCharCode(...sig)}`;
 }
 
 /** `Sealed` as a CBOR value: `{ b: bytes, k: key, s: sig, p?: [index, size, [hashes]] }`; a lone one has no `p`. */

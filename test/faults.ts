@@ -131,8 +131,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "R18",
     file: "protocols/signature.ts",
-    search: "toHex(concat(seal.key, root, seal.sig))",
-    replace: "toHex(concat(seal.key, seal.sig))",
+    search: " || !namesKnown(known!, steps, path.hashes, i)",
+    replace: "",
   },
   {
     requirement: "A1",
@@ -738,6 +738,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "const refusals: null[] = [];\n      void commit(group.map((one) => one.batch)).catch(() => undefined);",
   },
   {
+    requirement: "P2",
+    file: "sync/stores/log-file.ts",
+    search: 'db.pragma("synchronous = FULL");',
+    replace: 'db.pragma("synchronous = NORMAL");',
+  },
+  {
     requirement: "store-port",
     file: "sync/stores/batch.ts",
     search: "if (!isBodyOf(event.header, body)) throw bad(",
@@ -1130,7 +1136,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "facts-converge",
     file: "sync/documents/facts.ts",
-    search: "if (isTaken(cell, id)) return;",
+    search: "if (cell.standing.some((standing) => standing.id === id)) return null;",
     replace: "",
   },
   {
@@ -1142,8 +1148,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "C25",
     file: "sync/documents/facts.ts",
-    search: 'cell.replaced.set(old, at < 0 ? "awaited" : "taken");',
-    replace: 'if (at >= 0) cell.replaced.set(old, "taken");',
+    search: "if (cell.replaced?.has(id) !== true) insert(",
+    replace: "insert(",
   },
   {
     requirement: "facts-removed",

@@ -272,9 +272,7 @@ export function createDispatch(
 
   function recordRefusal(call: IncomingCall, error: ErrorShape): void {
     const value = { ...auditOf(call, time.now()), event: "refused" as const, outcome: error.code, ms: 0 };
-    deps
-      .record("audit-ended", value, "soon")
-      .catch((lost: unknown) => deps.warn("a refusal could not be recorded", lost));
+    deps.record(value, "soon").catch((lost: unknown) => deps.warn("a refusal could not be recorded", lost));
   }
 
   function recordAgent(call: IncomingCall, event: "started" | "ended", outcome: string | null, ms: number): void {
@@ -282,13 +280,13 @@ export function createDispatch(
     const base = auditOf(call, time.now());
     const written =
       event === "started"
-        ? deps.record("audit-started", {
+        ? deps.record({
             ...base,
             event,
             share: shareOf(call),
             arguments: argumentsHash(call.request.arguments),
           })
-        : deps.record("audit-ended", { ...base, event, outcome: outcome ?? "ok", ms: Math.round(ms) });
+        : deps.record({ ...base, event, outcome: outcome ?? "ok", ms: Math.round(ms) });
     written.catch((lost: unknown) => deps.warn(`the ${event} of an agent could not be recorded`, lost));
   }
 

@@ -8,8 +8,6 @@ import type { Json } from "../../protocols/tool.ts";
 import { sha256 } from "#crypto";
 import { toHex, utf8Bytes, type Value } from "../../protocols/bytes.ts";
 
-export type AuditKind = "audit-started" | "audit-ended";
-
 export interface AuditCaller {
   person: string;
   device: string;
@@ -44,18 +42,33 @@ export interface AuditEnded {
   ms: number;
 }
 
-/** As it stands in an event. */
-export function auditValue(record: AuditStarted | AuditEnded): { [key: string]: Value } {
-  return { ...record, caller: { ...record.caller } };
+export type AuditRecord = AuditStarted | AuditEnded;
+
+/** Events of this kind hold the records that were written together. Before, each record was an event of its own. */
+const AUDIT = "audit";
+export const AUDIT_KINDS: ReadonlySet<string> = new Set([AUDIT, "audit-started", "audit-ended"]);
+
+/** The event for records that are written together: one header, hash and row for all of them. */
+export function auditEntry(records: readonly AuditRecord[]): { kind: string; audience: "here"; value: Value } {
+  return {
+    kind: AUDIT,
+    audience: "here",
+    value: records.map((record) => ({ ...record, caller: { ...record.caller } })),
+  };
+}
+
+/** What {@link auditEntry} wrote, or an earlier kin: then one record. */
+export function auditRecords(value: Value): AuditRecord[] {
+  return (Array.isArray(value) ? value : [value]) as unknown as AuditRecord[];
 }
 
 /** Appends to the here chain; resolves when it is durable. "soon": who asks does not wait, so it may ride with later ones. */
-export type RecordAudit = (kind: AuditKind, value: AuditStarted | AuditEnded, when?: "soon") => Promise<void>;
+export type RecordAudit = (record: AuditRecord, when?: "soon") => Promise<void>;
 
 /** How long a record that nobody waits for may wait for others: what a crash can take with it of read-only calls. */
 const SOON_MS = 20;
-/** Records written together, well below what one append may hold; with so many waiting nobody waits longer. */
-const MAX_TOGETHER = 256;
+/** Records in one event, below 1 KB each, so a quarter of what a body may hold; with so many waiting nobody waits longer. */
+const MAX_TOGETHER = 64;
 /** Records that are not on the disk yet, about 1 KB of memory each. */
 const MAX_UNWRITTEN = 10_000;
 
@@ -67,10 +80,10 @@ export interface AuditWriter {
 
 /** A commit signs a head and syncs the disk: records that nobody waits for share one. The order is that of the asking. */
 export function createAuditWriter(
-  append: (records: { kind: AuditKind; value: AuditStarted | AuditEnded }[]) => Promise<unknown>,
+  append: (records: AuditRecord[]) => Promise<unknown>,
   time: Pick<Time, "after">,
 ): AuditWriter {
-  let waiting: { kind: AuditKind; value: AuditStarted | AuditEnded }[] = [];
+  let waiting: AuditRecord[] = [];
   let written = Promise.withResolvers<void>();
   let cancelTimer: (() => void) | null = null;
   let unwritten = 0;
@@ -89,11 +102,11 @@ export function createAuditWriter(
   }
 
   return {
-    record(kind, value, when) {
+    record(record, when) {
       if (unwritten >= MAX_UNWRITTEN)
         return Promise.reject(new KinError("OVERLOADED", `${unwritten} audit records wait for the disk`));
       unwritten++;
-      waiting.push({ kind, value });
+      waiting.push(record);
       if (when !== "soon" || waiting.length >= MAX_TOGETHER) return flush();
       cancelTimer ??= time.after(SOON_MS, () => void flush());
       return written.promise;

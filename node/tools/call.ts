@@ -8,7 +8,7 @@
  */
 import type { Time } from "../../protocols/effects.ts";
 import type { ToolResult } from "../../protocols/tool.ts";
-import type { AuditCaller, AuditEnded, AuditStarted, RecordAudit } from "../guard/audit.ts";
+import type { AuditCaller, AuditEnded, AuditRecord, AuditStarted, RecordAudit } from "../guard/audit.ts";
 import type { Asker, Decision, Share } from "../guard/authorize.ts";
 import type { Arguments, RegisteredTool, Registry } from "./registry.ts";
 import { KinError, tellableReason } from "../../protocols/errors.ts";
@@ -44,21 +44,21 @@ export async function callTool(path: ToolPath, call: ToolCall, signal: AbortSign
   const began = path.time.monotonic();
   const tool = path.registry.find(call.tool);
   const waits = tool !== undefined && !tool.readOnly;
-  await record(path, waits, "audit-started", started(path, call));
+  await record(path, waits, started(path, call));
   try {
     if (tool === undefined) throw new KinError("NOT_FOUND", `there is no tool "${call.tool}" here`);
     const share = allowed(decide(path, call.asker, tool, call.args));
     tool.validate(call.args);
     const bounds = call.asker.through === null ? ANSWER_BOUNDS : STEP_BOUNDS;
     const result = boundResult(await runBounded(path.time, tool, call, share, signal), bounds);
-    await record(path, waits, "audit-ended", ended(path, call, result.isError ? "tool-error" : "ok", began));
+    await record(path, waits, ended(path, call, result.isError ? "tool-error" : "ok", began));
     return result;
   } catch (thrown) {
     const error =
       thrown instanceof KinError
         ? thrown
         : new KinError("TOOL_FAILED", `${call.tool}: ${tellableReason(thrown)}`, { cause: thrown });
-    await record(path, waits, "audit-ended", ended(path, call, error.code, began));
+    await record(path, waits, ended(path, call, error.code, began));
     throw error;
   }
 }
@@ -119,13 +119,8 @@ function aborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason), { once: true }));
 }
 
-async function record(
-  path: ToolPath,
-  waits: boolean,
-  kind: "audit-started" | "audit-ended",
-  value: AuditStarted | AuditEnded,
-): Promise<void> {
-  const written = waits ? path.record(kind, value) : path.record(kind, value, "soon");
+async function record(path: ToolPath, waits: boolean, what: AuditRecord): Promise<void> {
+  const written = waits ? path.record(what) : path.record(what, "soon");
   if (waits) await written;
   else written.catch(path.onAuditLost);
 }

@@ -3,7 +3,7 @@
  * call has not. Each is the code that a call runs, on a real node with its log on libSQL. What n calls in flight share (one
  * signature, one commit) is shared here too. A call has each of them once, but two `envelope` and two batches `verify`: one a side.
  */
-import { createAuditWriter, argumentsHash, auditValue, type AuditStarted } from "../../node/guard/audit.ts";
+import { createAuditWriter, argumentsHash, auditEntry, type AuditStarted } from "../../node/guard/audit.ts";
 import { authorize } from "../../node/guard/authorize.ts";
 import { needMesh } from "../../node/gateway/mesh.ts";
 import { createRegistry } from "../../node/tools/registry.ts";
@@ -84,11 +84,7 @@ async function makeParts({ node }: BenchNode): Promise<{ [name: string]: Part }>
     );
     return messages.map((bytes, i) => ({ bytes, seal: seals[i]! }));
   };
-  const audit = createAuditWriter(
-    (records) =>
-      mesh.replica.append(records.map(({ kind, value }) => ({ kind, audience: "here", value: auditValue(value) }))),
-    systemTime,
-  );
+  const audit = createAuditWriter((records) => mesh.replica.append([auditEntry(records)]), systemTime);
   return {
     envelope: (count) => {
       for (let i = 0; i < count; i++) envelope();
@@ -109,10 +105,7 @@ async function makeParts({ node }: BenchNode): Promise<{ [name: string]: Part }>
       const written = Array.from({ length: count }, () => {
         const record = startedRecord(mesh.me, argumentsHash(args));
         const { share: _share, arguments: _arguments, ...rest } = record;
-        return [
-          audit.record("audit-started", record, "soon"),
-          audit.record("audit-ended", { ...rest, event: "ended", outcome: "ok", ms: 0 }, "soon"),
-        ];
+        return [audit.record(record, "soon"), audit.record({ ...rest, event: "ended", outcome: "ok", ms: 0 }, "soon")];
       });
       await Promise.all(written.flat());
     },

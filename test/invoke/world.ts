@@ -78,7 +78,7 @@ export interface TestNode {
   ): ((bytes: Uint8Array) => Promise<import("../../protocols/signature.ts").Sealed>) | undefined;
   /** How many signatures its keys have made. */
   signatures: { count: number };
-  records: { kind: string; value: Record<string, unknown> }[];
+  records: Record<string, unknown>[];
   online: boolean;
 }
 
@@ -139,7 +139,7 @@ export function createWorld(): World {
           isMember: (who) => members.has(who),
           ledger,
           time,
-          record: (kind, value) => Promise.resolve(void records.push({ kind, value: { ...value } })),
+          record: (record) => Promise.resolve(void records.push({ ...record })),
           warn,
         },
         options.dispatch,

@@ -29,7 +29,7 @@ function pathWith(
     run: () => Promise.resolve(textResult("ran")),
     ...tool,
   });
-  return { registry, shares: () => [], record: (_kind, value) => record(value), time, onAuditLost: () => {} };
+  return { registry, shares: () => [], record, time, onAuditLost: () => {} };
 }
 
 const asked = (tool = "test.tool", args = {}) => ({

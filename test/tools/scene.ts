@@ -1,5 +1,5 @@
 /** A folder to share, a repository in it, and the real tools and agents over them; all of it gone after the test. */
-import type { AuditEnded, AuditKind, AuditStarted } from "../../node/guard/audit.ts";
+import type { AuditRecord } from "../../node/guard/audit.ts";
 import type { Share } from "../../node/guard/authorize.ts";
 import type { McpServer } from "../../node/tools/mcp-client.ts";
 import type { ListedItem } from "../../node/tools/builtin/listing.ts";
@@ -35,12 +35,12 @@ export async function openScene(options: SceneOptions = {}) {
   const data = join(root, "kin-data");
   for (const path of [folder, data, join(root, "agents")]) mkdirSync(path);
   const shares: Share[] = options.shares ?? [{ name: "app", folder, rights: "read", for: [ANA] }];
-  const audit: (AuditStarted | AuditEnded)[] = [];
+  const audit: AuditRecord[] = [];
   const views = createClient({ url: pathToFileURL(join(root, "views.db")).href });
   const tools = await createTools({
     shares: () => shares,
     mcpServers: options.mcpServers ?? {},
-    record: async (_kind: AuditKind, value) => void audit.push(value),
+    record: async (value) => void audit.push(value),
     limits: { dataFolders: [data], home: join(root, "home") },
     pinsFile: join(data, "mcp-tools.json"),
     time: systemTime,

@@ -3,8 +3,8 @@ import { SKEW_WARN_MS } from "../../../protocols/limits.ts";
 import { formatText, idBytes, idOf, parseAddress, type DeviceId } from "../../../protocols/ids.ts";
 import { fromHex } from "../../../protocols/bytes.ts";
 import { KinError } from "../../../protocols/errors.ts";
-import { displayName } from "../../../protocols/membership.ts";
-import type { AuditEnded, AuditStarted } from "../../guard/audit.ts";
+import { displayName, type Membership } from "../../../protocols/membership.ts";
+import { AUDIT_KINDS, auditRecords, type AuditRecord } from "../../guard/audit.ts";
 import type { AuditItem, Item, NodeStatus, Params, Result } from "../control-api.ts";
 import { needMembership, needMesh, type Mesh, type MeshNode } from "../mesh.ts";
 import { deviceName, resolveDevices, resolveMember } from "../resolve.ts";
@@ -122,7 +122,6 @@ async function nearestDevice(node: MeshNode, devices: DeviceId[], signal: AbortS
   );
 }
 
-const AUDIT_KINDS = new Set(["audit-started", "audit-ended"]);
 /** Events read at a time while the newest are collected. */
 const PAGE = 1024;
 
@@ -135,23 +134,26 @@ export async function auditLog(node: MeshNode, params: Params<"audit-log">): Pro
     const page = await mesh.replica.events({ position, limit: PAGE, kinds: AUDIT_KINDS });
     for (const event of page.events) {
       if (event.value === undefined) continue;
-      const record = event.value as unknown as AuditStarted | AuditEnded;
-      const { caller } = record;
-      items.push({
-        at: record.at,
-        event: record.event,
-        caller: `${displayName(membership, idOf(fromHex(caller.person)))}${caller.agent === null ? "" : `/${caller.agent}`}`,
-        target: record.through === null ? record.target : `${record.through} → ${record.target}`,
-        call: formatText("kini", fromHex(record.call)),
-        outcome: "outcome" in record ? record.outcome : null,
-        ms: "ms" in record ? record.ms : null,
-      });
+      items.push(...auditRecords(event.value).map((record) => auditItem(membership, record)));
     }
     items = items.slice(-params.limit);
     if (page.next === position) break;
     position = page.next;
   }
   return { items };
+}
+
+function auditItem(membership: Membership, record: AuditRecord): AuditItem {
+  const { caller } = record;
+  return {
+    at: record.at,
+    event: record.event,
+    caller: `${displayName(membership, idOf(fromHex(caller.person)))}${caller.agent === null ? "" : `/${caller.agent}`}`,
+    target: record.through === null ? record.target : `${record.through} → ${record.target}`,
+    call: formatText("kini", fromHex(record.call)),
+    outcome: "outcome" in record ? record.outcome : null,
+    ms: "ms" in record ? record.ms : null,
+  };
 }
 
 /** Settings that a running node cannot take over. */
