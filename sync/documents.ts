@@ -6,7 +6,7 @@
  */
 import type { FactScope } from "../protocols/document.ts";
 import { DOCUMENT_KINDS, factSetValue, parseFactSet } from "../protocols/document.ts";
-import { KinError, errorShape } from "../protocols/errors.ts";
+import type { KinError } from "../protocols/errors.ts";
 import type { EventId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
 import { createFacts, type Fact, type FactValue } from "./documents/facts.ts";
@@ -61,16 +61,12 @@ export async function openDocuments({ replica, failed }: DocumentsDeps): Promise
   });
 
   function fold(event: ReadableEvent): void {
-    try {
-      if (event.kind === "fact-set") facts.fold(event);
-    } catch (error) {
-      refuse(event, error);
-    }
+    if (event.kind === "fact-set") refuse(event, facts.fold(event));
   }
 
-  function refuse({ id, kind }: Pick<ReadableEvent, "id" | "kind">, error: unknown): void {
-    if (!(error instanceof KinError)) failed?.(error);
-    refused = [...refused.slice(1 - MAX_REFUSED), { event: id, kind, ...errorShape(error) }];
+  function refuse({ id, kind }: Pick<ReadableEvent, "id" | "kind">, error: KinError | null): void {
+    if (error === null) return;
+    refused = [...refused.slice(1 - MAX_REFUSED), { event: id, kind, code: error.code, message: error.message }];
   }
 
   function clear(): void {
@@ -90,17 +86,22 @@ export async function openDocuments({ replica, failed }: DocumentsDeps): Promise
   async function history(scope: FactScope, key: string) {
     const found = await Promise.all(facts.sets(scope, key).map((id) => replica.event(id)));
     return found
-      .filter((event) => event !== undefined && event.person !== null && event.value !== undefined)
-      .map((event) => {
-        const { json, replaces } = parseFactSet(event!.value);
-        const { id, person, device, at, hlc } = event!;
-        return { id, person: person!, device, at, hlc, json, replaces };
+      .filter((event): event is ReadableEvent => event?.value !== undefined)
+      .map(({ id, device, at, hlc, value }) => {
+        const { json, replaces } = parseFactSet(value);
+        return { id, device, at, hlc, json, replaces };
       })
       .toSorted((a, b) => compareStamps(b.hlc, a.hlc));
   }
 
   return {
-    facts: { get: facts.get, list: facts.list, set, history, count: facts.count },
+    facts: {
+      get: (scope, key) => facts.get(scope, key),
+      list: (scope, prefix) => facts.list(scope, prefix),
+      set,
+      history,
+      count: () => facts.count(),
+    },
     refused: () => refused,
     settled: () => projection.settled(),
     hash: async () => {

@@ -71,7 +71,7 @@ async function request<V extends Verb>(context: Context, verb: V, params: Params
   const client = await connectControl(context.home.socketPath);
   const result = await client.request(verb, params, { signal: context.signal });
   client.close();
-  context.output.object(result as object);
+  context.output.object(result);
   return result;
 }
 

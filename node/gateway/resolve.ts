@@ -44,3 +44,9 @@ export function formatAddress(
 export function deviceName(membership: Membership, device: DeviceId): string {
   return membership.devices.get(device)?.device.name ?? device.slice(0, 8);
 }
+
+/** Whose device it is or was. */
+export function personOf(membership: Membership, device: DeviceId): string {
+  const person = membership.devices.get(device)?.member.person ?? membership.formerDevices.get(device)?.person;
+  return person === undefined ? "nobody" : displayName(membership, person);
+}

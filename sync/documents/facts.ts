@@ -7,17 +7,21 @@
  *                ├── ben sets b [r: a]                        b            he saw a
  *                └── li  sets c [r: a]                        b, c         she saw a and not b: concurrent
  *                         ana sets d [r: b, c]                d
+ *
+ * A row of the state is [1, scope, key, id, device, stamp, json | null] for each value that stands, and [2, scope, key, ids]
+ * for what was replaced: those ids never stand again, whenever and from wherever their events come.
  */
 import { sha256 } from "#crypto";
-import { compareBytes, encode, type Value } from "../../protocols/bytes.ts";
+import { compareBytes, decode, encode, type Value } from "../../protocols/bytes.ts";
 import { parseFactSet, type FactScope } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
-import { idBytes, idOf, type DeviceId, type EventId, type PersonId } from "../../protocols/ids.ts";
+import { idBytes, idOf, type DeviceId, type EventId } from "../../protocols/ids.ts";
+import { decodeStamp } from "../clock.ts";
 import type { ReadableEvent } from "../replica.ts";
+import type { SnapshotFold, SnapshotView } from "../snapshot-view.ts";
 
 export interface FactValue {
   id: EventId;
-  person: PersonId;
   device: DeviceId;
   /** Wall ms of its stamp. */
   at: number;
@@ -33,9 +37,12 @@ export interface Fact {
   values: readonly FactValue[];
 }
 
-export interface Facts {
-  /** Takes a `fact-set` event; one that was taken is passed over. @throws KinError BAD_REQUEST, TOO_LARGE, DENIED: the same on every node */
-  fold(event: Pick<ReadableEvent, "id" | "person" | "device" | "at" | "hlc" | "value">): void;
+/** What a fold reads of an event. */
+export type FactEvent = Pick<ReadableEvent, "id" | "person" | "device" | "hlc" | "value">;
+
+export interface Facts extends SnapshotFold {
+  /** Takes a `fact-set` event; one that was taken is passed over. Returns why it has no effect, the same on every node. */
+  fold(event: FactEvent): KinError | null;
   clear(): void;
   /** undefined: never set, or unset by all. */
   get(scope: FactScope, key: string): Fact | undefined;
@@ -43,49 +50,90 @@ export interface Facts {
   list(scope: FactScope, prefix?: string): Fact[];
   /** Sets that a new one replaces. */
   standing(scope: FactScope, key: string): EventId[];
-  /** All sets of a key that were taken, in no order. */
+  /** All that a key was ever set by, in no order; of what was replaced the event may not have come yet. */
   sets(scope: FactScope, key: string): EventId[];
+  /** Keys, also unset ones. */
   count(): number;
   /** Equal on replicas that took the same events. */
   hash(): Uint8Array;
-  save(): Value;
-  restore(state: Value): void;
 }
+
+/** Facts as part of a snapshot (R16). */
+export const factsView: SnapshotView<Facts> = {
+  name: "facts",
+  version: 1,
+  kinds: new Set(["fact-set"]),
+  open: createFacts,
+};
 
 interface Cell {
+  scope: FactScope;
+  key: string;
   standing: FactValue[];
-  /** Replaced ones: taken, or named by a set that came before them. */
-  replaced: Map<EventId, "taken" | "awaited"> | null;
+  replaced: Set<EventId> | null;
 }
 
-/** Items of one array of a saved state: decoding allows 4,096. */
-const PAGE = 2048;
+/** Ids of one row. */
+const ROW_IDS = 1024;
+const VALUE_ROW = 1;
+const REPLACED_ROW = 2;
 
 export function createFacts(): Facts {
   const scopes = new Map<string, Map<string, Cell>>();
 
+  function cellOf(scope: FactScope, key: string): Cell {
+    const cells = cellsOf(scope);
+    let cell = cells.get(key);
+    if (cell === undefined) cells.set(key, (cell = { scope, key, standing: [], replaced: null }));
+    return cell;
+  }
+
   function cellsOf(scope: FactScope): Map<string, Cell> {
-    const name = scopeText(scope);
+    const name = scope === null ? "" : `${scope.person}/${scope.agent}`;
     let cells = scopes.get(name);
     if (cells === undefined) scopes.set(name, (cells = new Map()));
     return cells;
   }
 
-  function fold({ id, person, device, at, hlc, value }: Parameters<Facts["fold"]>[0]): void {
-    const { scope, key, json, replaces } = parseFactSet(value);
-    checkWriter(scope, person);
-    const cells = cellsOf(scope);
-    let cell = cells.get(key);
-    if (cell === undefined) cells.set(key, (cell = { standing: [], replaced: null }));
-    if (isTaken(cell, id)) return;
-    if (cell.replaced?.has(id) === true) cell.replaced.set(id, "taken");
-    else insert(cell.standing, { id, person, device, at, hlc, json });
-    for (const old of replaces) replace(cell, old);
+  function fold({ id, person, device, hlc, value }: FactEvent): KinError | null {
+    try {
+      const { scope, key, json, replaces } = parseFactSet(value);
+      checkWriter(scope, person);
+      const cell = cellOf(scope, key);
+      if (cell.standing.some((standing) => standing.id === id)) return null;
+      if (cell.replaced?.has(id) !== true) insert(cell.standing, { id, device, at: decodeStamp(hlc).ms, hlc, json });
+      for (const old of replaces) replace(cell, old);
+      return null;
+    } catch (error) {
+      if (error instanceof KinError) return error;
+      throw error;
+    }
   }
 
   function get(scope: FactScope, key: string): Fact | undefined {
     const values = cellsOf(scope).get(key)?.standing ?? [];
     return values.some(({ json }) => json !== null) ? { scope, key, values } : undefined;
+  }
+
+  function* rows(): Generator<Uint8Array> {
+    for (const cells of scopes.values())
+      for (const cell of cells.values()) {
+        for (const { id, device, hlc, json } of cell.standing)
+          yield encode([VALUE_ROW, ...head(cell), idBytes(id), idBytes(device), hlc, json]);
+        for (const ids of pages([...(cell.replaced ?? [])].toSorted()))
+          yield encode([REPLACED_ROW, ...head(cell), ids.map(idBytes)]);
+      }
+  }
+
+  function load(loaded: Iterable<Uint8Array>): void {
+    for (const row of loaded) {
+      const [kind, scope, key, ...rest] = decode(row) as Value[];
+      const cell = cellOf(parseScope(scope), key as string);
+      if (kind === VALUE_ROW) insert(cell.standing, loadValue(rest));
+      else if (kind === REPLACED_ROW)
+        for (const id of rest[0] as Uint8Array[]) (cell.replaced ??= new Set()).add(idOf(id));
+      else throw new KinError("BAD_REQUEST", `a row of facts of kind ${JSON.stringify(kind)}`);
+    }
   }
 
   return {
@@ -100,109 +148,52 @@ export function createFacts(): Facts {
     standing: (scope, key) => (cellsOf(scope).get(key)?.standing ?? []).map(({ id }) => id),
     sets(scope, key) {
       const cell = cellsOf(scope).get(key);
-      const past = [...(cell?.replaced ?? [])].flatMap(([id, state]) => (state === "taken" ? [id] : []));
-      return [...past, ...(cell?.standing ?? []).map(({ id }) => id)];
+      return cell === undefined ? [] : [...(cell.replaced ?? []), ...cell.standing.map(({ id }) => id)];
     },
     count: () => [...scopes.values()].reduce((sum, cells) => sum + cells.size, 0),
-    hash: () => sha256(encode(inOrder(scopes).map(([scope, key, cell]) => [scope, key, idsOf(cell)]))),
-    save: () =>
-      pages(
-        inOrder(scopes).map(([scope, key, cell]) => [
-          scope,
-          key,
-          cell.standing.map(({ id, person, device, at, hlc, json }) => [
-            idBytes(id),
-            idBytes(person),
-            idBytes(device),
-            at,
-            hlc,
-            json,
-          ]),
-          pages([...(cell.replaced ?? [])].map(([id, state]) => [idBytes(id), state === "taken"])),
-        ]),
-      ),
-    restore(state) {
-      scopes.clear();
-      for (const [scope, key, standing, replaced] of unpaged(state) as [string, string, unknown[][], Value][]) {
-        const cells = scopes.get(scope) ?? new Map<string, Cell>();
-        scopes.set(scope, cells);
-        const past = unpaged(replaced) as [Uint8Array, boolean][];
-        cells.set(key, {
-          standing: standing.map(restoreValue),
-          replaced:
-            past.length === 0 ? null : new Map(past.map(([id, taken]) => [idOf(id), taken ? "taken" : "awaited"])),
-        });
-      }
-    },
+    rows,
+    load,
+    hash: () => sha256(encode([...rows()].toSorted(compareBytes))),
   };
 }
 
 /** An agent's own facts are written by whoever it belongs to. @throws KinError DENIED */
-function checkWriter(scope: FactScope, person: PersonId | null): asserts person is PersonId {
-  if (person === null) throw new KinError("DENIED", "a fact of a device that is nobody's");
+function checkWriter(scope: FactScope, person: FactEvent["person"]): void {
   if (scope !== null && scope.person !== person)
     throw new KinError("DENIED", `the facts of the agent ${scope.agent} are written by its owner only`);
 }
 
-function isTaken(cell: Cell, id: EventId): boolean {
-  return cell.replaced?.get(id) === "taken" || cell.standing.some((value) => value.id === id);
-}
-
 function replace(cell: Cell, old: EventId): void {
-  cell.replaced ??= new Map();
-  if (cell.replaced.has(old)) return;
+  (cell.replaced ??= new Set()).add(old);
   const at = cell.standing.findIndex(({ id }) => id === old);
-  cell.replaced.set(old, at < 0 ? "awaited" : "taken");
   if (at >= 0) cell.standing.splice(at, 1);
 }
 
 /** The newest first: by stamp, then by id. */
 function insert(values: FactValue[], value: FactValue): void {
-  const at = values.findIndex(
-    (other) =>
-      compareBytes(other.hlc, value.hlc) < 0 || (compareBytes(other.hlc, value.hlc) === 0 && other.id < value.id),
-  );
+  const at = values.findIndex((other) => isNewer(value, other));
   values.splice(at < 0 ? values.length : at, 0, value);
 }
 
-/** "" is the mesh's. */
-function scopeText(scope: FactScope): string {
-  return scope === null ? "" : `${scope.person}/${scope.agent}`;
+function isNewer(a: FactValue, b: FactValue): boolean {
+  const order = compareBytes(a.hlc, b.hlc);
+  return order === 0 ? a.id > b.id : order > 0;
 }
 
-function inOrder(scopes: Map<string, Map<string, Cell>>): [string, string, Cell][] {
-  return [...scopes.keys()]
-    .toSorted()
-    .flatMap((scope) =>
-      [...scopes.get(scope)!.entries()]
-        .toSorted(([a], [b]) => (a < b ? -1 : 1))
-        .map(([key, cell]): [string, string, Cell] => [scope, key, cell]),
-    );
+function head({ scope, key }: Cell): [Value, string] {
+  return [scope === null ? null : [idBytes(scope.person), scope.agent], key];
 }
 
-function idsOf(cell: Cell): [Uint8Array[], Uint8Array[]] {
-  const past = [...(cell.replaced?.keys() ?? [])].toSorted().map(idBytes);
-  return [cell.standing.map(({ id }) => idBytes(id)), past];
+function parseScope(value: Value | undefined): FactScope {
+  if (!Array.isArray(value)) return null;
+  return { person: idOf(value[0]), agent: value[1] as string };
 }
 
-function restoreValue(saved: unknown): FactValue {
-  const [id, person, device, at, hlc, json] = saved as [
-    Uint8Array,
-    Uint8Array,
-    Uint8Array,
-    number,
-    Uint8Array,
-    string | null,
-  ];
-  return { id: idOf(id), person: idOf(person), device: idOf(device), at, hlc, json };
+function loadValue(saved: Value[]): FactValue {
+  const [id, device, hlc, json] = saved as [Uint8Array, Uint8Array, Uint8Array, string | null];
+  return { id: idOf(id), device: idOf(device), at: decodeStamp(hlc).ms, hlc, json };
 }
 
-function pages(items: Value[]): Value {
-  const out: Value[] = [];
-  for (let at = 0; at < items.length; at += PAGE) out.push(items.slice(at, at + PAGE));
-  return out;
-}
-
-function unpaged(state: Value): Value[] {
-  return (state as Value[][]).flat();
+function* pages<T>(items: T[]): Generator<T[]> {
+  for (let at = 0; at < items.length; at += ROW_IDS) yield items.slice(at, at + ROW_IDS);
 }

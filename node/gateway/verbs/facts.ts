@@ -9,7 +9,7 @@ import type { Fact, FactValue } from "../../../sync/documents/facts.ts";
 import { didYouMean } from "../../did-you-mean.ts";
 import type { FactItem, FactValueItem, Params, Result } from "../control-api.ts";
 import { needMembership, needMesh, type Mesh, type MeshNode } from "../mesh.ts";
-import { deviceName, resolveMember } from "../resolve.ts";
+import { deviceName, personOf, resolveMember } from "../resolve.ts";
 
 /** Facts of one answer: the socket's line has a bound. */
 const MAX_LISTED = 1000;
@@ -87,8 +87,8 @@ function factItem(mesh: Mesh, { scope, key, values }: Fact): FactItem {
   };
 }
 
-function valueItem(mesh: Mesh, { json, person, device, at }: FactValue): FactValueItem {
+function valueItem(mesh: Mesh, { json, device, at }: FactValue): FactValueItem {
   const membership = mesh.replica.membership();
-  const by = { by: displayName(membership, person), device: deviceName(membership, device), at };
+  const by = { by: personOf(membership, device), device: deviceName(membership, device), at };
   return json === null ? { value: null, unset: true, ...by } : { value: JSON.parse(json) as Json, unset: false, ...by };
 }
