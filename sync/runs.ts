@@ -49,7 +49,7 @@ async function lightRange(store: RunStore, log: LogId, from: number, to: number)
 }
 
 /** The last signed head from `from` up to `last`, or the first one after it. */
-async function lastHead(store: RunStore, log: LogId, from: number, last: number): Promise<SignedHead | undefined> {
+export async function lastHead(store: RunStore, log: LogId, from: number, last: number): Promise<SignedHead | undefined> {
   let best = await store.headFrom(log, from);
   if (best === undefined || best.head.seq >= last) return best;
   let low = best.head.seq + 1;

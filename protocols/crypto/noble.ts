@@ -16,6 +16,12 @@ export function sha256(...parts: Uint8Array[]): Uint8Array {
   return hash.digest();
 }
 
+/** SHA-256 of bytes that come piece by piece: `digest` ends it. */
+export function createSha256(): { update(bytes: Uint8Array): void; digest(): Uint8Array } {
+  const hash = nobleSha256.create();
+  return { update: (bytes) => void hash.update(bytes), digest: () => hash.digest() };
+}
+
 export function signingKeyFromSeed(seed: Uint8Array): SigningKey {
   const secret = Uint8Array.from(seed);
   return { publicKey: getPublicKey(secret), sign: (message) => sign(message, secret) };

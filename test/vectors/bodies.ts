@@ -67,7 +67,10 @@ export async function bodyVectors(): Promise<{ [file: string]: VectorFile }> {
           name: "a direct body under another seq",
           ...eventOf({ ...header, seq: 6, kind: "invocation-asked", audience: "direct" }, direct),
         },
-        { name: "a clear body where it must be sealed", ...eventOf(header, encode({ n, c: VALUE })) },
+        {
+          name: "a clear body where it must be sealed",
+          ...eventOf({ ...header, kind: "invocation-asked" }, encode({ n, c: VALUE })),
+        },
         { name: "a mesh body of a kind that is clear", ...eventOf(clear, meshBody) },
         { name: "a direct body for the mesh", ...eventOf(header, direct) },
         { name: "a short n", ...eventOf(clear, encode({ n: n.subarray(1), c: VALUE })) },
