@@ -147,6 +147,8 @@ export async function createOutbox(
   const started = new Set<EnvelopeId>();
   /** Started in this process: a restart finds the others. */
   const startedHere = new Set<EnvelopeId>();
+  /** How it ended, where the answer could not be written yet (a full disk): written at a later look. */
+  const owed = new Map<EnvelopeId, CallEvent[]>();
   const running = new Map<EnvelopeId, Running>();
   /** What could not be answered; the next look for expired ones tries again what has not started. */
   const stuck = new Set<EnvelopeId>();
@@ -340,7 +342,7 @@ export async function createOutbox(
   function canSettle(ask: Ask): boolean {
     const { from } = ask.opened.envelope;
     if (stuck.has(ask.id) || devicesOf(from.person).length === 0) return false; // nobody to answer
-    if (started.has(ask.id)) return !startedHere.has(ask.id);
+    if (started.has(ask.id)) return owed.has(ask.id) || !startedHere.has(ask.id);
     if (whyNotRun(ask) !== null) return true;
     if (old.has(ask.id) && deps.hasHeard?.() === false) return false;
     const needsCaller = ask.request.parts.some((part) => "blob" in part) && from.device !== me;
@@ -371,6 +373,8 @@ export async function createOutbox(
     await projection.settled();
     const one = asks.toUs.get(id);
     if (one === undefined || !asks.open.has(one) || !canSettle(one)) return;
+    const done = owed.get(id);
+    if (done !== undefined) return reply(one, done);
     if (started.has(id)) {
       const known = await recalled(one);
       if (known !== null) return reply(one, [known]);
@@ -461,9 +465,11 @@ export async function createOutbox(
   /** Seals the events and appends them: to all current devices of the caller's person, and our own. */
   async function reply(one: Ask, events: CallEvent[]): Promise<void> {
     const { from } = one.opened.envelope;
+    owed.set(one.id, events);
     const sealed = await Promise.all(events.map((event) => sealEvent(one, event)));
     const value = { re: idBytes(one.id), ev: sealed.map((item) => sealedValue(item) as Value) };
     await answerWith("invocation-answered", one, value, devicesOf(from.person));
+    owed.delete(one.id);
   }
 
   async function answerWith(kind: string, one: Ask, value: Value, to: DeviceId[]): Promise<void> {
@@ -497,7 +503,7 @@ export async function createOutbox(
   }
 
   function lookForExpired(): void {
-    for (const id of stuck) if (!startedHere.has(id)) stuck.delete(id);
+    for (const id of stuck) if (owed.has(id) || !startedHere.has(id)) stuck.delete(id);
     for (const ask of asks.open)
       if (ask.expiresAt <= time.now() && devicesOf(ask.opened.envelope.from.person).length === 0) asks.forget(ask);
     noticeAll();

@@ -135,6 +135,8 @@ export async function openOwnLogs(deps: OwnLogsDeps): Promise<OwnLogs> {
     for (const log of undepended) {
       if (out.length >= MAX_DEPS) break;
       const known = logs.get(log)!;
+      // Our clock was set back since: it is named once it is due again.
+      if (known.due !== null && clock.isHeld(known.due.hlc)) continue;
       undepended.delete(log);
       if (log === own.log || known.due === null || forks.has(log) || !isMembers(known.opening.device)) continue;
       out.push({ log, tip: known.due });
