@@ -388,6 +388,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
   },
   { id: "P1", source: "ATTACKS P1", sentence: "An acknowledged event survives kill -9 at any moment." },
   {
+    id: "P2",
+    source: "ATTACKS P2",
+    sentence: "An acknowledged event survives a power cut: it was synced before it was acknowledged.",
+  },
+  {
     id: "store-port",
     source: "issue 3 part 8",
     sentence: "The libSQL store and the memory store keep the same promises.",

@@ -1,0 +1,44 @@
+/** One life of a writer: started, killed at a random moment, and what it said until then. */
+import { spawn } from "node:child_process";
+import { fileURLToPath } from "node:url";
+import { readSaid, type Said } from "./verify.ts";
+
+const WRITER = fileURLToPath(new URL("writer.ts", import.meta.url));
+
+export interface LifeOptions {
+  file: string;
+  /** SIGKILL comes so long after "ready". */
+  lifeMs: number;
+  env?: { [name: string]: string };
+  /** URL of another build of the store. */
+  module?: string | undefined;
+  /** While it lives. */
+  during?: () => Promise<void>;
+}
+
+/** @throws if the writer ends by itself */
+export async function liveAndDie({ file, lifeMs, env = {}, module, during }: LifeOptions): Promise<Said> {
+  const child = spawn(process.execPath, [WRITER, file, ...(module === undefined ? [] : [module])], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env },
+  });
+  const ended = new Promise<NodeJS.Signals | null>((resolve) => child.on("close", (_, signal) => resolve(signal)));
+  let text = "";
+  let complaint = "";
+  const killing: Promise<void>[] = [];
+  child.stderr.on("data", (chunk: Buffer) => (complaint += chunk.toString()));
+  child.stdout.on("data", (chunk: Buffer) => {
+    text += chunk.toString();
+    if (text.startsWith("ready\n") && killing.length === 0) killing.push(kill());
+  });
+  async function kill(): Promise<void> {
+    await Promise.all([new Promise((later) => setTimeout(later, lifeMs)), during?.()]);
+    child.kill("SIGKILL");
+  }
+  const signal = await ended;
+  await Promise.all(killing);
+  if (signal !== "SIGKILL") throw new Error(`the writer ended by itself: ${complaint}${text.slice(-500)}`);
+  const said = readSaid(text);
+  if (said.torn > 1) throw new Error(`${said.torn} lines of the writer came apart`);
+  return said;
+}
