@@ -3,12 +3,16 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { readSaid, type Said } from "./verify.ts";
 
+/** Where `node/main.ts` keeps it too: starting a process takes longer than its life. */
+const CACHE = fileURLToPath(new URL("../../node_modules/.cache/kin", import.meta.url));
 const WRITER = fileURLToPath(new URL("writer.ts", import.meta.url));
 
 export interface LifeOptions {
   file: string;
   /** SIGKILL comes so long after "ready". */
-  lifeMs: number;
+  lifeMs?: number;
+  /** Or when it has said so many lines: on a busy machine as much is written as on a quiet one. */
+  lines?: number;
   env?: { [name: string]: string };
   /** URL of another build of the store. */
   module?: string | undefined;
@@ -17,10 +21,17 @@ export interface LifeOptions {
 }
 
 /** @throws if the writer ends by itself */
-export async function liveAndDie({ file, lifeMs, env = {}, module, during }: LifeOptions): Promise<Said> {
+export async function liveAndDie({
+  file,
+  lifeMs = 0,
+  lines = 0,
+  env = {},
+  module,
+  during,
+}: LifeOptions): Promise<Said> {
   const child = spawn(process.execPath, [WRITER, file, ...(module === undefined ? [] : [module])], {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, ...env },
+    env: { ...process.env, NODE_COMPILE_CACHE: CACHE, ...env },
   });
   const ended = new Promise<NodeJS.Signals | null>((resolve) => child.on("close", (_, signal) => resolve(signal)));
   let text = "";
@@ -29,7 +40,7 @@ export async function liveAndDie({ file, lifeMs, env = {}, module, during }: Lif
   child.stderr.on("data", (chunk: Buffer) => (complaint += chunk.toString()));
   child.stdout.on("data", (chunk: Buffer) => {
     text += chunk.toString();
-    if (text.startsWith("ready\n") && killing.length === 0) killing.push(kill());
+    if (text.startsWith("ready\n") && text.split("\n").length > lines && killing.length === 0) killing.push(kill());
   });
   async function kill(): Promise<void> {
     await Promise.all([new Promise((later) => setTimeout(later, lifeMs)), during?.()]);

@@ -13,7 +13,8 @@ import { checkIntegrity, lostOf, readSaid } from "./verify.ts";
 const CUTS = Number(process.env["KIN_CUTS"] ?? 50);
 /** Moments at which one life is cut; the next life begins from what the last one left. */
 const CUTS_A_LIFE = 5;
-const MAX_LIFE_MS = 250;
+/** Enough that the write-ahead log moves into the file in many of the lives. */
+const MAX_LINES = 600;
 /** Cuts after which a store that does not wait for the disk must have been found out. */
 const CUTS_TO_FIND = 15;
 const ROOT = join(import.meta.dirname, "../..");
@@ -47,7 +48,7 @@ async function cutOften(
     writeFiles(folder, renamed(before, folder));
     const disk = failingDisk(newFolder("disk"), folder, { lies });
     const start = snapshot(folder);
-    await liveAndDie({ file: join(folder, "log.db"), lifeMs: random.next() * MAX_LIFE_MS, env: disk.env, module });
+    await liveAndDie({ file: join(folder, "log.db"), lines: random.below(MAX_LINES), env: disk.env, module });
     const changes = readJournal(disk.journal);
     found.checkpoints += changes.filter((one) => one.kind === "sync" && one.path.endsWith("log.db")).length;
     for (let i = 0; i < CUTS_A_LIFE && found.cuts < cuts; i++) {
@@ -102,7 +103,7 @@ test.skipIf(noFailingDisk !== null)(
   async () => {
     const folder = newFolder("order");
     const disk = failingDisk(newFolder("disk"), folder);
-    await liveAndDie({ file: join(folder, "log.db"), lifeMs: MAX_LIFE_MS, env: disk.env });
+    await liveAndDie({ file: join(folder, "log.db"), lines: MAX_LINES / 2, env: disk.env });
     const changes = readJournal(disk.journal);
     const acks = changes.flatMap((change, at) =>
       change.kind === "said" ? [...readSaid(change.text).acknowledged.values()].map((id) => ({ id, at })) : [],
