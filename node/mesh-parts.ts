@@ -16,6 +16,7 @@ import { createOutbox } from "../sync/outbox.ts";
 import { openProgress } from "../sync/progress.ts";
 import { openReplica, type EpochKeys, type Incarnation } from "../sync/replica.ts";
 import { runSync } from "../sync/session.ts";
+import { createTally } from "../sync/tally.ts";
 import { openLibsqlStore } from "../sync/stores/libsql.ts";
 import { createAgents, type Agents, type Cards } from "./agents/agents.ts";
 import { createDispatch } from "./agents/dispatch.ts";
@@ -214,6 +215,8 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   lifecycle.onStop("directory", () => directory.stop());
   network.handleForMembers(CARD_PROTOCOL, (peer, wire) => directory.serve(peer.person, wire));
 
+  const tally = createTally(replica);
+  lifecycle.onStop("tally", () => tally.stop());
   const progress = await openProgress(replica, time);
   lifecycle.onStop("progress", () => progress.close());
   const unkept = (error: unknown): void => lost("how far a peer is could not be kept", error);
@@ -339,6 +342,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     sealing,
     outbox,
     progress,
+    tally,
     syncNow: (peer) => syncing.now(peer),
     documents,
     blobs,

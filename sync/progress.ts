@@ -17,6 +17,7 @@ const PREFIX = "synced/";
 export interface Standing {
   /** Wall ms at which both had the same; null: never seen so. While a session is on and in step, now. */
   inStepAt: number | null;
+  /** A session is on in which the device has told what it has. */
   isOn: boolean;
   /** Events that it has and we lack, and the reverse. */
   weLack: number;
@@ -124,9 +125,9 @@ export async function openProgress(
       if (ahead > 0) weLack += ahead;
       else theyLack -= ahead;
     }
-    const isInStep = open !== undefined && isToldIn(open) && weLack + theyLack === 0;
-    const inStepAt = isInStep ? time.now() : (kept?.inStepAt ?? null);
-    return { inStepAt, isOn: open !== undefined, weLack, theyLack };
+    const isOn = open !== undefined && isToldIn(open);
+    const inStepAt = isOn && weLack + theyLack === 0 ? time.now() : (kept?.inStepAt ?? null);
+    return { inStepAt, isOn, weLack, theyLack };
   }
 
   return {

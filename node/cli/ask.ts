@@ -21,6 +21,7 @@ interface CallOptions {
   later?: boolean;
   now?: boolean;
   deadline?: string;
+  verbose?: boolean;
 }
 
 interface AskOptions extends CallOptions {
@@ -39,14 +40,19 @@ export async function ask(context: Context, to: string, words: string[], options
   const text = words.join(" ") === "-" ? "" : words.join(" ");
   if (text === "" && (stdin === null || stdin === ""))
     throw new KinError("USAGE", "there is nothing to ask", { hint: `kin ask ${to} "what can you do?"` });
-  return stream(context, "ask", {
-    to,
-    text,
-    stdin,
-    attach: (options.attach ?? []).map(attachment),
-    settings: settings(options),
-    ...timing(options),
-  });
+  return stream(
+    context,
+    "ask",
+    {
+      to,
+      text,
+      stdin,
+      attach: (options.attach ?? []).map(attachment),
+      settings: settings(options),
+      ...timing(options),
+    },
+    options.verbose,
+  );
 }
 
 export async function call(
@@ -60,22 +66,44 @@ export async function call(
     throw new KinError("USAGE", `${to} is not a tool, expected something like ${address.person}/tools/git.log`, {
       hint: address.kind === "agent" ? `kin ask ${to} "…"` : "kin tools",
     });
-  return stream(context, "call", { to, arguments: parseArguments(json ?? "{}"), ...timing(options) });
+  const params = { to, arguments: parseArguments(json ?? "{}"), ...timing(options) };
+  return stream(context, "call", params, options.verbose);
 }
 
+/** How often a node that has stopped is looked for while somebody waits for an answer. */
+const LOOK_EVERY_MS = 500;
+
+/** Waits over restarts of the node too: the answer comes as an event, whoever asks for it. */
 export async function wait(context: Context, id: string, options: { timeout?: string }): Promise<number> {
   const timeoutMs = options.timeout === undefined ? null : parseDuration(options.timeout, "--timeout");
-  return stream(context, "wait", { id, timeoutMs });
+  const until = timeoutMs === null ? Infinity : Date.now() + timeoutMs;
+  for (let restarts = 0; ;) {
+    const left = timeoutMs === null ? null : Math.max(0, until - Date.now());
+    try {
+      return await stream(context, "wait", { id, timeoutMs: left });
+    } catch (error) {
+      const { code } = errorShape(error);
+      const hasStopped = code === "CLOSED" || (code === "NOT_RUNNING" && restarts > 0);
+      if (!hasStopped || context.signal.aborted || Date.now() > until) throw error;
+      if (restarts++ === 0) context.output.note("the node has stopped: waiting for it to run again (kin up)");
+      await new Promise((later) => setTimeout(later, LOOK_EVERY_MS));
+    }
+  }
 }
 
 type StreamVerb = "ask" | "call" | "wait";
 
-async function stream<V extends StreamVerb>(context: Context, verb: V, params: Params<V>): Promise<number> {
+async function stream<V extends StreamVerb>(
+  context: Context,
+  verb: V,
+  params: Params<V>,
+  verbose = false,
+): Promise<number> {
   const client = await connectControl(context.home.socketPath);
   try {
     const shown = createAnswer(context);
     const result = await request(client, verb, params, shown.take, context.signal);
-    return finish(context, verb, result, shown);
+    return finish(context, verb, result, shown, verbose);
   } finally {
     client.close();
   }
@@ -126,7 +154,7 @@ export function rest(streamed: string, whole: string): string {
   return `${lineBreak}${missing}${all === "" || all.endsWith("\n") ? "" : "\n"}`;
 }
 
-function finish(context: Context, verb: StreamVerb, result: Result<"ask">, answer: Answer): number {
+function finish(context: Context, verb: StreamVerb, result: Result<"ask">, answer: Answer, verbose: boolean): number {
   const { output } = context;
   if (result.outcome === "answered") return EXIT.ok;
   if (result.outcome === "failed") {
@@ -136,8 +164,9 @@ function finish(context: Context, verb: StreamVerb, result: Result<"ask">, answe
     return exitCodeOf(result.error.code);
   }
   const hint = context.command(`wait ${result.id}`);
-  output.object({ outcome: "queued", id: result.id, why: result.why, hint });
+  output.object({ ...result, hint });
   output.line(verb === "wait" ? `still waiting: ${result.why}` : `queued: ${result.why}`);
+  if (verbose && result.detail !== undefined) output.line(`  tried: ${result.detail}`);
   output.line(verb === "wait" ? `  ${hint}` : `  the answer arrives by itself; ${hint}`);
   return verb === "wait" ? EXIT.timedOut : EXIT.queued;
 }

@@ -87,7 +87,12 @@ function createProgram(lazy: Lazy): Command {
     .action(lazy(async () => (await import("./ask.ts")).wait));
 
   const outbox = verb("outbox", "calls that wait for somebody to come online");
-  sub(outbox, "ls", "list them").action(lazy(async () => (await import("./outbox.ts")).outboxList));
+  sub(outbox, "ls", "list them")
+    .option("--all", "also what has been answered or taken back")
+    .action(lazy(async () => (await import("./outbox.ts")).outboxList));
+  sub(outbox, "retry <id>", "try now, and say what happens")
+    .option("--again", "ask as a new call what has expired, was declined or has an unknown outcome")
+    .action(lazy(async () => (await import("./outbox.ts")).outboxRetry));
   sub(outbox, "drop <id>", "take one back").action(lazy(async () => (await import("./outbox.ts")).outboxDrop));
   const facts = verb("facts", "what the mesh knows: keyed values, set by anybody, offline too");
   agentOption(sub(facts, "set <key> [value]", "set a fact: JSON or text; without a value from the standard input"))
@@ -102,6 +107,14 @@ function createProgram(lazy: Lazy): Command {
   );
   agentOption(sub(facts, "unset <key>", "take it away")).action(
     lazy(async () => (await import("./facts.ts")).factsUnset),
+  );
+  const sync = verb("sync", "who has what, and why something waits");
+  sub(sync, "status", "how far each device is").action(lazy(async () => (await import("./sync.ts")).syncStatus));
+  sub(sync, "now", "become equal with everybody who is reachable").action(
+    lazy(async () => (await import("./sync.ts")).syncNow),
+  );
+  sub(sync, "why <item>", "what a call (kini1…), an event (kine1…) or a log waits for").action(
+    lazy(async () => (await import("./sync.ts")).syncWhy),
   );
   const audit = verb("audit", "who called what here");
   sub(audit, "log", "the newest records")
@@ -145,6 +158,7 @@ function callOptions(command: Command): Command {
   return command
     .option("--later", "queue it, don't try now")
     .option("--now", "fail instead of queueing if they are offline")
+    .option("--verbose", "if it is queued: what was tried at each address")
     .option("--deadline <time>", "give up after, e.g. 2m");
 }
 

@@ -82,6 +82,57 @@ export interface OutboxItem {
   askedAt: number;
   expiresAt: number;
   why: string;
+  /**
+   * `here`: nobody else has it yet; `carried`: others have it, who cannot read it; `sent`: the device that is to run it has it;
+   * `gone`: that device was removed.
+   */
+  state: "here" | "carried" | "sent" | "answered" | "withdrawn" | "expired" | "gone";
+}
+
+/** Another device and how far it is. */
+export interface SyncPeer {
+  /** `ben@laptop` */
+  peer: string;
+  person: string;
+  device: string;
+  online: boolean;
+  /** Wall ms when both had the same; null: never since this node knows it. */
+  inStepAt: number | null;
+  /** Events that it has and this node lacks, and the reverse; null: it has never told. */
+  weLack: number | null;
+  theyLack: number | null;
+}
+
+export interface SyncStatus {
+  items: SyncPeer[];
+  /** Events here, of how many logs. */
+  events: number;
+  logs: number;
+  /** Stamped ahead of our clock: they count later. */
+  held: number;
+  quarantined: number;
+  /** Their key has not come yet. */
+  unreadable: number;
+  /** Their body has not come yet. */
+  withoutBody: number;
+  damaged: number;
+  /** False: there were too many events to look at all of them now; ask again. */
+  isWhole: boolean;
+  /** Attachments that are kept here for calls that wait. */
+  blobs: number;
+  outbox: number;
+  /** Calls of others that this device is to run. */
+  asked: number;
+}
+
+export interface SyncedPeer {
+  peer: string;
+  reached: boolean;
+  inStep: boolean;
+  got: number;
+  gave: number;
+  /** In words. */
+  said: string;
 }
 
 export interface FactValueItem {
@@ -133,6 +184,14 @@ export type AskItem =
   | { type: "result"; text: string; data?: Json }
   | { type: "failure"; error: ErrorShape };
 
+/** A call that waits. `why` is one plain sentence, `detail` what was tried at each address. */
+export interface Queued {
+  outcome: "queued";
+  id: string;
+  why: string;
+  detail?: string;
+}
+
 /** verb → [params, items streamed, result] */
 export interface ControlApi {
   status: [Record<string, never>, never, NodeStatus];
@@ -179,18 +238,18 @@ export interface ControlApi {
       deadlineMs: number | null;
     },
     AskItem,
-    { outcome: "answered" } | { outcome: "queued"; id: string; why: string } | { outcome: "failed"; error: ErrorShape },
+    { outcome: "answered" } | Queued | { outcome: "failed"; error: ErrorShape },
   ];
   call: [
     { to: string; arguments: { [key: string]: Json }; later: boolean; now: boolean; deadlineMs: number | null },
     AskItem,
-    { outcome: "answered" } | { outcome: "queued"; id: string; why: string } | { outcome: "failed"; error: ErrorShape },
+    { outcome: "answered" } | Queued | { outcome: "failed"; error: ErrorShape },
   ];
   /** Waits for a queued call. */
   wait: [
     { id: string; timeoutMs: number | null },
     AskItem,
-    { outcome: "answered" } | { outcome: "queued"; id: string; why: string } | { outcome: "failed"; error: ErrorShape },
+    { outcome: "answered" } | Queued | { outcome: "failed"; error: ErrorShape },
   ];
   ping: [
     { to: string; count: number },
@@ -212,8 +271,31 @@ export interface ControlApi {
   /** Accepts what a tool of an MCP server says of itself now (J3). `name`: `everything.echo`. */
   "tools-approve": [{ name: string }, never, { name: string; problems: string[] }];
   "audit-log": [{ limit: number }, never, { items: AuditItem[] }];
-  "outbox-ls": [Record<string, never>, never, { items: OutboxItem[] }];
-  "outbox-drop": [{ id: string }, never, { id: string }];
+  /** `all`: also what has been answered or taken back. */
+  "outbox-ls": [{ all: boolean }, never, { items: OutboxItem[] }];
+  "outbox-drop": [{ id: string }, never, { id: string; said: string }];
+  /** Tries now. `again`: asks what has ended without a result once more, as a new call `newId`. */
+  "outbox-retry": [
+    { id: string; again: boolean },
+    { said: string },
+    {
+      id: string;
+      outcome: "answered" | "waits" | "ended" | "asked-again";
+      state: OutboxItem["state"];
+      said: string;
+      newId: string | null;
+      hint: string | null;
+    },
+  ];
+  "sync-status": [Record<string, never>, never, SyncStatus];
+  /** With all members' devices. */
+  "sync-now": [Record<string, never>, SyncedPeer, { items: SyncedPeer[] }];
+  /** `item`: a call `kini1…`, an event `kine1…`, or the id of a log or event in hex. */
+  "sync-why": [
+    { item: string },
+    never,
+    { item: string; kind: "call" | "event" | "log"; state: string; said: string[]; hint: string | null },
+  ];
   /** `agent`: whose own facts, as typed; null: those of the mesh. */
   "facts-set": [{ key: string; value: Json; unset: boolean; agent: string | null }, never, FactItem];
   "facts-get": [{ key: string; agent: string | null }, never, FactItem];

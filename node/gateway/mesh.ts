@@ -8,6 +8,7 @@ import type { JoinResult } from "../../protocols/join.ts";
 import type { Documents } from "../../sync/documents.ts";
 import type { Outbox } from "../../sync/outbox.ts";
 import type { Progress } from "../../sync/progress.ts";
+import type { Tally } from "../../sync/tally.ts";
 import type { Replica } from "../../sync/replica.ts";
 import type { Agents } from "../agents/agents.ts";
 import type { Blobs } from "../blobs.ts";
@@ -31,6 +32,8 @@ export interface Mesh {
   outbox: Outbox;
   /** How far other devices are. */
   progress: Progress;
+  /** Which events do not count or cannot be read. */
+  tally: Tally;
   /** Opens a session with a connected device, if there is none. */
   syncNow(device: DeviceId): void;
   documents: Documents;

@@ -50,3 +50,8 @@ export function personOf(membership: Membership, device: DeviceId): string {
   const person = membership.devices.get(device)?.member.person ?? membership.formerDevices.get(device)?.person;
   return person === undefined ? "nobody" : displayName(membership, person);
 }
+
+/** `ben@laptop`: a device as people call it. */
+export function peerName(membership: Membership, device: DeviceId): string {
+  return `${personOf(membership, device)}@${deviceName(membership, device)}`;
+}

@@ -155,10 +155,59 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
     }),
     "outbox-ls": async () => ({
       items: [
-        { id: "kini1abc", to: "ben/reviewer", askedAt: Date.now(), expiresAt: Date.now() + 60_000, why: "offline" },
+        {
+          id: "kini1abc",
+          to: "ben/reviewer",
+          askedAt: Date.now(),
+          expiresAt: Date.now() + 60_000,
+          why: "offline",
+          state: "carried",
+        },
       ],
     }),
-    "outbox-drop": async (params) => params,
+    "outbox-drop": async ({ id }) => ({ id, said: "taken back: it will not be run" }),
+    "outbox-retry": async ({ id, again }, item) => {
+      item({ said: "dialling ben@laptop" });
+      if (again)
+        return { id, outcome: "asked-again", state: "here", said: "asked again", newId: "kini1new", hint: null };
+      return { id, outcome: "waits", state: "carried", said: "ben is offline", newId: null, hint: `kin wait ${id}` };
+    },
+    "sync-status": async () => ({
+      items: [
+        {
+          peer: "ben@laptop",
+          person: "ben",
+          device: "laptop",
+          online: false,
+          inStepAt: null,
+          weLack: null,
+          theyLack: 3,
+        },
+      ],
+      events: 9,
+      logs: 2,
+      held: 1,
+      quarantined: 0,
+      unreadable: 0,
+      withoutBody: 0,
+      damaged: 0,
+      isWhole: true,
+      blobs: 0,
+      outbox: 1,
+      asked: 0,
+    }),
+    "sync-now": async (_params, item) => {
+      const synced = { peer: "ben@laptop", reached: false, inStep: false, got: 0, gave: 0, said: "ben is offline" };
+      item(synced);
+      return { items: [synced] };
+    },
+    "sync-why": async ({ item }) => ({
+      item,
+      kind: "call",
+      state: "here",
+      said: ["nobody has it yet"],
+      hint: "kin up",
+    }),
     "facts-set": async ({ key, value, unset }) => ({ key, scope: "mesh", values: [factValue(value, unset)] }),
     "facts-get": async ({ key }) => ({ key, scope: "mesh", values: [factValue("a\u001b[31m"), factValue("b")] }),
     "facts-ls": async ({ prefix }) => ({

@@ -2,7 +2,7 @@
 import { isUtf8 } from "node:buffer";
 import { readFile } from "node:fs/promises";
 import { basename } from "node:path";
-import { errorShape, KinError, type ErrorShape } from "../../../protocols/errors.ts";
+import { KinError, type ErrorShape } from "../../../protocols/errors.ts";
 import {
   formatText,
   idBytes,
@@ -25,13 +25,13 @@ import { displayName, type Member } from "../../../protocols/membership.ts";
 import type { Card } from "../../../protocols/agent-card.ts";
 import { didYouMean } from "../../did-you-mean.ts";
 import type { FoundCard } from "../../net/directory.ts";
-import type { AskItem, OutboxItem, Params, Result } from "../control-api.ts";
+import { reach, type Away } from "../away.ts";
+import type { AskItem, Params, Result } from "../control-api.ts";
 import { needMembership, needMesh, type Mesh, type MeshNode } from "../mesh.ts";
-import { deviceName, resolveDevices, resolveMember } from "../resolve.ts";
+import { resolveDevices, resolveMember } from "../resolve.ts";
 
-/** A look-up in the DHT or a dial before the ask is queued. */
+/** A look-up in the DHT before the ask is queued. */
 const FIND_TIMEOUT_MS = 5_000;
-const CONNECT_TIMEOUT_MS = 6_000;
 /** How long an ask to somebody who is away is worth answering. */
 const DURABLE_LIFE_MS = 30 * 24 * 3_600_000;
 /** Live attempts before a call is queued. */
@@ -41,6 +41,7 @@ const NOT_REACHED: ReadonlySet<string> = new Set(["UNREACHABLE", "OFFLINE", "CLO
 
 type Send = (item: AskItem) => void;
 type Outcome = Result<"ask">;
+type Queued = Outcome & { outcome: "queued" };
 
 export async function ask(node: MeshNode, params: Params<"ask">, send: Send, signal: AbortSignal): Promise<Outcome> {
   const mesh = needMembership(node);
@@ -102,14 +103,14 @@ async function readAttachment(file: string): Promise<Buffer> {
   return bytes;
 }
 
-interface Target {
+export interface Target {
   member: Member;
   device: Member["devices"][number];
   name: string;
 }
 
 /** Who answers: the device that has such a card, one that is connected first. @throws KinError NOT_FOUND with what there is */
-async function findTarget(node: MeshNode, mesh: Mesh, to: Address, signal: AbortSignal): Promise<Target> {
+export async function findTarget(node: MeshNode, mesh: Mesh, to: Address, signal: AbortSignal): Promise<Target> {
   const membership = mesh.replica.membership();
   const member = resolveMember(membership, to);
   const devices = resolveDevices(member, to.device);
@@ -193,24 +194,21 @@ async function start(
     chain: [from],
   };
   const who = displayName(mesh.replica.membership(), target.member.person);
-  if (options.later) return queue(mesh, target, request, "you asked for it to be delivered later (--later)");
+  if (options.later) return queue(mesh, target, request, { sentence: "you said --later", detail: "" });
   const call = { from, to: { person: target.member.person, device: target.device.id }, request };
   for (let tries = 1; ; tries++) {
-    const away = await reach(node, mesh, target, signal);
+    const away = await reach(node, mesh, target.device.id, { signal, patient: options.now });
     if (away === null) {
       const outcome = await live(mesh, call, send, signal);
       if (!("notReached" in outcome)) return outcome;
       // What looked like a connection was none any more, e.g. to a node that was killed: dial once more.
       if (tries < MAX_TRIES) continue;
       if (options.now) return failed(outcome.notReached, send);
-      return queue(mesh, target, request, `${who} went offline (${outcome.notReached.message})`);
+      return queue(mesh, target, request, { sentence: `${who} went offline`, detail: outcome.notReached.message });
     }
     if (options.now)
-      return failed(
-        { code: "OFFLINE", message: `${who} is offline: ${away}`, hint: "without --now it waits in the outbox" },
-        send,
-      );
-    return queue(mesh, target, request, `${who} is offline (${away})`);
+      return failed({ code: "OFFLINE", message: away.sentence, hint: "without --now it waits in the outbox" }, send);
+    return queue(mesh, target, request, away);
   }
 }
 
@@ -231,33 +229,14 @@ async function live(
   return failed({ code: "INTERNAL", message: "the call ended without a result" }, send);
 }
 
-/** null: connected, or this very node. Else why not, in words. */
-async function reach(node: MeshNode, mesh: Mesh, target: Target, signal: AbortSignal): Promise<string | null> {
-  if (target.device.id === mesh.me.device || node.network.greeting(target.device.id) !== null) return null;
-  try {
-    await node.network.connect(target.device.id, {
-      signal: AbortSignal.any([signal, AbortSignal.timeout(CONNECT_TIMEOUT_MS)]),
-    });
-    return null;
-  } catch (error) {
-    if (signal.aborted) throw error;
-    const { code, message } = errorShape(error);
-    return code === "UNREACHABLE" || code === "OFFLINE"
-      ? message
-      : `could not be reached within ${CONNECT_TIMEOUT_MS / 1000} s`;
-  }
-}
-
-async function queue(mesh: Mesh, target: Target, request: CallRequest, why: string): Promise<Outcome> {
+/** Writes the request into the outbox: it leaves with the next sync, whoever it is with. */
+export async function queue(mesh: Mesh, target: Target, request: CallRequest, away: Away): Promise<Queued> {
   const to = { person: target.member.person, device: target.device.id, agent: target.name };
-  const { sealed } = sealEnvelope(
-    mesh.sealing,
-    null,
-    { to, kind: "invoke/request", body: requestBody(request) },
-    DURABLE_LIFE_MS,
-  );
-  const asked = await mesh.outbox.ask(await sealed, why);
-  return { outcome: "queued", id: formatText("kini", idBytes(asked)), why };
+  const envelope = { to, kind: "invoke/request" as const, body: requestBody(request) };
+  const { sealed } = sealEnvelope(mesh.sealing, null, envelope, DURABLE_LIFE_MS);
+  const asked = await mesh.outbox.ask(await sealed, away.sentence);
+  const queued = { outcome: "queued" as const, id: formatText("kini", idBytes(asked)), why: away.sentence };
+  return away.detail === "" ? queued : { ...queued, detail: away.detail };
 }
 
 /** Sends one event on; the outcome if it was the last. */
@@ -314,25 +293,23 @@ function partsText(parts: Part[]): string {
 export async function wait(node: MeshNode, params: Params<"wait">, send: Send, signal: AbortSignal): Promise<Outcome> {
   const mesh = needMesh(node);
   const id = parseCallId(params.id);
-  const until = params.timeoutMs === null ? signal : AbortSignal.any([signal, AbortSignal.timeout(params.timeoutMs)]);
-  const answer = await mesh.outbox.answer(id, until);
+  const late = params.timeoutMs === null ? signal : AbortSignal.timeout(params.timeoutMs);
+  const answer = await mesh.outbox.answer(id, AbortSignal.any([signal, late]));
+  if (answer === null && !late.aborted && !signal.aborted) throw new KinError("CLOSED", "the node stops");
   if (answer === null) return { outcome: "queued", id: params.id, why: mesh.outbox.look(id)?.why ?? "no answer yet" };
   for (const event of answer) {
-    const end = show(event, send);
+    const end = show(event.type === "failure" ? withWayOn(event, params.id) : event, send);
     if (end !== null) return end;
   }
   return failed({ code: "OUTCOME_UNKNOWN", message: "the answer says no result" }, send);
 }
 
-export function outboxItems(mesh: Mesh): OutboxItem[] {
-  const membership = mesh.replica.membership();
-  return mesh.outbox.waiting().map((item) => ({
-    id: formatText("kini", idBytes(item.id)),
-    to: `${displayName(membership, item.to.person)}@${deviceName(membership, item.to.device)}/${item.to.name}`,
-    askedAt: item.askedAt,
-    expiresAt: item.expiresAt,
-    why: item.why,
-  }));
+/** Failures of a queued call after which it may be asked again, as a new one. */
+const MAY_ASK_AGAIN: ReadonlySet<string> = new Set(["EXPIRED", "OUTCOME_UNKNOWN", "NOT_FOUND", "CANCELLED"]);
+
+function withWayOn(event: CallEvent & { type: "failure" }, id: string): CallEvent {
+  if (!MAY_ASK_AGAIN.has(event.error.code) || event.error.hint !== undefined) return event;
+  return { ...event, error: { ...event.error, hint: `kin outbox retry ${id} --again asks it as a new call` } };
 }
 
 /** @throws KinError USAGE */

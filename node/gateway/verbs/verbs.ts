@@ -1,12 +1,14 @@
 /** The verbs of the control socket over a node's parts. */
 import type { ControlHandlers } from "../control-api.ts";
 import { needMesh, type MeshNode } from "../mesh.ts";
-import { ask, call, outboxItems, parseCallId, wait } from "./calls.ts";
+import { ask, call, wait } from "./calls.ts";
 import { factsGet, factsHistory, factsList, factsSet } from "./facts.ts";
 import { agentItems, memberItems, peerItems, toolItems } from "./listing.ts";
+import { outboxDrop, outboxItems, outboxRetry } from "./outbox.ts";
 import { closeInvite, invite, join, remove } from "./people.ts";
 import { shareAdd, shareLs, shareRm } from "./shares.ts";
 import { auditLog, ping, reload, status, viewOf } from "./status.ts";
+import { syncNow, syncStatus, syncWhy } from "./sync.ts";
 
 /** `down` is the process's own. */
 export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
@@ -32,11 +34,12 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
       return { name, problems: needMesh(node).problems() };
     },
     "audit-log": (params) => auditLog(node, params),
-    "outbox-ls": async () => ({ items: outboxItems(needMesh(node)) }),
-    "outbox-drop": async (params) => {
-      await needMesh(node).outbox.drop(parseCallId(params.id));
-      return { id: params.id };
-    },
+    "outbox-ls": async (params) => ({ items: outboxItems(needMesh(node), params) }),
+    "outbox-drop": (params) => outboxDrop(node, params),
+    "outbox-retry": (params, item, signal) => outboxRetry(node, params, item, signal),
+    "sync-status": () => syncStatus(node),
+    "sync-now": (_params, item, signal) => syncNow(node, item, signal),
+    "sync-why": (params) => syncWhy(node, params),
     "facts-set": (params) => factsSet(node, params),
     "facts-get": (params) => factsGet(node, params),
     "facts-ls": (params) => factsList(node, params),
