@@ -251,9 +251,16 @@ export function createCaller(deps: CallerDeps): Caller {
     try {
       hear(session, call, frame);
     } catch (error) {
-      finish(call, error);
+      finish(call, afterSending(error));
       throw error;
     }
+  }
+
+  /** A clock that was set meanwhile says nothing of what became of the call. */
+  function afterSending(error: unknown): unknown {
+    const { code, message } = errorShape(error);
+    if (code !== "CLOCK_SKEW" && code !== "EXPIRED") return error;
+    return new KinError("OUTCOME_UNKNOWN", `the call was sent, its answer can't be taken: ${message}`, { cause: error });
   }
 
   /** @throws KinError if this can't be the callee's answer to this call */
@@ -303,7 +310,8 @@ export function createCaller(deps: CallerDeps): Caller {
     }
     const index = call.next++;
     hearEnd(session, call);
-    queue(call, { type: "failure", index, error, sealed }, sealed.bytes.length);
+    const told = said === "resume" ? errorShape(afterSending(kinError(error))) : error;
+    queue(call, { type: "failure", index, error: told, sealed }, sealed.bytes.length);
   }
 
   function again(session: Session, call: Call, next: Next): void {

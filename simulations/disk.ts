@@ -149,7 +149,8 @@ export function createSimDisk(world: World, name: string): SimDisk {
       }
       return count;
     },
-    backup: () => new Map([...files].map(([path, file]) => [path, Uint8Array.from(file.bytes.subarray(0, file.durable))])),
+    backup: () =>
+      new Map([...files].map(([path, file]) => [path, Uint8Array.from(file.bytes.subarray(0, file.durable))])),
     restore(from) {
       files.clear();
       for (const [path, bytes] of from)

@@ -26,6 +26,7 @@ import { createSyncing, type Syncing } from "../node/net/sync.ts";
 import { openDoor } from "../node/net/ticket-join.ts";
 import { createOutbox, type Outbox } from "../sync/outbox.ts";
 import { openProjection, type Projection } from "../sync/projection.ts";
+import { openProgress } from "../sync/progress.ts";
 import { openReplica, type EpochKeys, type Incarnation, type Replica } from "../sync/replica.ts";
 import { runSync } from "../sync/session.ts";
 import type { EventStore } from "../sync/store.ts";
@@ -246,6 +247,7 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       endOfTick,
     });
     peers.handleForMembers(INVOKE_PROTOCOL, (peer, wire) => calls.serve(peer.device, wire));
+    const progress = await openProgress(replica, time);
     const outbox = await createOutbox({
       replica,
       invoke,
@@ -269,7 +271,19 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       network: peers,
       run: async (wire, peer, _initiator, signal) => {
         world.count("syncs");
-        const end = await runSync(wire, replica, { peer, time, signal });
+        let over = async (): Promise<void> => undefined;
+        const unkept = (): void => world.count("progress not kept");
+        const end = await runSync(wire, replica, {
+          peer,
+          time,
+          signal,
+          onBegin: (logs) => (over = progress.begin(peer, logs)),
+          onCaughtUp: () => {
+            progress.caughtUp(peer).catch(unkept);
+            outbox.lookAgain();
+          },
+        });
+        await over().catch(unkept);
         world.count(`syncs ${end.reason}`);
         world.note(`${run} sync ended ${end.reason} ${end.error?.code ?? ""}`);
         if (end.error !== null && end.reason !== "broken") throw new Error(`${end.reason}: ${end.error.message}`);

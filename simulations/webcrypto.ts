@@ -75,7 +75,11 @@ const subtle = {
       );
     const peer = algorithm.public!;
     if (key.kind !== "private" || peer.kind !== "public") throw new Error("X25519 needs a private and a public key");
-    return bufferOf(diffieHellman({ privateKey: key.object, publicKey: peer.object }));
+    return bufferOf(
+      remembered(shared, `${latin(key.bytes)}${latin(peer.bytes)}`, () =>
+        diffieHellman({ privateKey: key.object, publicKey: peer.object }),
+      ),
+    );
   },
   sign: async (_algorithm: string, key: Key, data: Bytes): Promise<ArrayBuffer> =>
     bufferOf(createHmac("sha256", key.bytes).update(bytesOf(data)).digest()),
@@ -93,23 +97,51 @@ const subtle = {
   },
 };
 
+/** The same bodies are opened again and again; what follows from bytes alone is computed once. */
+const MAX_REMEMBERED = 20_000;
+const keys = new Map<string, Key>();
+const shared = new Map<string, Uint8Array>();
+
+function remembered<T>(cache: Map<string, T>, name: string, make: () => T): T {
+  const known = cache.get(name);
+  if (known !== undefined) return known;
+  const made = make();
+  if (cache.size >= MAX_REMEMBERED) cache.clear();
+  cache.set(name, made);
+  return made;
+}
+
+function latin(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString("latin1");
+}
+
 function publicOf(bytes: Uint8Array): Key {
-  const object = createPublicKey({ key: Buffer.concat([SPKI_X25519, bytes]), format: "der", type: "spki" });
-  return { kind: "public", bytes: Uint8Array.from(bytes), object };
+  return remembered(keys, `public ${latin(bytes)}`, () => ({
+    kind: "public",
+    bytes: Uint8Array.from(bytes),
+    object: createPublicKey({ key: Buffer.concat([SPKI_X25519, bytes]), format: "der", type: "spki" }),
+  }));
 }
 
 function privateOf(bytes: Uint8Array): Key {
-  const object = createPrivateKey({ key: Buffer.concat([PKCS8_X25519, bytes]), format: "der", type: "pkcs8" });
-  return { kind: "private", bytes: Uint8Array.from(bytes), object };
+  return remembered(keys, `private ${latin(bytes)}`, () => ({
+    kind: "private",
+    bytes: Uint8Array.from(bytes),
+    object: createPrivateKey({ key: Buffer.concat([PKCS8_X25519, bytes]), format: "der", type: "pkcs8" }),
+  }));
 }
 
 function rawPublic(key: Key): Uint8Array {
   if (key.kind !== "private") return key.bytes;
-  return new Uint8Array(createPublicKey(key.object).export({ format: "der", type: "spki" }).subarray(SPKI_X25519.length));
+  return new Uint8Array(
+    createPublicKey(key.object).export({ format: "der", type: "spki" }).subarray(SPKI_X25519.length),
+  );
 }
 
 function bytesOf(data: Bytes): Uint8Array {
-  return data instanceof ArrayBuffer ? new Uint8Array(data) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return data instanceof ArrayBuffer
+    ? new Uint8Array(data)
+    : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 /** A buffer of its own: views of node's pool must not leave here. */

@@ -43,7 +43,12 @@ export function createWork(team: Team): Work {
   let notes = 0;
   const keysUsed: { from: Machine; to: Machine; key: Uint8Array }[] = [];
 
-  function go(forMs: number, everyMs: number, mix: Partial<WorkMix> = {}, who: readonly Machine[] = team.machines): void {
+  function go(
+    forMs: number,
+    everyMs: number,
+    mix: Partial<WorkMix> = {},
+    who: readonly Machine[] = team.machines,
+  ): void {
     const weights: [string, number][] = Object.entries({ ...USUAL, ...mix });
     const until = world.now() + forMs;
     const next = (): void => {
@@ -68,7 +73,8 @@ export function createWork(team: Team): Work {
   function attempt(what: string, machine: Machine): void {
     const others = team.living().filter((other) => other !== machine);
     act(what, machine, others).catch((error: unknown) => {
-      if (!(error instanceof KinError)) return world.violate(`${what} of ${machine.name} threw ${String((error as Error).stack)}`);
+      if (!(error instanceof KinError))
+        return world.violate(`${what} of ${machine.name} threw ${String((error as Error).stack)}`);
       world.count(`${what} refused with ${error.code}`);
     });
   }
@@ -186,4 +192,3 @@ export function createWork(team: Team): Work {
 
   return { go, note, ask };
 }
-
