@@ -326,7 +326,7 @@ const LIES: { name: string; code: string; lie: Lie }[] = [
     lie: () => ({ to: { person: ben.person, device: ben.device, agent: null } }),
   },
   { name: "of another mesh", code: "BAD_REQUEST", lie: () => ({ mesh: idOf(fromHex("11".repeat(32))) }) },
-  { name: "that expired", code: "EXPIRED", lie: () => ({ iat: Date.now() - 1000, exp: Date.now() - 1 }) },
+  { name: "that expired", code: "OUTCOME_UNKNOWN", lie: () => ({ iat: Date.now() - 1000, exp: Date.now() - 1 }) },
   { name: "from the device when an agent was asked", code: "BAD_SIGNATURE", lie: () => ({ from: ben.me() }) },
   { name: "from another device", code: "BAD_SIGNATURE", lie: () => ({ from: { ...ana.me() } }) },
   {
