@@ -32,29 +32,55 @@ export function formatJson(value: Json, what: string): string {
   return text;
 }
 
-const TOKEN = /"(?:[^"\\]|\\.)*"|[{}[\],:]/g;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const COLON = 0x3a;
+const BRACKET_OPEN = 0x5b;
+const BRACKET_CLOSE = 0x5d;
+const BRACE_OPEN = 0x7b;
+const BRACE_CLOSE = 0x7d;
 
 /** Before the text is parsed at all: counts brackets outside of strings. */
 function checkDepth(text: string, what: string): void {
   let depth = 0;
-  for (const [token] of text.matchAll(TOKEN)) {
-    if (token === "{" || token === "[") depth++;
-    else if (token === "}" || token === "]") depth--;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) at = endOfString(text, at);
+    else if (code === BRACE_OPEN || code === BRACKET_OPEN) depth++;
+    else if (code === BRACE_CLOSE || code === BRACKET_CLOSE) depth--;
     if (depth > MAX_JSON_DEPTH) throw new KinError("TOO_LARGE", `${what} is nested deeper than ${MAX_JSON_DEPTH}`);
   }
 }
 
-/** Of text that is known to be JSON: a string directly before ":" is a name. */
+/** Of text that is known to be JSON: the string before a ":" is a name. */
 function checkNames(text: string, what: string): void {
   const open: (Set<string> | null)[] = [];
-  let last = "";
-  for (const [token] of text.matchAll(TOKEN)) {
-    if (token === "{") open.push(new Set());
-    else if (token === "[") open.push(null);
-    else if (token === "}" || token === "]") open.pop();
-    else if (token === ":") addName(open.at(-1) ?? null, JSON.parse(last) as string, what);
-    last = token;
+  let last: readonly [number, number] = [0, 0];
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    if (code === QUOTE) {
+      const end = endOfString(text, at);
+      last = [at, end + 1];
+      at = end;
+    } else if (code === BRACE_OPEN) open.push(new Set());
+    else if (code === BRACKET_OPEN) open.push(null);
+    else if (code === BRACE_CLOSE || code === BRACKET_CLOSE) open.pop();
+    else if (code === COLON) addName(open.at(-1) ?? null, JSON.parse(text.slice(...last)) as string, what);
   }
+}
+
+/** Where the string that begins at `start` has its closing quote; the text's end if it has none. */
+function endOfString(text: string, start: number): number {
+  let at = start;
+  do at = text.indexOf('"', at + 1);
+  while (at >= 0 && isEscaped(text, at));
+  return at < 0 ? text.length : at;
+}
+
+function isEscaped(text: string, at: number): boolean {
+  let backslashes = 0;
+  while (text.charCodeAt(at - 1 - backslashes) === BACKSLASH) backslashes++;
+  return backslashes % 2 === 1;
 }
 
 function addName(names: Set<string> | null, name: string, what: string): void {

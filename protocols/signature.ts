@@ -47,8 +47,10 @@ export interface Sealed {
 
 const SEAL_DOMAIN = utf8Bytes("kin/seal/1");
 
+const KIND_NAMES = new Map(Object.keys(PURPOSE).map((kind) => [kind, utf8Bytes(kind)]));
+
 export function leafHash(kind: SealKind, bytes: Uint8Array): Uint8Array {
-  const name = utf8Bytes(kind);
+  const name = KIND_NAMES.get(kind)!;
   const head = new Uint8Array(6);
   new DataView(head.buffer).setUint32(1, bytes.length);
   head[5] = name.length;

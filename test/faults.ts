@@ -161,7 +161,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "A4",
     file: "protocols/signature.ts",
-    search: "const name = utf8Bytes(kind);",
+    search: "const name = KIND_NAMES.get(kind)!;",
     replace: "const name = utf8Bytes(kind.slice(0, 0));",
   },
   {

@@ -120,11 +120,13 @@ export function argumentsHash(value: Json): string {
   return toHex(sha256(utf8Bytes(JSON.stringify(sorted(value)))));
 }
 
+/** The value itself where nothing is out of order, which is most often so. */
 function sorted(value: Json): Json {
-  if (Array.isArray(value)) return value.map(sorted);
   if (value === null || typeof value !== "object") return value;
-  const entries = Object.keys(value)
-    .sort()
-    .map((key) => [key, sorted(value[key]!)] as const);
-  return Object.fromEntries(entries);
+  if (Array.isArray(value)) return value.map(sorted);
+  const names = Object.keys(value);
+  const ordered = names.toSorted();
+  const members = ordered.map((name) => [name, sorted(value[name]!)] as const);
+  const isSorted = members.every(([name, member], i) => name === names[i] && member === value[name]);
+  return isSorted ? value : Object.fromEntries(members);
 }
