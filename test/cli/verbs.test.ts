@@ -155,7 +155,7 @@ test("the other verbs answer too, for people and for programs", async () => {
   expect((await kin(["ping", "ben", "-n", "2"])).out).toContain("ben's clock is 1 h ahead of yours");
   expect(json(await kin(["ping", "ben", "--json"]))).toMatchObject({ v: 1, peer: "ben", maxMs: 1 });
   expect((await kin(["outbox", "ls"])).out).toContain("kini1abc");
-  expect(json(await kin(["outbox", "drop", "kini1abc", "--json"]))).toEqual({ v: 1, id: "kini1abc" });
+  expect(json(await kin(["outbox", "drop", "kini1abc", "--json"]))).toMatchObject({ v: 1, id: "kini1abc" });
   expect(json(await kin(["audit", "log", "-n", "7", "--json"]))).toMatchObject({
     items: [{ event: "refused", ms: 7 }],
   });
@@ -168,6 +168,22 @@ test("the other verbs answer too, for people and for programs", async () => {
   expect((await kin(["remove", "ana"])).out).toContain("ana is removed");
   expect((await kin(["tools", "approve", "everything.echo"])).out).toContain("everything.echo is on again");
   expect((await kin(["version"])).out).toMatch(/^kin \d+\.\d+\.\d+, Node 24\./);
+});
+
+test("what waits: retried, asked again, explained; who is how far; each exit code says what came of it", async () => {
+  const retried = await kin(["outbox", "retry", "kini1abc"]);
+  expect(retried).toMatchObject({ code: 5, err: "dialling ben@laptop\n" });
+  expect(retried.out).toMatch(/^ben is offline\n {2}.* wait kini1abc\n$/);
+  const again = await kin(["outbox", "retry", "kini1abc", "--again", "--json"]);
+  expect(again.code).toBe(5);
+  expect(json(again)).toMatchObject({ v: 1, outcome: "asked-again", newId: "kini1new" });
+  const status = await kin(["sync", "status"]);
+  expect(status.out).toMatch(/ben@laptop +no +never +3 +\?/);
+  expect(status.out).toMatch(/held +1 stamped ahead/);
+  expect(status.out).not.toContain("quarantined");
+  expect(json(await kin(["sync", "status", "--json"]))).toMatchObject({ v: 1, items: [{ theyLack: 3 }], events: 9 });
+  expect(await kin(["sync", "now"])).toMatchObject({ code: 1, out: "ben is offline\nnobody is reachable now\n" });
+  expect((await kin(["sync", "why", "kini1abc"])).out).toMatch(/^nobody has it yet\n {2}.*up\n$/);
 });
 
 test("join says in plain words where it dials and who is there", async () => {
@@ -206,7 +222,7 @@ const USAGE: [args: string[], says: string][] = [
   [["frobnicate"], "there are: invite, join"],
   [["kint1abc"], "join <ticket>"],
   [["share", "lst"], 'did you mean "ls"?'],
-  [["outbox"], "needs one of: ls, drop"],
+  [["outbox"], "needs one of: ls, retry, drop"],
   [["outbox", "drop"], "outbox drop --help"],
   [["ask"], "missing required argument 'who'"],
   [["ask", "ben/reviewer"], "there is nothing to ask"],
