@@ -193,7 +193,7 @@ export function createWriting(deps: WritingDeps): Writing {
     const tip = log.tip();
     const head = tip === null ? undefined : await store.headFrom(log.log, tip.seq);
     if (head === undefined) return;
-    await append([{ kind: "here-head", audience: "mesh", value: { h: [head.bytes, head.sig] } }]);
+    await append([{ kind: "here-head", audience: "mesh", value: { h: [head.bytes, head.sig] }, clear: true }]);
   }
 
   function bodyPlan(entry: NewEntry, epoch: OpenEpoch | undefined): BodyPlan {
