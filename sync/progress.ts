@@ -101,8 +101,14 @@ export async function openProgress(
     return new Set([...all].slice(0, MAX_VECTOR_LOGS));
   }
 
-  /** A session's word is newer than what was kept. */
   function hasOf(device: DeviceId, log: LogId): number {
+    const mine = replica.vector().get(log);
+    // Whoever has brought it, a device has what it wrote itself.
+    return Math.max(saidOf(device, log), mine?.opening.device === device ? mine.seq : -1);
+  }
+
+  /** A session's word is newer than what was kept. */
+  function saidOf(device: DeviceId, log: LogId): number {
     const open = sessions.get(device);
     if (open === undefined || !isToldIn(open)) return known.get(device)?.has.get(log) ?? -1;
     return Math.max(-1, ...[...open].map((logs) => logs.get(log)?.has ?? -1));

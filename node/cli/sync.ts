@@ -34,7 +34,10 @@ function lines(state: SyncStatus, context: Context): [name: string, text: string
   const some = (count: number, name: string, text: string): [string, string][] =>
     count === 0 ? [] : [[name, `${count} ${text}`]];
   return [
-    ["here", `${state.events} events of ${state.logs} logs${state.isWhole ? "" : " (not all of them looked at yet)"}`],
+    [
+      "here",
+      `${state.events} events of ${state.logs.length} logs${state.isWhole ? "" : " (not all of them looked at yet)"}`,
+    ],
     ...some(state.held, "held", "stamped ahead of this clock: they count later"),
     ...some(
       state.quarantined,

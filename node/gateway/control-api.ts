@@ -105,9 +105,9 @@ export interface SyncPeer {
 
 export interface SyncStatus {
   items: SyncPeer[];
-  /** Events here, of how many logs. */
+  /** Events here, and of which logs. */
   events: number;
-  logs: number;
+  logs: { log: string; writer: string; events: number }[];
   /** Stamped ahead of our clock: they count later. */
   held: number;
   quarantined: number;

@@ -185,7 +185,7 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
         },
       ],
       events: 9,
-      logs: 2,
+      logs: [{ log: "ab", writer: "ben@laptop", events: 9 }],
       held: 1,
       quarantined: 0,
       unreadable: 0,

@@ -34,7 +34,9 @@ export async function syncStatus(node: MeshNode): Promise<SyncStatus> {
   return {
     items: othersOf(mesh).map((device) => syncPeer(node, mesh, device)),
     events: vector.reduce((sum, { seq }) => sum + seq + 1, 0),
-    logs: vector.length,
+    logs: vector.map(({ log, opening, seq }) => {
+      return { log, writer: peerName(mesh.replica.membership(), opening.device), events: seq + 1 };
+    }),
     held: flaws.held,
     quarantined: flaws.quarantined,
     unreadable: flaws["no-key"],
@@ -93,7 +95,7 @@ export async function syncWhy(node: MeshNode, { item }: Params<"sync-why">): Pro
   if (event.ok) return whyEvent(node, mesh, item, idOf<"event">(event.body));
   if (!/^[0-9a-f]{64}$/.test(item))
     throw new KinError("USAGE", `${item.slice(0, 40)} is no call (kini1…), no event (kine1…) and no id of a log`, {
-      hint: "kin outbox ls shows calls; kin sync status --json, kin export and kin facts show the others",
+      hint: "kin outbox ls --all shows calls, kin sync status --json shows logs, kin sync why LOG its newest event",
     });
   if (mesh.replica.vector().has(item as LogId)) return whyLog(node, mesh, item as LogId);
   return whyEvent(node, mesh, item, item as EventId);
