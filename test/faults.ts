@@ -588,7 +588,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "port-kept",
-    file: "node/net/peers.ts",
+    file: "node/net/underlay.ts",
     search: "port: chosenPort ?? options.listen.port",
     replace: "port: options.listen.port",
   },
@@ -1037,10 +1037,10 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "bad-peer",
-    file: "node/net/peers.ts",
+    file: "node/net/streams.ts",
     search:
-      "        wire.abort(error instanceof Error ? error : new Error(String(error)));\n        report(error, `serving ${protocol}`);",
-    replace: "        report(error, `serving ${protocol}`);",
+      "      wire.abort(error instanceof Error ? error : new Error(String(error)));\n      report(error, `serving ${protocol}`);",
+    replace: "      report(error, `serving ${protocol}`);",
   },
   {
     requirement: "lan-without-internet",

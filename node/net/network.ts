@@ -2,11 +2,13 @@
  * The network as the rest of the node sees it: members by device id, a wire to each, and who is there. `peers.ts` makes it.
  */
 import type { CID } from "multiformats/cid";
+import type { Encrypter } from "../../protocols/connection.ts";
 import type { Wire } from "../../protocols/effects.ts";
 import type { Greeting } from "../../protocols/hello.ts";
 import type { DeviceId, MeshId, PersonId } from "../../protocols/ids.ts";
 import type { Membership } from "../../protocols/membership.ts";
 import type { DialAttempt } from "./dial.ts";
+import type { ListenOptions } from "./libp2p.ts";
 
 /** A member at the other end of a connection, after its hello. */
 export interface Peer {
@@ -106,6 +108,24 @@ export interface Network extends AsyncDisposable {
     knows(device: DeviceId): Promise<boolean>;
   };
   stop(): Promise<void>;
+}
+
+export interface PeersOptions {
+  listen: ListenOptions;
+  /** @default both on */
+  discovery?: { dht?: boolean; mdns?: boolean };
+  /** @default ["tls", "noise"] */
+  encrypters?: readonly Encrypter[];
+  features?: readonly string[];
+  userAgent?: string;
+  /** Multiaddrs that others reach us at besides those that we listen on: a forwarded port, a name. Told to all. */
+  announce?: readonly string[];
+  /** Dial members by ourselves, at start, when found and when lost. @default true */
+  autoConnect?: boolean;
+  /** Refuses a device in both directions although it is a member. For tests and proofs. */
+  mayConnect?: (device: DeviceId) => boolean;
+  /** Tests: mDNS on another port than 5353. */
+  mdnsPort?: number;
 }
 
 /** Where addresses of members are kept over restarts. */

@@ -1,7 +1,15 @@
 /** What a person reads when a peer was not reached: per address what happened there, and what to do. */
 import { KinError } from "../../protocols/errors.ts";
+import type { DeviceId } from "../../protocols/ids.ts";
+import type { Membership } from "../../protocols/membership.ts";
 import { describeAttempt, DialFailure } from "./dial.ts";
 import { InviterNotFound } from "./find-inviter.ts";
+
+/** "ana (laptop)", for sentences. */
+export function describeDevice(membership: Membership | null, device: DeviceId): string {
+  const found = membership?.devices.get(device);
+  return found === undefined ? `device ${device.slice(0, 8)}…` : `${found.member.name} (${found.device.name})`;
+}
 
 /** @param who "ana (laptop)" */
 export function unreachable(who: string, error: unknown): KinError {
