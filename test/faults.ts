@@ -1157,4 +1157,78 @@ export const FAULTS: readonly Fault[] = [
     search: "    facts.clear();",
     replace: "",
   },
+  {
+    requirement: "R16",
+    file: "sync/snapshot-votes.ts",
+    search: "const needed = Math.min(2, others.length);",
+    replace: "const needed = 1;",
+  },
+  {
+    requirement: "C23",
+    file: "sync/snapshot.ts",
+    search: "!equal(stateHash(folded.state), snapshot.state))\n      return refuse(",
+    replace: "!equal(snapshot.state, snapshot.state))\n      return refuse(",
+  },
+  {
+    requirement: "snapshot-revocation",
+    file: "sync/snapshot-state.ts",
+    search: "    if (isWithinCut(membership, device, log, seq, id)) continue;",
+    replace: "    if (device !== undefined) continue;",
+  },
+  {
+    requirement: "no-resurrection",
+    file: "sync/snapshot-projection.ts",
+    search: "&& !base.covers(view, event)",
+    replace: "",
+  },
+  {
+    requirement: "lying-provider",
+    file: "protocols/snapshot.ts",
+    search: "|| !equal(stateHash(state), snapshot.state))",
+    replace: "&& !equal(stateHash(state), snapshot.state))",
+  },
+  {
+    requirement: "prune-acknowledged",
+    file: "sync/snapshot-votes.ts",
+    search: "!holds.has(device) && !dormant.has(member.person)",
+    replace: "false && !holds.has(device) && !dormant.has(member.person)",
+  },
+  {
+    requirement: "prune-crash",
+    file: "sync/snapshot.ts",
+    search:
+      "      if (!dryRun) await beginWith(snapshot);\n      return { snapshot, ...(await dropBodies(snapshot, { held: true, dryRun, signal })) };",
+    replace:
+      "      const dropped = await dropBodies(snapshot, { held: true, dryRun, signal });\n      return { snapshot, ...dropped };",
+  },
+  {
+    requirement: "prune-restart",
+    file: "sync/snapshot-base.ts",
+    search: "values: [{ key: BASE_KEY, value: encode(proposalValue(snapshot)) }]",
+    replace: "values: []",
+  },
+  {
+    requirement: "catch-up",
+    file: "sync/snapshot.ts",
+    search: "    replica.refold();\n    // What others",
+    replace: "    // What others",
+  },
+  {
+    requirement: "snapshot-pure",
+    file: "sync/snapshot-state.ts",
+    search: "  if (rows !== undefined) fold.load(rows);",
+    replace: "  if (rows === undefined) fold.load([]);",
+  },
+  {
+    requirement: "snapshot-canonical",
+    file: "sync/snapshot-state.ts",
+    search: "  const sorted = rows.toSorted(compareBytes);",
+    replace: "  const sorted = [...rows];",
+  },
+  {
+    requirement: "snapshot-rate",
+    file: "sync/snapshot.ts",
+    search: "    nextFor.set(person, now + GAP_MS);",
+    replace: "    nextFor.set(person, now);",
+  },
 ];

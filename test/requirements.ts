@@ -677,4 +677,67 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence:
       "What a removed member wrote after his cut has no effect on facts, and what it had replaced stands again.",
   },
+  {
+    id: "R16",
+    source: "RULES R16",
+    sentence:
+      "A snapshot counts for a newcomer only when two persons besides him have recomputed and signed it, or the only other has.",
+  },
+  {
+    id: "C23",
+    source: "ATTACKS C23",
+    sentence: "A proposal whose state is not what its events fold to gets no second signature and is named.",
+  },
+  {
+    id: "snapshot-revocation",
+    source: "ATTACKS C24",
+    sentence:
+      "A snapshot that reaches past a removal's cut is signed by nobody who knows of it, named, and taken in by nobody.",
+  },
+  {
+    id: "no-resurrection",
+    source: "ATTACKS C25",
+    sentence: "What was deleted and pruned is brought back by no old replica.",
+  },
+  {
+    id: "lying-provider",
+    source: "issue 4 part 7",
+    sentence: "A state that is not the signed one is taken in from nobody; the next one is asked.",
+  },
+  {
+    id: "prune-acknowledged",
+    source: "RULES R16",
+    sentence: "Pruning waits for every member's devices but those of whom an admin says that they are dormant.",
+  },
+  {
+    id: "prune-crash",
+    source: "DESIGN §7",
+    sentence: "A crash at any write of a pruning loses nothing: the state is durable before the first body goes.",
+  },
+  {
+    id: "prune-restart",
+    source: "issue 4 part 7",
+    sentence: "After pruning, a restart and a fresh fold give the same views.",
+  },
+  {
+    id: "catch-up",
+    source: "issue 4 part 7",
+    sentence:
+      "A member who was away catches up by headers, a snapshot and the tail, and what he wrote meanwhile counts.",
+  },
+  {
+    id: "snapshot-pure",
+    source: "RULES R16",
+    sentence: "Whoever folds the events of one vector gets the same state, and a base with the rest is the whole.",
+  },
+  {
+    id: "snapshot-canonical",
+    source: "RULES R16",
+    sentence: "A state has one form of bytes, whatever the order of views and rows.",
+  },
+  {
+    id: "snapshot-rate",
+    source: "issue 4 part 7",
+    sentence: "Proposals of one person cost the others one folding a minute.",
+  },
 ];

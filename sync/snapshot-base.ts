@@ -1,0 +1,92 @@
+/**
+ * The snapshot that this node begins with: a state in the place of bodies that it dropped or never had (R16). It is durable before
+ * the first body is dropped, and there is one at a time.
+ *
+ *   snapshot/part/<id>/<n> = parts of the state …  then  snapshot/base = which one counts  … then the parts of the one before go
+ *
+ * A crash before `snapshot/base` leaves parts that nobody names; they go at the next start.
+ */
+import { decode, encode, equal, concat } from "../protocols/bytes.ts";
+import { KinError } from "../protocols/errors.ts";
+import type { StoredEvent } from "../protocols/events.ts";
+import type { MeshId } from "../protocols/ids.ts";
+import { parseProposal, proposalValue, stateHash, type Snapshot } from "../protocols/snapshot.ts";
+import { parseState, type BaseRows, type Section } from "./snapshot-state.ts";
+import type { SnapshotView } from "./snapshot-view.ts";
+import type { EventStore } from "./store.ts";
+
+const BASE_KEY = "snapshot/base";
+const PART_PREFIX = "snapshot/part/";
+/** Half of what a value may have. */
+const PART_BYTES = 512 * 1024;
+
+export interface Base extends BaseRows {
+  snapshot: Snapshot;
+  state: Uint8Array;
+}
+
+export interface SnapshotBase {
+  current(): Base | null;
+  /** True if the base stands for this event in this view: it is not folded again, whoever brings its body (C25). */
+  covers(view: SnapshotView, event: Pick<StoredEvent["header"], "log" | "seq">): boolean;
+  /** Durable when it resolves. @throws KinError BAD_REQUEST if the state is none, DISK_FULL */
+  put(snapshot: Snapshot, state: Uint8Array): Promise<void>;
+}
+
+/** @throws KinError CORRUPT if the parts are not what was signed */
+export async function openSnapshotBase(store: EventStore, mesh: MeshId): Promise<SnapshotBase> {
+  let current = await load(store, mesh);
+  await forget(store, current?.snapshot ?? null);
+
+  return {
+    current: () => current,
+    covers(view, { log, seq }) {
+      return current !== null && current.rows(view) !== undefined && seq <= (current.at.get(log)?.seq ?? -1);
+    },
+    async put(snapshot, state) {
+      const next = baseOf(snapshot, state);
+      for (let n = 0; n * PART_BYTES < state.length; n++)
+        await store.append({
+          values: [{ key: partKey(snapshot, n), value: state.subarray(n * PART_BYTES, (n + 1) * PART_BYTES) }],
+        });
+      await store.append({ values: [{ key: BASE_KEY, value: encode(proposalValue(snapshot)) }] });
+      current = next;
+      await forget(store, snapshot);
+    },
+  };
+}
+
+async function load(store: EventStore, mesh: MeshId): Promise<Base | null> {
+  const row = await store.value(BASE_KEY);
+  if (row === undefined) return null;
+  const snapshot = parseProposal(mesh, decode(row));
+  const parts = await store.values(`${PART_PREFIX}${snapshot.id}/`);
+  const state = concat(...parts.map(({ value }) => value));
+  if (!equal(stateHash(state), snapshot.state))
+    throw new KinError("CORRUPT", `the state of snapshot ${snapshot.id} is not what was signed`);
+  return baseOf(snapshot, state);
+}
+
+/** Parts of other snapshots go. */
+async function forget(store: EventStore, kept: Snapshot | null): Promise<void> {
+  for (const { key } of await store.values(PART_PREFIX))
+    if (kept === null || !key.startsWith(`${PART_PREFIX}${kept.id}/`))
+      await store.append({ values: [{ key, value: null }] });
+}
+
+function baseOf(snapshot: Snapshot, state: Uint8Array): Base {
+  const sections = new Map<string, Section>(parseState(state).map((section) => [section.name, section]));
+  return {
+    snapshot,
+    state,
+    at: snapshot.at,
+    rows({ name, version }) {
+      const section = sections.get(name);
+      return section?.version === version ? section.rows : undefined;
+    },
+  };
+}
+
+function partKey({ id }: Snapshot, n: number): string {
+  return `${PART_PREFIX}${id}/${String(n).padStart(4, "0")}`;
+}

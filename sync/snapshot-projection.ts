@@ -1,0 +1,30 @@
+/** A view that begins with the rows of a snapshot, if there is one, and folds what the snapshot does not stand for (R16). */
+import { openProjection, type Projection, type ProjectionOptions } from "./projection.ts";
+import type { Replica } from "./replica.ts";
+import type { SnapshotBase } from "./snapshot-base.ts";
+import type { SnapshotFold, SnapshotView } from "./snapshot-view.ts";
+
+export async function openSnapshotProjection<Fold extends SnapshotFold>(
+  replica: Replica,
+  base: SnapshotBase,
+  view: SnapshotView<Fold>,
+  options: Pick<ProjectionOptions, "changed" | "failed"> = {},
+): Promise<Projection & { fold(): Fold }> {
+  let fold = begin();
+
+  function begin(): Fold {
+    const empty = view.open();
+    empty.load(base.current()?.rows(view) ?? []);
+    return empty;
+  }
+
+  const projection = await openProjection(replica, {
+    ...options,
+    kinds: view.kinds,
+    fold: (event) => {
+      if (event.audience === "mesh" && !base.covers(view, event)) fold.fold(event);
+    },
+    clear: () => void (fold = begin()),
+  });
+  return { ...projection, fold: () => fold };
+}

@@ -1,0 +1,503 @@
+/**
+ * Snapshots and pruning (R16): a member who was away for a year catches up by headers, one snapshot and the tail.
+ *
+ *   make    ── fold all events up to a vector ── snapshot-proposed
+ *   others  ── sound? fold the same themselves ── same hash: snapshot-signed        another: no signature, named (C23, C24)
+ *   who lacks bodies ── it counts ── fetch its state ── hash right ── base, snapshot-signed "adopted" ── views fold again from it
+ *   prune   ── it counts for anybody, and all that aren't dormant have signed ── base durable ── bodies dropped, headers stay
+ *
+ * Signing and adopting happen by themselves, one at a time and not more often than {@link GAP_MS} for one proposer; making and
+ * pruning are a person's acts. Dropped are bodies of `mesh` events whose kind belongs to a view of the snapshot: so never `direct`
+ * ones (asks and answers, with the blobs they hold), roster records, agent and epoch keys, log openings, nor what newer kins say.
+ */
+import type { Time } from "../protocols/effects.ts";
+import { errorShape, KinError } from "../protocols/errors.ts";
+import type { DeviceId, EventId, PersonId } from "../protocols/ids.ts";
+import { equal } from "../protocols/bytes.ts";
+import {
+  dormantValue,
+  proposalValue,
+  signedValue,
+  snapshotOf,
+  stateHash,
+  type SignedHow,
+  type Snapshot,
+  type SnapshotId,
+} from "../protocols/snapshot.ts";
+import { createQueue } from "./ground.ts";
+import { openProjection } from "./projection.ts";
+import type { Replica } from "./replica.ts";
+import type { SnapshotBase } from "./snapshot-base.ts";
+import { foldState, furthestVector, kindsOf, parseState, reaches, whyUnsound } from "./snapshot-state.ts";
+import type { SnapshotView } from "./snapshot-view.ts";
+import {
+  counts,
+  createVotes,
+  personsWhoRecomputed,
+  SNAPSHOT_KINDS,
+  waitingFor,
+  type Proposal,
+} from "./snapshot-votes.ts";
+
+export interface SnapshotsDeps {
+  replica: Replica;
+  base: SnapshotBase;
+  views: readonly SnapshotView[];
+  time: Pick<Time, "monotonic" | "after">;
+  /** The state from somebody who has it, checked against what was signed. @throws KinError if nobody has it */
+  fetch(snapshot: Snapshot, signal: AbortSignal): Promise<Uint8Array>;
+  /** Told what could not be done by itself. */
+  warn(sentence: string): void;
+}
+
+/** What this node makes of a snapshot. */
+export type Verdict =
+  /** Signed by us. */
+  | { state: "recomputed" | "adopted" }
+  /** Not yet: what we lack for it. */
+  | { state: "waits"; why: string }
+  /** It gets no signature of ours. */
+  | { state: "refused"; why: string };
+
+export interface SnapshotInfo {
+  snapshot: Snapshot;
+  /** Who made it first, as far as we know. */
+  by: DeviceId;
+  /** Wall ms. */
+  at: number;
+  /** Events up to its vector. */
+  events: number;
+  signers: ReadonlyMap<DeviceId, SignedHow>;
+  /** For anybody who may come. */
+  counts: boolean;
+  /** Devices that pruning behind it still waits for. */
+  waitingFor: DeviceId[];
+  verdict: Verdict;
+  /** We begin with it. */
+  isBase: boolean;
+}
+
+export interface Pruned {
+  snapshot: Snapshot;
+  /** Bodies that were dropped now, or would be. */
+  bodies: number;
+  bytes: number;
+}
+
+export interface Snapshots {
+  /** What is known, newest first. */
+  list(): SnapshotInfo[];
+  /** Makes one of all that is here and tells the mesh. @throws KinError NOT_FOUND (nothing new), TOO_LARGE, NOT_A_MEMBER, … */
+  make(): Promise<SnapshotInfo>;
+  /** Drops what the furthest snapshot that all hold stands for. @throws KinError NOT_FOUND with whom it waits for */
+  prune(options?: { dryRun?: boolean; signal?: AbortSignal }): Promise<Pruned>;
+  /** Says of a person that nobody need wait for them, or again. @throws KinError DENIED unless an admin says it */
+  setDormant(person: PersonId, on: boolean): Promise<void>;
+  dormant(): PersonId[];
+  /** For who asks over `/kin/snapshot/1`. @throws KinError NOT_FOUND */
+  state(snapshot: SnapshotId): Promise<Uint8Array>;
+  /** Looks now at what could be signed or taken in; resolves when done. It looks by itself after each change. */
+  look(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** After a change it waits so long, so that a sync in full swing is not interrupted by each event. */
+const LOOK_MS = 1_000;
+/** Between two foldings for one person's proposals: a flood of proposals costs one folding a minute. */
+export const GAP_MS = 60_000;
+/** After no peer could give a state. */
+const RETRY_MS = 10_000;
+/** Bodies that one transaction drops. */
+const DROP_EVENTS = 256;
+/** Kinds that no snapshot stands for (R16): a view that claims one is a fault. */
+const NEVER_PRUNED: readonly string[] = [
+  "log-opened",
+  "roster",
+  "agent-key",
+  "epoch-sealed",
+  "here-head",
+  "invocation-asked",
+  "invocation-declined",
+  "invocation-answered",
+  ...SNAPSHOT_KINDS,
+];
+
+export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
+  const { replica, base, time, warn } = deps;
+  const views = deps.views.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  checkViews(views);
+  const votes = createVotes(replica.mesh);
+  /** What we found wrong, or could not fold yet. */
+  const notes = new Map<SnapshotId, Verdict & { why: string }>();
+  const nextFor = new Map<PersonId, number>();
+  /** Of which nothing lacks here. */
+  const whole = new Set<SnapshotId>();
+  let nextFetch = 0;
+  const closing = new AbortController();
+  const oneAtATime = createQueue();
+  let cancelLook: (() => void) | null = null;
+
+  const projection = await openProjection(replica, {
+    kinds: SNAPSHOT_KINDS,
+    fold: votes.take,
+    clear: votes.clear,
+    changed: () => lookLater(LOOK_MS),
+    failed: (error) => warn(`what was said of snapshots could not be read: ${errorShape(error).message}`),
+  });
+  const unsubscribe = replica.on(({ type }) => {
+    if (type === "grown" || type === "membership" || type === "applied" || type === "forked") lookLater(LOOK_MS);
+  });
+  lookLater(LOOK_MS);
+
+  // ── looking by itself ──
+
+  function lookLater(delayMs: number): void {
+    if (closing.signal.aborted || cancelLook !== null || votes.proposals().length === 0) return;
+    cancelLook = time.after(delayMs, () => {
+      cancelLook = null;
+      look().catch((error: unknown) => warn(`a snapshot could not be looked at: ${errorShape(error).message}`));
+    });
+  }
+
+  function look(): Promise<void> {
+    return oneAtATime(async () => {
+      await projection.settled();
+      if (closing.signal.aborted || !isLiving()) return;
+      for (const proposal of newestOfEachPerson()) await judge(proposal);
+      await adoptOne();
+    });
+  }
+
+  function isLiving(): boolean {
+    return replica.membership().devices.has(replica.device);
+  }
+
+  /** A person's older proposals are not looked at, so the work is bounded by the number of members. */
+  function newestOfEachPerson(): Proposal[] {
+    const newest = new Map<PersonId, Proposal>();
+    for (const proposal of votes.proposals()) {
+      const person = replica.membership().devices.get(proposal.by)?.member.person;
+      if (person !== undefined && !newest.has(person)) newest.set(person, proposal);
+    }
+    return [...newest.values()];
+  }
+
+  async function judge({ snapshot, by }: Proposal): Promise<void> {
+    if (votes.signers(snapshot.id).has(replica.device) || notes.get(snapshot.id)?.state === "refused") return;
+    const why = unsound(snapshot) ?? otherViews(snapshot);
+    if (why !== null) return refuse(snapshot, by, why);
+    if (!isHere(snapshot)) return wait(snapshot, "events that it reaches to are not here yet");
+    if (!isTurnOf(by)) return;
+    const folded = await foldState(replica, views, base.current(), snapshot.at);
+    if (!folded.ok) {
+      if (folded.why === "other-history" || folded.why === "open") return refuse(snapshot, by, folded.message);
+      return wait(snapshot, folded.message);
+    }
+    if (folded.state.length !== snapshot.bytes || !equal(stateHash(folded.state), snapshot.state))
+      return refuse(snapshot, by, "its state is not what its events fold to");
+    notes.delete(snapshot.id);
+    await sign(snapshot, "recomputed");
+  }
+
+  /** So many foldings a minute and person, whatever they propose. */
+  function isTurnOf(by: DeviceId): boolean {
+    const { person } = replica.membership().devices.get(by)!.member;
+    const now = time.monotonic();
+    const next = nextFor.get(person) ?? now;
+    if (next > now) {
+      lookLater(next - now);
+      return false;
+    }
+    nextFor.set(person, now + GAP_MS);
+    return true;
+  }
+
+  function refuse(snapshot: Snapshot, by: DeviceId, why: string): void {
+    notes.set(snapshot.id, { state: "refused", why });
+    warn(`snapshot ${snapshot.id.slice(0, 12)} of ${nameOf(by)} is not signed: ${why}`);
+  }
+
+  function wait(snapshot: Snapshot, why: string): void {
+    notes.set(snapshot.id, { state: "waits", why });
+  }
+
+  function nameOf(device: DeviceId): string {
+    return replica.membership().devices.get(device)?.member.name ?? `device ${device.slice(0, 8)}`;
+  }
+
+  function unsound(snapshot: Snapshot): string | null {
+    return whyUnsound(snapshot.at, {
+      membership: replica.membership(),
+      forks: replica.forks(),
+      deviceOf: (log) => replica.vector().get(log)?.opening.device,
+    });
+  }
+
+  /** Another version of kin folds other views: neither is wrong, but they can't sign for each other. */
+  function otherViews(snapshot: Snapshot): string | null {
+    const theirs = snapshot.views.map(({ name, version }) => `${name} ${version}`).join(", ");
+    const ours = views.map(({ name, version }) => `${name} ${version}`).join(", ");
+    return theirs === ours ? null : `it is made of ${theirs || "nothing"}, this kin's of ${ours || "nothing"}`;
+  }
+
+  async function sign(snapshot: Snapshot, how: SignedHow): Promise<void> {
+    await replica.append([{ kind: "snapshot-signed", audience: "mesh", value: signedValue(snapshot.id, how) }]);
+    await projection.settled();
+  }
+
+  // ── taking one in ──
+
+  /** The furthest that counts for us, stands for something that we lack, and can be had. */
+  async function adoptOne(): Promise<void> {
+    const now = time.monotonic();
+    if (nextFetch > now) return void lookLater(nextFetch - now);
+    for (const snapshot of candidates()) {
+      if (votes.signers(snapshot.id).has(replica.device) || !countsForMe(snapshot)) continue;
+      if (!isHere(snapshot) || !isFurther(snapshot) || !(await standsForMissing(snapshot))) continue;
+      const why = unsound(snapshot);
+      if (why !== null) {
+        notes.set(snapshot.id, { state: "refused", why });
+        continue;
+      }
+      try {
+        await takeIn(snapshot, await deps.fetch(snapshot, closing.signal));
+        return;
+      } catch (error) {
+        if (closing.signal.aborted) return;
+        const { code, message } = errorShape(error);
+        wait(snapshot, message);
+        nextFetch = now + RETRY_MS;
+        // That nobody keeps it is no fault: bodies that lack may still come by themselves.
+        if (code !== "NOT_FOUND") warn(`snapshot ${snapshot.id.slice(0, 12)} could not be taken in: ${message}`);
+      }
+    }
+    if (nextFetch > now) lookLater(RETRY_MS);
+  }
+
+  function countsForMe({ id }: Snapshot): boolean {
+    const membership = replica.membership();
+    const me = membership.devices.get(replica.device)!.member.person;
+    return counts(personsWhoRecomputed(votes.signers(id), membership), membership, me);
+  }
+
+  /** True if there is an event up to there, for one of our views, that we can't read and may never be able to. */
+  async function standsForMissing({ id, at }: Snapshot): Promise<boolean> {
+    if (whole.has(id)) return false;
+    const kinds = kindsOf(views);
+    for (const [log, { seq: last }] of at)
+      for (let from = (base.current()?.at.get(log)?.seq ?? -1) + 1; from <= last; from += DROP_EVENTS)
+        for (const event of await replica.store.range(log, from, Math.min(from + DROP_EVENTS, last + 1))) {
+          if (event.header.audience !== "mesh" || !kinds.has(event.header.kind)) continue;
+          if (event.body === null || (await replica.read(event)).unreadable === "no-key") return true;
+        }
+    whole.add(id);
+    return false;
+  }
+
+  /** Each once, the furthest first. */
+  function candidates(): Snapshot[] {
+    const all = new Map(votes.proposals().map(({ snapshot }) => [snapshot.id, snapshot]));
+    return [...all.values()].toSorted((a, b) => eventsIn(b) - eventsIn(a));
+  }
+
+  /** We have all headers up to there, and they are the same. */
+  function isHere({ at }: Snapshot): boolean {
+    return [...at].every(([log, { seq }]) => (replica.vector().get(log)?.seq ?? -1) >= seq);
+  }
+
+  function isFurther({ at }: Snapshot): boolean {
+    const current = base.current();
+    return current === null || (reaches(at, current.at) && !reaches(current.at, at));
+  }
+
+  async function takeIn(snapshot: Snapshot, state: Uint8Array): Promise<void> {
+    await checkHeaders(snapshot);
+    checkRows(snapshot, state);
+    await base.put(snapshot, state);
+    replica.refold();
+    // What others may still need of us stays: only what we lack is missed no longer.
+    await dropBodies(snapshot, { held: false });
+    notes.delete(snapshot.id);
+    await sign(snapshot, "adopted");
+  }
+
+  async function checkHeaders({ at }: Snapshot): Promise<void> {
+    for (const [log, { seq, id }] of at) {
+      const [event] = await replica.store.range(log, seq, seq + 1);
+      if (event?.id !== id)
+        throw new KinError("FORKED", `it names another event ${seq} of log ${log} than the one that is here`);
+    }
+  }
+
+  /** What our views can't take is not put in the place of anything. */
+  function checkRows(snapshot: Snapshot, state: Uint8Array): void {
+    const why = otherViews(snapshot);
+    if (why !== null) throw new KinError("UNSUPPORTED_VERSION", why);
+    const sections = parseState(state);
+    for (const view of views) {
+      const section = sections.find(({ name, version }) => name === view.name && version === view.version);
+      if (section === undefined) throw new KinError("BAD_REQUEST", `its state has no rows of view ${view.name}`);
+      view.open().load(section.rows);
+    }
+  }
+
+  // ── pruning ──
+
+  async function prune({ dryRun = false, signal }: Parameters<Snapshots["prune"]>[0] = {}): Promise<Pruned> {
+    return oneAtATime(async () => {
+      await projection.settled();
+      const snapshot = prunable();
+      if (!dryRun) await beginWith(snapshot);
+      return { snapshot, ...(await dropBodies(snapshot, { held: true, dryRun, signal })) };
+    });
+  }
+
+  function prunable(): Snapshot {
+    const found = candidates().find((snapshot) => whyNotPrune(snapshot) === null);
+    if (found !== undefined) return found;
+    const nearest = candidates()[0];
+    throw new KinError(
+      "NOT_FOUND",
+      nearest === undefined ? "there is no snapshot to prune behind" : `nothing can be pruned: ${whyNotPrune(nearest)}`,
+      { hint: nearest === undefined ? "kin snapshot make" : "kin snapshot ls" },
+    );
+  }
+
+  function whyNotPrune(snapshot: Snapshot): string | null {
+    const membership = replica.membership();
+    const signers = votes.signers(snapshot.id);
+    const short = snapshot.id.slice(0, 12);
+    if (!signers.has(replica.device)) return `this node has not signed snapshot ${short}`;
+    const why = unsound(snapshot);
+    if (why !== null) return `snapshot ${short} does not stand: ${why}`;
+    if (!counts(personsWhoRecomputed(signers, membership), membership, null))
+      return `snapshot ${short} is signed by too few: two persons must have recomputed it`;
+    const waits = waitingFor(votes, snapshot, membership).map(nameOf);
+    return waits.length === 0 ? null : `snapshot ${short} waits for ${[...new Set(waits)].join(", ")}`;
+  }
+
+  /** The state in the place of the bodies is durable before the first of them goes. */
+  async function beginWith(snapshot: Snapshot): Promise<void> {
+    const current = base.current();
+    if (current !== null && reaches(current.at, snapshot.at)) return;
+    const folded = await foldState(replica, views, current, snapshot.at);
+    if (!folded.ok) throw new KinError("NOT_FOUND", `snapshot ${snapshot.id.slice(0, 12)}: ${folded.message}`);
+    if (!equal(stateHash(folded.state), snapshot.state))
+      throw new KinError("CORRUPT", `snapshot ${snapshot.id.slice(0, 12)} is not what its events fold to any more`);
+    await base.put(snapshot, folded.state);
+    // A view that is reading now begins again with the base, before what it reads is gone.
+    replica.refold();
+  }
+
+  async function dropBodies(
+    { at }: Snapshot,
+    { held, dryRun = false, signal }: { held: boolean; dryRun?: boolean; signal?: AbortSignal | undefined },
+  ): Promise<{ bodies: number; bytes: number }> {
+    const kinds = kindsOf(views);
+    const dropped = { bodies: 0, bytes: 0 };
+    for (const [log, { seq: last }] of at)
+      for (let from = 0; from <= last; from += DROP_EVENTS) {
+        signal?.throwIfAborted();
+        closing.signal.throwIfAborted();
+        const ids: EventId[] = [];
+        for (const { id, header, body } of await replica.store.range(
+          log,
+          from,
+          Math.min(from + DROP_EVENTS, last + 1),
+        )) {
+          if (header.audience !== "mesh" || !kinds.has(header.kind) || (body === null) === held) continue;
+          ids.push(id);
+          dropped.bodies++;
+          dropped.bytes += body?.length ?? 0;
+        }
+        if (ids.length > 0 && !dryRun) await replica.prune(ids);
+      }
+    return dropped;
+  }
+
+  // ── a person's acts ──
+
+  async function make(): Promise<SnapshotInfo> {
+    return oneAtATime(async () => {
+      const at = await furthestVector(replica, views, base.current());
+      const folded = await foldState(replica, views, base.current(), at);
+      if (!folded.ok) throw new KinError("NOT_FOUND", `no snapshot can be made now: ${folded.message}`);
+      const named = views.map(({ name, version }) => ({ name, version }));
+      const { state } = folded;
+      const snapshot = snapshotOf(replica.mesh, { at, views: named, state: stateHash(state), bytes: state.length });
+      await replica.append([{ kind: "snapshot-proposed", audience: "mesh", value: proposalValue(snapshot) }]);
+      await projection.settled();
+      return list().find((info) => info.snapshot.id === snapshot.id)!;
+    });
+  }
+
+  async function setDormant(person: PersonId, on: boolean): Promise<void> {
+    if (replica.membership().devices.get(replica.device)?.member.role !== "admin")
+      throw new KinError("DENIED", "only an admin says who is dormant");
+    await replica.append([{ kind: "dormant", audience: "mesh", value: dormantValue(person, on) }]);
+    await projection.settled();
+  }
+
+  function list(): SnapshotInfo[] {
+    const membership = replica.membership();
+    const first = new Map<SnapshotId, Proposal>();
+    for (const proposal of votes.proposals()) first.set(proposal.snapshot.id, proposal);
+    return [...first.values()].map(({ snapshot, by, at }) => {
+      const signers = votes.signers(snapshot.id);
+      const mine = signers.get(replica.device);
+      const verdict: Verdict =
+        mine === undefined
+          ? (notes.get(snapshot.id) ?? { state: "waits", why: "it was not looked at yet" })
+          : { state: mine };
+      return {
+        snapshot,
+        by,
+        at,
+        events: eventsIn(snapshot),
+        signers,
+        counts: counts(personsWhoRecomputed(signers, membership), membership, null),
+        waitingFor: waitingFor(votes, snapshot, membership),
+        verdict,
+        isBase: base.current()?.snapshot.id === snapshot.id,
+      };
+    });
+  }
+
+  return {
+    list,
+    make,
+    prune,
+    setDormant,
+    dormant: () => [...votes.dormant(replica.membership())],
+    async state(id) {
+      const current = base.current();
+      if (current === null || current.snapshot.id !== id)
+        throw new KinError("NOT_FOUND", `the state of snapshot ${id.slice(0, 12)} is not kept here`);
+      return current.state;
+    },
+    look,
+    async close() {
+      closing.abort(new KinError("CLOSED", "snapshots are closed"));
+      cancelLook?.();
+      unsubscribe();
+      await oneAtATime(async () => undefined);
+      await projection.close();
+    },
+  };
+}
+
+/** Events up to a snapshot's vector. */
+function eventsIn({ at }: Snapshot): number {
+  let sum = 0;
+  for (const { seq } of at.values()) sum += seq + 1;
+  return sum;
+}
+
+function checkViews(views: readonly SnapshotView[]): void {
+  const seen = new Set<string>(NEVER_PRUNED);
+  for (const { name, kinds } of views)
+    for (const kind of kinds) {
+      if (seen.has(kind)) throw new KinError("INTERNAL", `view ${name} can't stand for ${kind} events`);
+      seen.add(kind);
+    }
+}

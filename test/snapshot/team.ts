@@ -1,0 +1,135 @@
+/** A small mesh whose members keep facts, make snapshots, prune and fetch states from each other over wires in memory. */
+import { answerSnapshot, askSnapshot, type Snapshot } from "../../protocols/snapshot.ts";
+import { usableEpochs } from "../../protocols/membership.ts";
+import { factSetValue, type FactScope } from "../../protocols/document.ts";
+import { KinError } from "../../protocols/errors.ts";
+import { toHex } from "../../protocols/bytes.ts";
+import { factsView, type Facts } from "../../sync/documents/facts.ts";
+import { openSnapshots, type Snapshots } from "../../sync/snapshot.ts";
+import { openSnapshotBase, type SnapshotBase } from "../../sync/snapshot-base.ts";
+import { openSnapshotProjection } from "../../sync/snapshot-projection.ts";
+import type { SnapshotView } from "../../sync/snapshot-view.ts";
+import type { Projection } from "../../sync/projection.ts";
+import { startSync, type TestMember, type TestTime } from "../sync/mesh.ts";
+import { seededRandom } from "../sync/chains.ts";
+import { wirePair } from "../wire-pair.ts";
+
+export interface Mate {
+  member: TestMember;
+  base: SnapshotBase;
+  facts: Projection & { fold(): Facts };
+  snapshots: Snapshots;
+  warnings: string[];
+  /** Whom it asks for states, in this order. */
+  peers: Mate[];
+  /** What it gives to who asks; a liar's is something else. */
+  give(snapshot: Snapshot): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+export async function mateOf(member: TestMember, views: readonly SnapshotView[] = [factsView]): Promise<Mate> {
+  const { replica, time } = member;
+  const base = await openSnapshotBase(replica.store, replica.mesh);
+  const facts = await openSnapshotProjection(replica, base, factsView);
+  const warnings: string[] = [];
+  const mate: Mate = {
+    member,
+    base,
+    facts,
+    warnings,
+    peers: [],
+    give: ({ id }) => mate.snapshots.state(id),
+    snapshots: await openSnapshots({
+      replica,
+      base,
+      views,
+      time,
+      fetch: (snapshot) => fetchFrom(mate, snapshot),
+      warn: (sentence) => void warnings.push(sentence),
+    }),
+    async close() {
+      await mate.snapshots.close();
+      await facts.close();
+    },
+  };
+  return mate;
+}
+
+async function fetchFrom(mate: Mate, snapshot: Snapshot): Promise<Uint8Array> {
+  let failure = new KinError("NOT_FOUND", "nobody has it");
+  for (const peer of mate.peers) {
+    const { left, right } = wirePair();
+    const { replica, epochKeys } = peer.member;
+    const answering = answerSnapshot(right, {
+      mesh: replica.mesh,
+      random: seededRandom(`parts ${snapshot.id}`),
+      epoch: () => {
+        const epoch = usableEpochs(replica.membership()).find(({ id }) => epochKeys.get(id) !== undefined)!;
+        return { epoch: epoch.id, key: epochKeys.get(epoch.id)! };
+      },
+      state: () => peer.give(snapshot),
+    });
+    try {
+      return await askSnapshot(left, replica.mesh, snapshot, (epoch) => mate.member.epochKeys.get(epoch));
+    } catch (error) {
+      failure = error as KinError;
+      left.abort(failure);
+    } finally {
+      await answering.catch(() => undefined);
+    }
+  }
+  throw failure;
+}
+
+export async function set(mate: Mate, key: string, json: string | null, scope: FactScope = null): Promise<void> {
+  await mate.facts.settled();
+  const value = factSetValue({ scope, key, json, replaces: mate.facts.fold().standing(scope, key) });
+  await mate.member.replica.append([{ kind: "fact-set", audience: "mesh", value }]);
+  await mate.facts.settled();
+}
+
+export function factsOf(mate: Mate): { [key: string]: (string | null)[] } {
+  return Object.fromEntries(
+    mate.facts
+      .fold()
+      .list(null)
+      .map(({ key, values }) => [key, values.map(({ json }) => json)]),
+  );
+}
+
+export function hashOf(mate: Mate): string {
+  return toHex(mate.facts.fold().hash());
+}
+
+/** Syncs each with the first until nothing is new, twice, so that what one brought reaches all. */
+export async function syncAll(...mates: Mate[]): Promise<void> {
+  for (let round = 0; round < 2; round++)
+    for (const [i, a] of mates.entries()) for (const b of mates.slice(i + 1)) await meet(a, b);
+}
+
+export async function meet(a: Mate, b: Mate): Promise<void> {
+  const syncing = startSync(a.member, b.member);
+  const ended = syncing.ends.then((ends) => {
+    throw new Error(`sync ended: ${JSON.stringify(ends)}`);
+  });
+  await Promise.race([syncing.caughtUp, ended]);
+  ended.catch(() => undefined);
+  await syncing.stop();
+  for (const { member, facts } of [a, b]) {
+    await member.replica.idle();
+    await facts.settled();
+  }
+}
+
+/** Everybody looks, one after the other, and tells the others. */
+export async function lookAll(time: TestTime, ...mates: Mate[]): Promise<void> {
+  time.pass(61_000);
+  for (const mate of mates) await mate.snapshots.look();
+  await syncAll(...mates);
+}
+
+export async function bodiesOf({ member }: Mate, kind = "fact-set"): Promise<{ held: number; dropped: number }> {
+  const events = (await member.replica.store.since(0, 100_000)).filter(({ event }) => event.header.kind === kind);
+  const held = events.filter(({ event }) => event.body !== null).length;
+  return { held, dropped: events.length - held };
+}
