@@ -61,6 +61,7 @@ export const LOCAL_CODES = [
   "PASSPHRASE_WRONG",
   "FOLDER_IN_USE",
   "DISK_FULL",
+  "DISK_FAILED", // it can't be read or written: an I/O error, a read-only mount, a folder that is not ours
   "PORT_TAKEN",
   "SOCKET_PATH_TOO_LONG",
   "SHARE_REFUSED",

@@ -100,11 +100,19 @@ export async function openLog(deps: LogDeps): Promise<OwnLog> {
 
   const waiting: Waiting[] = [];
   let tip = await storedTip();
+  /** A flush failed and the store could not be asked yet where the log stands. */
+  let isUnsure = false;
   let flushing: Promise<void> | null = null;
   let closed = false;
 
   async function storedTip(): Promise<Tip | null> {
     return tipOf((await store.logs()).find((state) => state.log === log));
+  }
+
+  async function settleTip(): Promise<void> {
+    if (!isUnsure) return;
+    tip = await storedTip();
+    isUnsure = false;
   }
 
   function append(events: readonly NewEvent[], values: StoreBatch["values"] = []): Promise<StoredEvent[]> {
@@ -145,13 +153,15 @@ export async function openLog(deps: LogDeps): Promise<OwnLog> {
   async function flush(): Promise<void> {
     const built: Built[] = [];
     try {
+      await settleTip();
       const first = await opened();
       const at = await buildWaiting(first === null ? tip : tipAt(first), first === null ? 0 : 1, built);
       if (built.length > 0) await commit(first, at!, built);
     } catch (error) {
       for (const one of built.length > 0 ? built : waiting.splice(0)) one.failed(error);
       // The disk may hold what it reported as failed: only the store knows where the log stands.
-      tip = await storedTip().catch(() => tip);
+      isUnsure = true;
+      await settleTip().catch(() => undefined);
     }
   }
 

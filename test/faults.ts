@@ -124,9 +124,9 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "R15",
-    file: "protocols/crypto/points.ts",
-    search: "return !point.isSmallOrder() && point.isTorsionFree();",
-    replace: "return !point.isSmallOrder();",
+    file: "protocols/crypto/prime-order.ts",
+    search: "return diffieHellman({ privateKey: SCALAR, publicKey: point }).equals(u);",
+    replace: "return diffieHellman({ privateKey: SCALAR, publicKey: point }).length === u.length;",
   },
   {
     requirement: "R18",
@@ -672,9 +672,9 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "discovery-log",
-    file: "node/net/log-cards.ts",
-    search: "if (card.device !== author) return;",
-    replace: "if (card.device === author) return;",
+    file: "sync/card-view.ts",
+    search: "card.device !== author) return;",
+    replace: "card.device === author) return;",
   },
   {
     requirement: "cards-signed",
@@ -742,6 +742,12 @@ export const FAULTS: readonly Fault[] = [
     file: "sync/stores/log-file.ts",
     search: 'db.pragma("synchronous = FULL");',
     replace: 'db.pragma("synchronous = NORMAL");',
+  },
+  {
+    requirement: "P17",
+    file: "sync/stores/libsql-worker.ts",
+    search: '(ask === "open" || answered.error.code === "DISK_FAILED")',
+    replace: '(ask === "open" || answered.error.code === "DISK_FULL")',
   },
   {
     requirement: "store-port",

@@ -393,6 +393,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "An acknowledged event survives a power cut: it was synced before it was acknowledged.",
   },
   {
+    id: "P17",
+    source: "ATTACKS P17",
+    sentence:
+      "A disk that is full, read-only or failing loses nothing acknowledged, is said, and is gone on with when it is well.",
+  },
+  {
     id: "store-port",
     source: "issue 3 part 8",
     sentence: "The libSQL store and the memory store keep the same promises.",

@@ -2,7 +2,7 @@
  * The worker behind `libsql.ts`: SQLite blocks its thread, so it gets one of its own. Requests are answered in their order.
  *
  *   parent → { n, ask, args }      worker → { n, value } | { n, error: { code, message, hint } }
- *   first request: open; last: close, after which the thread ends
+ *   first request: open; last: close, after which the thread ends, as it does when the disk fails or the file can't be opened
  */
 import { parentPort } from "node:worker_threads";
 import { errorShape, KinError, type ErrorShape } from "../../protocols/errors.ts";
@@ -18,9 +18,19 @@ const port = parentPort!;
 let file: LogFile | null = null;
 
 port.on("message", (request: Request) => {
-  port.postMessage(reply(request));
-  if (request.ask === "close") port.close();
+  const answered = reply(request);
+  port.postMessage(answered);
+  if (isLast(request, answered)) port.close();
 });
+
+/**
+ * After an I/O error SQLite's connection keeps pages that it could not read or write, and finds the file malformed ever after
+ * (seen, tried in test/disk/full.test.ts); libsql can't close it while statements live. So the thread ends, and the store
+ * opens the file again in another one.
+ */
+function isLast({ ask }: Request, answered: Reply): boolean {
+  return ask === "close" || ("error" in answered && (ask === "open" || answered.error.code === "DISK_FAILED"));
+}
 
 function reply(request: Request): Reply {
   try {
@@ -35,10 +45,7 @@ function answer(request: Request): unknown {
     file = openLogFile(...request.args);
     return null;
   }
-  if (file === null) {
-    if (request.ask === "close") return null;
-    throw new KinError("CLOSED", "the store is not open");
-  }
+  if (file === null) throw new KinError("CLOSED", "the store is not open");
   switch (request.ask) {
     case "commit":
       return file.commit(...request.args).map((refusal) => (refusal === null ? null : errorShape(refusal)));

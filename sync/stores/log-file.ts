@@ -8,6 +8,7 @@
  * the row's name, never a wrong answer.
  */
 import { createHash } from "node:crypto";
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, statSync, writeSync } from "node:fs";
 import Database from "libsql";
 import { encode, equal, fromHex, toHex } from "../../protocols/bytes.ts";
 import { KinError } from "../../protocols/errors.ts";
@@ -41,6 +42,9 @@ const PAGE_BYTES = 4096;
 /** Rows of one INSERT: the call costs more than the row (measured 7.2 µs a row alone, 1.7 µs in sixteens). */
 const ROWS_PER_INSERT = 16;
 const SUM_BYTES = 8;
+
+/** Far more than a write-ahead log grows to between two checkpoints; a larger one is a foreign thing. */
+const MAX_REWRITTEN_BYTES = 256 * 1024 * 1024;
 
 /** Step n brings a file of version n to n + 1 (`PRAGMA user_version`). Steps are added, never changed. */
 const MIGRATIONS = [
@@ -109,18 +113,29 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   let logs = new Map<LogId, KnownLog>();
   let nextPosition = 0;
   let transactionCount = 0;
-  guarded(loadTips);
+  /** A transaction failed: what we remember of the file may not be what it holds. */
+  let isStale = true;
+  onFile(() => undefined);
+
+  function onFile<T>(work: () => T): T {
+    return guarded(() => {
+      if (db.inTransaction) db.exec("ROLLBACK"); // one that the disk did not let us end
+      if (isStale) loadTips();
+      isStale = false;
+      return work();
+    });
+  }
 
   function loadTips(): void {
-    logs = new Map();
+    const found = new Map<LogId, KnownLog>();
     for (const row of sql.logs.all() as Parameters<typeof logOf>[0][]) {
       const known = logOf(row);
       const log = idOf<"log">(plain(row[1]));
       Object.assign(known, lastOf(log, known.row));
-      logs.set(log, known);
+      found.set(log, known);
     }
-    nextPosition = (sql.lastPosition.get() as [number | null])[0] ?? -1;
-    nextPosition++;
+    nextPosition = ((sql.lastPosition.get() as [number | null])[0] ?? -1) + 1;
+    logs = found;
   }
 
   /** Where a log ends: its last event; where that row is damaged or gone, its newest head says so too. */
@@ -141,7 +156,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   /** Writes what the batches bring as one transaction; says of each whether it is in it. Throws if there was none. */
   function commit(packed: PackedBatches): (KinError | null)[] {
     const batches = unpackBatches(packed);
-    return guarded(() => {
+    return onFile(() => {
       try {
         db.exec("BEGIN IMMEDIATE");
         const group = emptyGroup();
@@ -151,8 +166,8 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
         transactionCount++;
         return refusals;
       } catch (error) {
+        isStale = true;
         if (db.inTransaction) db.exec("ROLLBACK");
-        loadTips();
         throw error;
       }
     });
@@ -200,7 +215,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
         return row && idOf(plain(row[0]));
       },
       event: (id) => {
-        const stored = group.byId.get(id) ?? event(id);
+        const stored = group.byId.get(id) ?? findEvent(id);
         const hasBody = (stored?.body !== null && !group.drops.has(id)) || group.bodies.has(id);
         return stored && { header: stored.header, hasBody };
       },
@@ -251,14 +266,16 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   // ── Reading ──
 
   function event(id: EventId): StoredEvent | undefined {
-    return guarded(() => {
-      const row = sql.eventById.get([Buffer.from(id, "hex")]) as EventRow | undefined;
-      return row && eventOf(row);
-    });
+    return onFile(() => findEvent(id));
+  }
+
+  function findEvent(id: EventId): StoredEvent | undefined {
+    const row = sql.eventById.get([Buffer.from(id, "hex")]) as EventRow | undefined;
+    return row && eventOf(row);
   }
 
   function states(): LogState[] {
-    return guarded(() =>
+    return onFile(() =>
       [...logs].map(([log, { row, opening, seq, id, hlc }]) => {
         const head = sql.lastHead.get(row) as HeadRow | undefined;
         return { log, opening, seq, id, hlc, head: head === undefined ? null : headOf(log, head) };
@@ -267,7 +284,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   }
 
   function range(log: LogId, from: number, to: number): StoredEvent[] {
-    return guarded(() => {
+    return onFile(() => {
       const known = logs.get(log);
       if (known === undefined) return [];
       const events = (sql.range.all(known.row, from, to) as EventRow[]).map(eventOf);
@@ -279,14 +296,14 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   }
 
   function headFrom(log: LogId, seq: number): SignedHead | undefined {
-    return guarded(() => {
+    return onFile(() => {
       const row = sql.headFrom.get(logs.get(log)?.row ?? -1, seq) as HeadRow | undefined;
       return row && headOf(log, row);
     });
   }
 
   function since(position: number, limit: number): { position: number; event: StoredEvent }[] {
-    return guarded(() => {
+    return onFile(() => {
       const rows = sql.since.all(position, limit) as EventRow[];
       return rows.map((row, i) => {
         if (row[0] !== position + i) throw corrupt(`the event at position ${position + i} is missing`);
@@ -296,7 +313,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   }
 
   function value(key: string): Uint8Array | undefined {
-    return guarded(() => {
+    return onFile(() => {
       const row = sql.state.get(key) as StateRow | undefined;
       return row && valueOf(row);
     });
@@ -304,7 +321,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
 
   function values(prefix: string): { key: string; value: Uint8Array }[] {
     // Keys are printable ASCII, so DEL is above every one that starts with the prefix.
-    return guarded(() =>
+    return onFile(() =>
       (sql.states.all(prefix, `${prefix}\u007f`) as StateRow[]).map((row) => ({
         key: textOf(row[0]),
         value: valueOf(row),
@@ -315,7 +332,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   // ── Damage ──
 
   function damaged(log: LogId, from: number, to: number): Damage {
-    return guarded(() => {
+    return onFile(() => {
       const found: Damage = { events: [], heads: [] };
       const known = logs.get(log);
       for (let seq = Math.max(from, 0); seq < Math.min(to, (known?.seq ?? -1) + 1); seq++) {
@@ -342,7 +359,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   }
 
   function repair(wanted: StoreRepair): number {
-    return guarded(() => {
+    return onFile(() => {
       const plan = planRepair({ tip: (log) => logs.get(log), event: goodEvent, head: goodHead }, wanted);
       try {
         db.exec("BEGIN IMMEDIATE");
@@ -353,6 +370,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
         db.exec("COMMIT");
         transactionCount++;
       } catch (error) {
+        isStale = true;
         if (db.inTransaction) db.exec("ROLLBACK");
         throw error;
       }
@@ -392,6 +410,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
 // ── The file ──
 
 function openDatabase(file: string, maxBytes: number | undefined): Database.Database {
+  rewriteWal(`${file}-wal`);
   const db = new Database(file);
   try {
     db.pragma("locking_mode = EXCLUSIVE");
@@ -405,6 +424,22 @@ function openDatabase(file: string, maxBytes: number | undefined): Database.Data
   } catch (error) {
     db.close();
     throw error;
+  }
+}
+
+/**
+ * Writes the write-ahead log over itself and syncs it. After a sync that failed, Linux takes the pages for clean: a later sync
+ * says that all is well, and what stands before it in the file is lost with the power all the same.
+ */
+function rewriteWal(wal: string): void {
+  if (!existsSync(wal) || statSync(wal).size > MAX_REWRITTEN_BYTES) return;
+  const fd = openSync(wal, "r+");
+  try {
+    const bytes = readFileSync(fd);
+    for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, at);
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
   }
 }
 
@@ -581,10 +616,15 @@ function guarded<T>(work: () => T): T {
 function sqlError(cause: Error & { code?: string }): KinError {
   const { message } = cause;
   const code = cause.code ?? "";
-  if (code === "SQLITE_FULL" || message.includes("ENOSPC"))
+  if (code === "SQLITE_FULL" || code === "ENOSPC" || message.includes("ENOSPC"))
     return new KinError("DISK_FULL", "the disk is full: log.db could not be written, nothing of it was kept", {
       cause,
       hint: "free some space; what was acknowledged before is safe",
+    });
+  if (/^SQLITE_(IOERR|READONLY|CANTOPEN)|^E(IO|ROFS|ACCES|PERM)$/.test(code) || message.startsWith("ConnectionFailed"))
+    return new KinError("DISK_FAILED", `the disk failed: log.db could not be read or written (${code}: ${message})`, {
+      cause,
+      hint: "look at the disk, its mount and who owns the folder; what was acknowledged before is as safe as the disk is",
     });
   if (code === "SQLITE_BUSY" || code === "SQLITE_LOCKED")
     return new KinError("FOLDER_IN_USE", "log.db is open in another process", { cause });

@@ -1,4 +1,4 @@
-/** One life of a writer: started, killed at a random moment, and what it said until then. */
+/** One life of a writer: started, killed at some moment, and what it said until then. */
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { readSaid, type Said } from "./verify.ts";
@@ -16,23 +16,30 @@ export interface LifeOptions {
   env?: { [name: string]: string };
   /** URL of another build of the store. */
   module?: string | undefined;
-  /** While it lives. */
-  during?: () => Promise<void>;
+  /** While it lives; may look at what it has said so far, and gives up when it has ended. */
+  during?: (soFar: () => Said, signal: AbortSignal) => Promise<void>;
+}
+
+export interface Life extends Said {
+  /** Null: killed, as it should be; else what it said when it ended by itself. */
+  ended: string | null;
 }
 
 /** @throws if the writer ends by itself */
-export async function liveAndDie({
-  file,
-  lifeMs = 0,
-  lines = 0,
-  env = {},
-  module,
-  during,
-}: LifeOptions): Promise<Said> {
+export async function liveAndDie(options: LifeOptions): Promise<Said> {
+  const life = await live(options);
+  if (life.ended !== null) throw new Error(`the writer ended by itself: ${life.ended}`);
+  return life;
+}
+
+/** The same for a writer that may not be able to live. */
+export async function live(options: LifeOptions): Promise<Life> {
+  const { file, lifeMs = 0, lines = 0, env = {}, module, during } = options;
   const child = spawn(process.execPath, [WRITER, file, ...(module === undefined ? [] : [module])], {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, NODE_COMPILE_CACHE: CACHE, ...env },
   });
+  const over = new AbortController();
   const ended = new Promise<NodeJS.Signals | null>((resolve) => child.on("close", (_, signal) => resolve(signal)));
   let text = "";
   let complaint = "";
@@ -43,13 +50,14 @@ export async function liveAndDie({
     if (text.startsWith("ready\n") && text.split("\n").length > lines && killing.length === 0) killing.push(kill());
   });
   async function kill(): Promise<void> {
-    await Promise.all([new Promise((later) => setTimeout(later, lifeMs)), during?.()]);
+    const looked = during?.(() => readSaid(text), over.signal);
+    await Promise.all([new Promise((later) => setTimeout(later, lifeMs)), looked]);
     child.kill("SIGKILL");
   }
   const signal = await ended;
+  over.abort();
   await Promise.all(killing);
-  if (signal !== "SIGKILL") throw new Error(`the writer ended by itself: ${complaint}${text.slice(-500)}`);
   const said = readSaid(text);
   if (said.torn > 1) throw new Error(`${said.torn} lines of the writer came apart`);
-  return said;
+  return { ...said, ended: signal === "SIGKILL" ? null : complaint };
 }

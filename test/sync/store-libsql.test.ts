@@ -196,7 +196,9 @@ test("a damaged log, a foreign file and a newer format are refused at open", asy
   await handle.write("hello, this is not a database at all. ".repeat(200));
   await handle.close();
   await expect(openLibsqlStore({ file: text })).rejects.toMatchObject({ code: "CORRUPT" });
-  await expect(openLibsqlStore({ file: join(root, "nowhere", "log.db") })).rejects.toMatchObject({ code: "CORRUPT" });
+  await expect(openLibsqlStore({ file: join(root, "nowhere", "log.db") })).rejects.toMatchObject({
+    code: "DISK_FAILED",
+  });
 });
 
 test("authors and logs are stored once, as small integers", async () => {
