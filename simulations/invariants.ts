@@ -153,9 +153,15 @@ function firstDifference(a: string, b: string): string {
 
 // ── kept ──
 
-function checkKept({ world, witness }: Team, dumps: readonly Dump[]): void {
-  for (const { id, author, audience, text } of witness.acknowledged) {
+function checkKept(team: Team, dumps: readonly Dump[]): void {
+  const { world, witness } = team;
+  const living = new Set(team.living().map(({ name }) => name));
+  const { membership } = dumps[0]!;
+  for (const { id, log, seq, author, audience, text } of witness.acknowledged) {
     if (audience === "here" || witness.excused.has(id)) continue;
+    // What a removed one has written after his cut may never have left his machine.
+    const { device } = team.machines.find(({ name }) => name === author)!;
+    if (!living.has(author) && !isByMember(membership, { device, log, seq, id })) continue;
     const without = dumps.find(({ byId }) => !byId.has(id));
     if (without !== undefined)
       world.violate(
@@ -216,7 +222,10 @@ function checkRightful({ world, witness, mesh }: Team, { machine, membership, ev
 }
 
 /** R5, written once more. */
-function isByMember({ devices, formerDevices }: Membership, { device, log, seq, id }: ReadableEvent): boolean {
+function isByMember(
+  { devices, formerDevices }: Membership,
+  { device, log, seq, id }: Pick<ReadableEvent, "device" | "log" | "seq" | "id">,
+): boolean {
   const former = formerDevices.get(device);
   if (former === undefined) return devices.has(device);
   const cut = former.cuts.get(log);

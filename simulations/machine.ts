@@ -10,7 +10,7 @@
  */
 import { equal } from "../protocols/bytes.ts";
 import { signingKeyFromSeed, sealingKeyFromSeed, sha256 } from "#crypto";
-import type { Random, Time } from "../protocols/effects.ts";
+import type { Random, Time, Wire } from "../protocols/effects.ts";
 import { errorShape, KinError } from "../protocols/errors.ts";
 import { idBytes, idOf, type DeviceId, type EpochId, type MeshId, type PersonId } from "../protocols/ids.ts";
 import type { InvokeDeps } from "../protocols/invoke-deps.ts";
@@ -49,6 +49,8 @@ export interface Machine {
   readonly epochKeys: Map<EpochId, Uint8Array>;
   /** The process that runs, opened to its end. */
   readonly process: Process | null;
+  /** A process runs or is on its way to. */
+  isRunning(): boolean;
   /** Why the last start failed: an unreadable journal. */
   readonly trouble: KinError | null;
   /** Boots a process; it is there a little later. `records` for a machine that has no history yet. */
@@ -57,6 +59,8 @@ export interface Machine {
   kill(options?: { power?: boolean }): void;
   /** Ends the process in order. */
   stop(): Promise<void>;
+  /** What it says on a sync stream instead of the truth; null: the real session. */
+  session: ((wire: Wire, peer: DeviceId, replica: Replica) => Promise<string>) | null;
   /** The marker beside the database (R2). */
   incarnation: Incarnation | null;
 }
@@ -86,14 +90,20 @@ export interface MachineKeys {
 
 /** Keys follow from the name alone: who is who is the same with each seed. */
 export function keysOf(name: string): MachineKeys {
+  const known = made.get(name);
+  if (known !== undefined) return known;
   const device = signingKeyFromSeed(seedOf(`${name} device`));
-  return {
+  const keys: MachineKeys = {
     person: signingKeyFromSeed(seedOf(`${name} person`)),
     device,
     id: idOf<"device">(device.publicKey),
     sealing: sealingKeyFromSeed(seedOf(`${name} sealing`)),
   };
+  made.set(name, keys);
+  return keys;
 }
+
+const made = new Map<string, MachineKeys>();
 
 /** 32 bytes that are always the same for one name. */
 export function seedOf(name: string): Uint8Array {
@@ -273,6 +283,7 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
         world.count("syncs");
         let over = async (): Promise<void> => undefined;
         const unkept = (): void => world.count("progress not kept");
+        if (machine.session !== null) return machine.session(wire, peer, replica);
         const end = await runSync(wire, replica, {
           peer,
           time,
@@ -357,7 +368,9 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
     epochKeys,
     process: null as Process | null,
     trouble: null as KinError | null,
+    session: null as Machine["session"],
     incarnation: null as Incarnation | null,
+    isRunning: () => life.alive,
     start,
     kill,
     stop,

@@ -4,9 +4,17 @@ import { openEpochKey } from "../protocols/epoch.ts";
 import { idBytes, type DeviceId, type MeshId } from "../protocols/ids.ts";
 import { signingKeyFromSeed } from "#crypto";
 import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
-import { makeCertificate, makeGenesis, makeProof, stampMs, stampOf, type ReadPolicy } from "../protocols/roster-record.ts";
+import {
+  makeCertificate,
+  makeGenesis,
+  makeProof,
+  stampMs,
+  stampOf,
+  type ReadPolicy,
+} from "../protocols/roster-record.ts";
 import type { Sealed } from "../protocols/signature.ts";
 import { admit, openInvite } from "../sync/acts.ts";
+import type { EventStore } from "../sync/store.ts";
 import { checkInvariants, isEqual, openAsks } from "./invariants.ts";
 import { createMachine, keysOf, newDevice, seedOf, type Machine, type Process } from "./machine.ts";
 import { createSimNetwork, type SimNetwork } from "./network.ts";
@@ -22,13 +30,18 @@ export interface Team {
   readonly machines: Machine[];
   /** Who should be equal in the end: members that nobody has removed. */
   living(): Machine[];
-  removed: Set<DeviceId>;
+  /** From now on it is nobody's machine: it may go on, the others need not be equal to it. */
+  remove(machine: Machine): void;
   /** `inviter` lets a new machine in, as `/kin/join/1` does. */
   join(inviter: Machine, name: string, role?: "admin" | "member"): Promise<Machine>;
   /** Runs the world until `work` has settled. @throws what it throws, or if that takes longer than a virtual hour */
   complete<T>(work: Promise<T>): Promise<T>;
+  /** The same, but gives up after `ms`: what a kill has cut off never ends. True: it ended well; a refusal is counted. */
+  attempt(work: Promise<unknown>, ms: number): Promise<boolean>;
   /** Runs the world for so long. */
   pass(ms: number): Promise<void>;
+  /** Ids of all events that these machines have. */
+  eventsOf(machines: readonly Machine[]): Promise<Set<string>>;
   /**
    * No more faults: networks, disks and, unless `clocks` says otherwise, clocks are right again, who is down starts. Waits until
    * all are equal, then checks every invariant. What does not become equal in time is a violation.
@@ -77,21 +90,42 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
     witness,
     mesh: genesis.mesh,
     machines,
-    removed,
-    living: () => machines.filter(({ device }) => !removed.has(device)),
+    remove: ({ device }) => void removed.add(device),
+    living,
     join,
     complete,
+    attempt,
     pass: (ms) => world.run(world.now() + ms),
+    eventsOf,
     heal,
   };
 
-  async function complete<T>(work: Promise<T>): Promise<T> {
+  /** Whom the founder, whom nobody can remove, does not know as removed. */
+  function living(): Machine[] {
+    const former = machines[0]?.process?.replica.membership().formerDevices;
+    return machines.filter(({ device }) => !removed.has(device) && former?.has(device) !== true);
+  }
+
+  async function settled<T>(work: Promise<T>, ms: number) {
     const state: { end?: { value: T } | { error: unknown } } = {};
     work.then(
       (value) => (state.end = { value }),
       (error: unknown) => (state.end = { error }),
     );
-    await world.run(world.now() + LONGEST_WORK_MS, () => state.end !== undefined);
+    await world.run(world.now() + ms, () => state.end !== undefined);
+    return state;
+  }
+
+  async function attempt(work: Promise<unknown>, ms: number): Promise<boolean> {
+    const { end } = await settled(work, ms);
+    if (end !== undefined && "value" in end) return true;
+    if (end !== undefined && !(end.error instanceof KinError)) throw end.error;
+    world.count(end === undefined ? "acts cut off" : `acts refused with ${(end.error as KinError).code}`);
+    return false;
+  }
+
+  async function complete<T>(work: Promise<T>): Promise<T> {
+    const state = await settled(work, LONGEST_WORK_MS);
     if (state.end === undefined) throw new Error("what the scenario waits for did not end within a virtual hour");
     if ("error" in state.end) throw state.end.error;
     return state.end.value;
@@ -170,31 +204,28 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
   /** Who is down starts; who cannot read his disk begins again with nothing but his keys and the roster of others. */
   async function wakeUp(): Promise<void> {
     for (const machine of team.living()) {
-      if (machine.process !== null) continue;
-      if (machine.trouble !== null) await team.complete(reinstall(machine));
-      else if (!isStarting.has(machine)) {
-        isStarting.add(machine);
-        void machine.start().finally(() => isStarting.delete(machine));
-      }
+      if (machine.isRunning()) continue;
+      if (machine.trouble !== null) await reinstall(machine);
+      else void machine.start();
     }
   }
-  const isStarting = new Set<Machine>();
 
   /** What only this disk had is gone: that is said, not hidden. */
   async function reinstall(machine: Machine): Promise<void> {
     const others = team.living().filter((other) => other !== machine && other.process !== null);
     const donor = others[0];
     if (donor === undefined) return;
-    const left = new Set<string>();
-    for (const { process } of others)
-      for (const { log } of await process!.store.logs())
-        for (const { id } of await process!.store.range(log, 0, Number.MAX_SAFE_INTEGER)) left.add(id);
+    const left = await eventsOf(others);
     for (const { id, author } of witness.acknowledged)
       if (author === machine.name && !left.has(id)) witness.excused.add(id);
     machine.disk.restore(new Map());
     witness.forget(machine.name);
     world.count("reinstalled");
-    await machine.start(donor.process!.replica.records());
+    await complete(machine.start(donor.process!.replica.records()));
+  }
+
+  function eventsOf(some: readonly Machine[]): Promise<Set<string>> {
+    return complete(idsIn(some.map((machine) => processOf(machine).store)));
   }
 
   async function isHealed(areClocksRight: boolean): Promise<boolean> {
@@ -217,6 +248,13 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
   await complete(add(founder, [genesis.sealed]));
   for (let i = 1; i < peers; i++) await complete(join(machines[0]!, nameOf(i), i <= admins ? "admin" : "member"));
   return team;
+}
+
+export async function idsIn(stores: readonly EventStore[]): Promise<Set<string>> {
+  const ids = new Set<string>();
+  for (const store of stores)
+    for (const { log, seq } of await store.logs()) for (const { id } of await store.range(log, 0, seq + 1)) ids.add(id);
+  return ids;
 }
 
 /** @throws KinError CLOSED if nothing runs there */

@@ -61,7 +61,7 @@ export function restart({ world, dice }: Stage, machine: Machine, power: boolean
   if (machine.process === null) return;
   machine.kill({ power });
   world.after(dice.between(100, 15_000), "restart", () => {
-    if (machine.process === null && machine.trouble === null) void machine.start();
+    if (!machine.isRunning() && machine.trouble === null) void machine.start();
   });
 }
 
