@@ -15,7 +15,7 @@ import type { Random, Time } from "../protocols/effects.ts";
 import { decodeEnvelope, envelopeId } from "../protocols/envelope.ts";
 import { KinError } from "../protocols/errors.ts";
 import { clearValue, contentKey } from "../protocols/event-body.ts";
-import type { LogOpening, SignedHead, StoredEvent } from "../protocols/events.ts";
+import { signedHeadValue, type LogOpening, type SignedHead, type StoredEvent } from "../protocols/events.ts";
 import {
   cutOf,
   encodeExportFrame,
@@ -65,7 +65,7 @@ export interface ExportRequest {
 export interface ExportDeps {
   replica: Pick<
     Replica,
-    "mesh" | "device" | "store" | "membership" | "records" | "forks" | "vector" | "idle" | "read" | "events"
+    "mesh" | "device" | "store" | "membership" | "records" | "forks" | "vector" | "idle" | "read" | "events" | "append"
   >;
   deviceKey: SigningKey;
   sealingKeys(): readonly SealingKey[];
@@ -115,6 +115,7 @@ interface ExportableLog {
 /** @throws KinError NOT_FOUND, BAD_REQUEST, TOO_LARGE, NOT_A_MEMBER; what `write` throws */
 export async function writeExport(deps: ExportDeps, request: ExportRequest): Promise<ExportSummary> {
   const { replica, signal } = deps;
+  if (request.here) await witnessAudit(deps);
   const view = await lookAt(deps, request);
   const exporter = personOf(view.membership, replica.device);
   const named = await namedEvents(deps, request);
@@ -168,6 +169,21 @@ function personOf(membership: Membership, device: DeviceId): PersonId {
     "NOT_A_MEMBER",
     `this device was never a member's in ${membership.name}: it can prove nothing of it`,
   );
+}
+
+/**
+ * The mesh chain names the heads of our own `here` chains as they are now (R9): what is in the file can't be shortened later
+ * without taking this event, too, from a chain that others hold. Who is no member any more can't write.
+ */
+async function witnessAudit({ replica }: ExportDeps): Promise<void> {
+  if (!replica.membership().devices.has(replica.device)) return;
+  const heads = (await replica.store.logs()).flatMap(({ opening, head }) =>
+    opening.chain === "here" && opening.device === replica.device && head !== null ? [head] : [],
+  );
+  const entries = heads.map((head) => {
+    return { kind: "here-head", audience: "mesh" as const, value: { h: signedHeadValue(head) }, clear: true };
+  });
+  if (entries.length > 0) await replica.append(entries);
 }
 
 // ── What goes in ──

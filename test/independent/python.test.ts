@@ -1,0 +1,128 @@
+/**
+ * The same exports before a verifier that shares no line with ours: Python, its own CBOR, fold and curve arithmetic, written from
+ * docs/protocol.md. Needs python3 with the package cryptography; where that is missing the tests skip, and under KIN_REQUIRE_ALL fail.
+ */
+import { execFile } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { formatText, idBytes } from "../../protocols/ids.ts";
+import { verifyExport } from "../../sync/verify-export.ts";
+import { bytesOf } from "../sync/chains.ts";
+import { closePage, openPage, TAMPERED } from "./tampered.ts";
+import { exportOf, makeTeam, wrongReceipts, type Team } from "./team.ts";
+
+const PROGRAM = join(import.meta.dirname, "verify.py");
+const VECTORS = join(import.meta.dirname, "../vectors");
+
+/** The first on the PATH, or the system's own where that one lacks the package. */
+const PYTHONS = ["python3", "/usr/bin/python3"];
+const python = await firstWith("import cryptography");
+const isNeeded = process.env["KIN_REQUIRE_ALL"] === "1";
+const inPython = test.skipIf(python === null && !isNeeded);
+if (python === null) console.warn("python3 with its package cryptography is missing (Debian: python3-cryptography)");
+
+interface Said {
+  ok: boolean;
+  why?: string;
+  [name: string]: unknown;
+}
+
+async function firstWith(program: string): Promise<string | null> {
+  for (const one of PYTHONS) if ((await run(["-c", program], one)).code === 0) return one;
+  return null;
+}
+
+async function run(args: string[], program = python ?? "python3"): Promise<{ code: number; out: string; err: string }> {
+  try {
+    const { stdout, stderr } = await promisify(execFile)(program, args, { maxBuffer: 2 ** 24 });
+    return { code: 0, out: stdout, err: stderr };
+  } catch (error) {
+    const { code, stdout = "", stderr = String(error) } = error as { code: unknown; stdout?: string; stderr?: string };
+    return { code: typeof code === "number" ? code : -1, out: stdout, err: stderr };
+  }
+}
+
+/** One line for each file. */
+async function verified(files: Uint8Array[], mesh: Uint8Array): Promise<{ code: number; said: Said[] }> {
+  const paths = files.map((bytes, i) => {
+    const path = join(folder, `${i}.kin`);
+    writeFileSync(path, bytes);
+    return path;
+  });
+  const { code, out, err } = await run([PROGRAM, "--mesh", formatText("kinm", mesh), ...paths]);
+  expect(err).toBe("");
+  return {
+    code,
+    said: out
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line) as Said),
+  };
+}
+
+let folder: string;
+let team: Team;
+let file: Uint8Array;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), "kin-export-"));
+  team = await makeTeam();
+  file = await exportOf(team.ben, { calls: [team.call.id], events: [team.note], here: true });
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+inPython(
+  "the Python program reads the page as we do: every vector of what an export is made of [independent]",
+  async () => {
+    const { code, out, err } = await run([PROGRAM, "--vectors", VECTORS]);
+    expect({ code, err }).toEqual({ code: 0, err: "" });
+    expect(Number(/^(\d+) vectors/.exec(out)?.[1])).toBeGreaterThan(250);
+  },
+);
+
+inPython("it proves a good export, and the same of it as we do [independent]", async () => {
+  const { mesh } = team.ben.replica;
+  const call = await exportOf(team.ana, { all: false, calls: [team.call.id] });
+  const { code, said } = await verified([file, call], idBytes(mesh));
+  expect(code).toBe(0);
+  for (const [i, bytes] of [file, call].entries()) {
+    const verdict = await verifyExport([bytes], mesh);
+    if (!verdict.ok) throw new Error(verdict.problem.message);
+    const { report } = verdict;
+    expect(said[i]).toMatchObject({
+      ok: true,
+      mesh: formatText("kinm", idBytes(mesh)),
+      members: [...report.membership.members.values()].map(({ name }) => name).toSorted(),
+      records: report.records,
+      events: report.events,
+      logs: report.logs.map(({ log, from, to, stop, lastId }) => ({ log, from, to, stop, last: lastId })),
+      forks: report.forks.map(({ log }) => log),
+      shown: report.shown.map(({ event }) => event).toSorted(),
+      calls: report.calls.map(({ id, asked }) => ({ id, asked: asked !== null, answers: ["result"] })),
+      sealed: report.sealed,
+    });
+  }
+});
+
+inPython(`it finds each of ${TAMPERED.length} bent exports, and any flipped byte [independent-tampered]`, async () => {
+  const bent = TAMPERED.map(({ bend, seal, raw }) => {
+    const page = openPage(file);
+    bend(page, team);
+    const closed = closePage(page, team.ben, seal);
+    return raw?.(closed) ?? closed;
+  });
+  const flipped = Array.from({ length: 40 }, (_, i) => {
+    const bytes = file.slice();
+    bytes[Math.floor((i * file.length) / 40) + (i % 7)]! ^= 1 << (i % 8);
+    return bytes;
+  });
+  const receipts = (await wrongReceipts(team)).map(({ bytes }) => bytes);
+  const isOfAnother = TAMPERED.map(({ mesh }) => mesh === "another");
+  const { said } = await verified([...bent, ...flipped, ...receipts], idBytes(team.ben.replica.mesh));
+  const passed = said.flatMap(({ ok }, i) => (ok && isOfAnother[i] !== true ? [TAMPERED[i]?.name ?? `file ${i}`] : []));
+  expect(passed).toEqual([]);
+  const { code, said: toOther } = await verified([file], bytesOf("x"));
+  expect({ code, said: toOther }).toMatchObject({ code: 1, said: [{ ok: false }] });
+});
