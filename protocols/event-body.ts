@@ -50,7 +50,7 @@ export type OpenedBody =
   | { state: "refused"; message: string };
 
 /** Kinds that everybody must be able to read, members or not, and so are always clear in the mesh chain. */
-const CLEAR_KINDS: readonly string[] = ["log-opened", "roster", "agent-key"];
+const CLEAR_KINDS: readonly string[] = ["log-opened", "roster", "agent-key", "re-issued"];
 /** Signed by themselves and meant to be shown: clear or sealed, as the author likes. */
 const MAYBE_CLEAR_KINDS: readonly string[] = ["card", "here-head"];
 

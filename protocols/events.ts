@@ -27,6 +27,7 @@ export type EventKind =
   | "roster" // a sealed roster record, clear
   | "agent-key" // a sealed agent-key record, clear
   | "card" // a sealed card
+  | "re-issued" // of: ids of what the next events say again, clear (R2, R5, R13)
   | "epoch-sealed" // an epoch's key, sealed to a device that lacks it (R6)
   | "invocation-asked"
   | "invocation-declined"

@@ -100,6 +100,8 @@ export interface Membership {
   formerDevices: ReadonlyMap<DeviceId, { person: PersonId; record: RecordId; cuts: ReadonlyMap<LogId, Cut> }>;
   invites: ReadonlyMap<RecordId, Invite>;
   epochs: ReadonlyMap<EpochId, Epoch>;
+  /** Logs that count whole although their device has written another one twice (R2), and the device. */
+  allowedLogs: ReadonlyMap<LogId, DeviceId>;
   /** Records without children: the parents of the next one. */
   heads: RecordId[];
   /** Records whose parents are missing. */

@@ -12,6 +12,7 @@
  *   cert   = sealed by the person key, kind "certificate": { v: 1, scope, device, sealing, n };
  *            scope = mesh id, in a genesis (whose id is not known yet) its n
  *   cuts   = [[log, seq, event id]…]: the last event of each log that still counts (R5)
+ *   word   = sealed by the person key, kind "certificate": { v: 1, mesh, device, logs, n }: these logs of his device go on after a fork (R2)
  *   proof  = Ed25519 by the ticket's key over "kin/join/1" ‖ canonical [mesh, invite, person key, device, sealing, admitting device, challenge] (R10)
  *
  * `n` is 16 random bytes, `parents` are sorted and unique, `hlc` is never used for order (R13), only against an invite's expiry.
@@ -45,6 +46,8 @@ export const MAX_RECORD_BYTES = MAX_EVENT_BODY_BYTES - 1024;
 export const MAX_PARENTS = 64;
 /** Logs that one removal cuts: 16 open logs a device (R2), a few devices. */
 export const MAX_CUTS = 1024;
+/** Logs that one record allows: all that a device may have open (R2). */
+export const MAX_ALLOWED_LOGS = 16;
 /** Devices among which one invite shares its uses. */
 export const MAX_SHARES = 16;
 /** Devices that one epoch record seals its key to (about 120 bytes each). */
@@ -107,6 +110,14 @@ export type RosterBody =
   | { type: "role"; person: PersonId; role: Role }
   | { type: "device-added"; person: PersonId; device: NewDevice; cert: Sealed }
   | { type: "device-removed"; device: DeviceId; cuts: LogCut[] }
+  /** After a log of the device was written twice (R2): these others of its logs count whole. */
+  | {
+      type: "log-allowed";
+      device: DeviceId;
+      logs: LogId[];
+      /** The person key's, once for a device. Absent: an admin is the author. */
+      word?: Sealed | undefined;
+    }
   | { type: "sealing-key"; sealing: Uint8Array }
   | {
       type: "person-rekeyed";
@@ -304,6 +315,33 @@ function recoveryFields(mesh: MeshId, rekeying: { person: PersonId; personKey: U
   return { v: 1, mesh: idBytes(mesh), person: idBytes(person), personKey, devices: devices.map(idBytes) };
 }
 
+/** The person key's word that these logs of his device go on after a fork (R2). */
+export function makeLogWord(
+  personKey: SigningKey,
+  mesh: MeshId,
+  allowed: { device: DeviceId; logs: LogId[] },
+  n: Uint8Array,
+): Sealed {
+  return sealOne(personKey, "certificate", encode({ ...logWordFields(mesh, allowed), n }));
+}
+
+/** True if the record's word is `personKey`'s for exactly these logs. */
+export function isLogWord(record: RosterRecord<"log-allowed">, personKey: Uint8Array): boolean {
+  const { word } = record.body;
+  if (word === undefined || !equal(word.seal.key, personKey)) return false;
+  const { n, ...said } = asMap(decode(word.bytes), "a word for logs");
+  return (
+    n instanceof Uint8Array &&
+    n.length === 16 &&
+    equal(encode(said), encode(logWordFields(record.mesh, record.body))) &&
+    isSealed("certificate", word.bytes, word.seal)
+  );
+}
+
+function logWordFields(mesh: MeshId, { device, logs }: { device: DeviceId; logs: LogId[] }) {
+  return { v: 1, mesh: idBytes(mesh), device: idBytes(device), logs: logs.toSorted().map(idBytes) };
+}
+
 const PROOF_DOMAIN = utf8Bytes("kin/join/1");
 
 /** What the ticket's key signs, so that a proof is worth nothing to anybody else, anywhere else, or twice (R10). */
@@ -486,6 +524,12 @@ const READERS: { [T in RosterType]: (fields: Fields) => BodyOf<T> } = {
     cert: parseSealed(f.raw("cert")),
   }),
   "device-removed": (f) => ({ type: "device-removed", device: f.id("device"), cuts: readCuts(f) }),
+  "log-allowed": (f) => {
+    const logs = f.list("logs", 1, MAX_ALLOWED_LOGS, (value) => idOf<"log">(value));
+    checkSorted(logs, "logs");
+    const word = f.has("word") && { word: parseSealed(f.raw("word")) };
+    return { type: "log-allowed", device: f.id("device"), logs, ...word };
+  },
   "sealing-key": (f) => ({ type: "sealing-key", sealing: f.bytes("sealing", 32) }),
   "person-rekeyed": (f) => ({
     type: "person-rekeyed",
@@ -539,6 +583,13 @@ function fieldsOf(body: RosterBody): Record<string, unknown> {
       return { ...body, person: idBytes(body.person) };
     case "device-removed":
       return { type: body.type, device: idBytes(body.device), cuts: cutsValue(body.cuts) };
+    case "log-allowed":
+      return {
+        type: body.type,
+        device: idBytes(body.device),
+        logs: body.logs.toSorted().map(idBytes),
+        word: body.word === undefined ? undefined : sealedValue(body.word),
+      };
     case "sealing-key":
       return { ...body };
     case "person-rekeyed":

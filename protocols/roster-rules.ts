@@ -7,6 +7,7 @@ import type { Role } from "./membership.ts";
 import type { Grants, Node, Rank } from "./roster-graph.ts";
 import {
   isCertified,
+  isLogWord,
   isProof,
   isRecordOf,
   isRecovery,
@@ -110,6 +111,8 @@ function isOwnMatter(record: RosterRecord, view: Tables): boolean {
       return body.person === author.person;
     case "device-removed":
       return view.devices.get(body.device)?.person === author.person;
+    case "log-allowed":
+      return body.word !== undefined && view.devices.get(body.device)?.person === author.person;
     default:
       return false;
   }
@@ -131,6 +134,8 @@ function judgeBody(record: RosterRecord, view: Tables, author: PersonEntry): str
       return judgeNewDevice(record, body, view);
     case "device-removed":
       return judgeDeviceRemoval(body.device, view, author);
+    case "log-allowed":
+      return judgeAllowance(record as RosterRecord<"log-allowed">, view);
     case "person-rekeyed":
       return judgeRekeying(body, view);
     case "rename":
@@ -238,6 +243,26 @@ function judgeDeviceRemoval(id: DeviceId, view: Tables, author: PersonEntry): st
   return livingDevices(view, author.id).length === 1 ? "nobody removes his only device: that is a leave" : null;
 }
 
+/** R2: after a device's first fork its person's key opens its logs, after that an admin. */
+function judgeAllowance(record: RosterRecord<"log-allowed">, view: Tables): string | null {
+  const { device: id, word } = record.body;
+  const device = view.devices.get(id);
+  if (device === undefined || !isLivingDevice(view, device)) return "it allows logs of no device that is a member's";
+  if (word === undefined) return null;
+  const person = view.persons.get(device.person)!;
+  if (!isLogWord(record, person.personKey)) return `its word is not by ${person.name}'s person key`;
+  return isWordSpent(view, id) ? WORD_SPENT : null;
+}
+
+const WORD_SPENT = "the device's person has allowed its logs once before: now it takes an admin";
+
+function isWordSpent(tables: Tables, device: DeviceId): boolean {
+  return tables.allowances.some(({ body }) => {
+    const allowed = body as BodyOf<"log-allowed">;
+    return allowed.device === device && allowed.word !== undefined;
+  });
+}
+
 function judgeRekeying(body: BodyOf<"person-rekeyed">, view: Tables): string | null {
   if (!isLivingPerson(view, body.person)) return "it rekeys nobody who was a member";
   const devices = body.devices.map((entry) => entry.device);
@@ -289,6 +314,8 @@ export function clash(node: Node, tables: Tables): string | null {
       return livingDevices(tables, body.person).length >= MAX_DEVICES_PER_PERSON
         ? `more than ${MAX_DEVICES_PER_PERSON} devices were added at once`
         : null;
+    case "log-allowed":
+      return body.word !== undefined && isWordSpent(tables, body.device) ? WORD_SPENT : null;
     default:
       return null;
   }

@@ -1,6 +1,6 @@
 /**
  * What a set of records amounts to, while it is being folded: persons, devices, invites and epochs that some valid record made, and
- * the accepted enders. Entries are replaced, never changed, so that a copy of the tables is a copy of five maps.
+ * the accepted enders. Entries are replaced, never changed, so that a copy of the tables is a copy of its maps.
  */
 import type { DeviceId, EpochId, LogId, PersonId, RecordId } from "./ids.ts";
 import type { Cut, Epoch, Invite, Member, Membership, Role } from "./membership.ts";
@@ -57,6 +57,8 @@ export interface Tables {
   devices: Map<DeviceId, DeviceEntry>;
   invites: Map<RecordId, InviteEntry>;
   epochs: Map<EpochId, Node>;
+  /** Valid records that let a device's logs go on after a fork (R2). */
+  allowances: Node[];
   /** Accepted enders. */
   accepted: Node[];
   void: Map<RecordId, string>;
@@ -70,6 +72,7 @@ export function startTables(genesis: Node): Tables {
     devices: new Map(),
     invites: new Map(),
     epochs: new Map(),
+    allowances: [],
     accepted: [],
     void: new Map(),
   };
@@ -84,6 +87,7 @@ export function copyTables(tables: Tables): Tables {
     devices: new Map(tables.devices),
     invites: new Map(tables.invites),
     epochs: new Map(tables.epochs),
+    allowances: [...tables.allowances],
     accepted: [...tables.accepted],
     void: new Map(tables.void),
   };
@@ -195,6 +199,9 @@ export function applyRecord(tables: Tables, node: Node): void {
     case "epoch":
       tables.epochs.set(node.id as string as EpochId, node);
       return;
+    case "log-allowed":
+      tables.allowances.push(node);
+      return;
     case "remove":
     case "leave":
     case "device-removed":
@@ -294,10 +301,21 @@ export function membershipOf(tables: Tables, heads: RecordId[], waiting: RecordI
     epochs: new Map(
       sorted(tables.epochs).map((node) => [node.id as string as EpochId, epochOf(tables, node, devices)]),
     ),
+    allowedLogs: allowedLogsOf(tables),
     heads,
     waiting,
     void: new Map([...tables.void].toSorted(([a], [b]) => (a < b ? -1 : 1))),
   };
+}
+
+/** A log is allowed for the device that the record names; of another it would say nothing. */
+function allowedLogsOf(tables: Tables): ReadonlyMap<LogId, DeviceId> {
+  const out = new Map<LogId, DeviceId>();
+  for (const { body } of tables.allowances) {
+    const { device, logs } = body as BodyOf<"log-allowed">;
+    for (const log of logs) out.set(log, device);
+  }
+  return new Map([...out].toSorted(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function memberOf(person: PersonEntry): Member {

@@ -403,7 +403,8 @@ function lostGround(node: Node, accepted: Node[], valid: Set<Node>, tables: Tabl
 function targetGone(node: Node, tables: Tables): string | null {
   const { body } = node;
   if ("person" in body && !tables.persons.has(body.person)) return "whom it is about was never admitted";
-  if (body.type === "device-removed" && !tables.devices.has(body.device)) return "the device was never added";
+  if ("device" in body && body.type !== "admit" && body.type !== "device-added" && body.type !== "genesis")
+    if (!tables.devices.has(body.device)) return "the device was never added";
   if (body.type === "invite-closed" && !tables.invites.has(body.invite)) return "the invite was never opened";
   return null;
 }

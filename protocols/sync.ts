@@ -2,13 +2,14 @@
  * `/kin/sync/1`: how two members become equal again and stay so. One long-lived stream per pair of devices; both sides
  * speak alike, and each frame is a DAG-CBOR map with `t`:
  *
- *   both   → vector   { full: true, r: [roster heads], logs: [[device, incarnation, seq, event id]…] }   the first frame
+ *   both   → vector   { full: true, r: [roster heads], logs: [[device, incarnation, seq, event id]…], f?: […] }   the first frame
  *   A      → want     { logs: [[log, from, to]…], ids: [event ids whose body is missing] }
  *   B      → records  { r: [sealed roster records] }                   roster and revocations first, before any run
  *   B      → run      { log, from, ev: [[header, body | null]…], h: null }        part of a run, bounded
  *   B      → run      { log, from, ev: […], h: [head, signature] }      its end: a signed head (F4)
  *   B      → bodies   { b: [[event id, body]…] }                        what did not fit into the run, what `ids` asked
- *   either → fork     { o: [device, incarnation], a: [head, sig], b: [head, sig], hs: [headers] }   proof, gossiped first (R2)
+ *   either → fork     { o: [device, incarnation], a: [head, sig], b: [head, sig], hs: [headers], pa, pb: [headers] }   proof, gossiped first (R2)
+ *   A      → part     { log, tip, from }    from a log that was written twice: the run from `from` on the way to event `tip`
  *   either → vector   { full: false, … }                                later: logs that have grown, or that are new
  *   either → end      { code, message }                                 says why, then closes
  *
@@ -16,6 +17,9 @@
  * own, what that log gains is pushed as runs at once (the live tail); of other logs it gains a `vector` with `full: false`.
  * A cut needs no memory: the next stream begins with the vectors. A `here` chain is named in no frame (R9): the chain of an
  * opening is not even a field, it is always "mesh".
+ *
+ * A log that was written twice stands in a vector as far as its histories are one; beside it, in `f: [[device, incarnation,
+ * [[seq, event id]…]]…]`, the ends of all that the sender has of it. Who lacks one asks for `part`s, lower until it meets what it has.
  *
  * Back-pressure: a frame is built only when the wire took the one before, so nothing is queued but numbers. What
  * a stream has carried it does not carry again. A peer is dropped when what it sends is useless too often, or when it stops reading.
@@ -54,6 +58,8 @@ export const RUN_BODY_BYTES = 4 * 1024 * 1024;
 export const MAX_RUN_BYTES = MAX_RUN_EVENTS * MAX_EVENT_HEADER_BYTES + RUN_BODY_BYTES + MAX_EVENT_BODY_BYTES;
 /** A part is closed once it is this long: with the largest body it still fits one frame. */
 export const PART_BYTES = MAX_FRAME_BYTES - MAX_EVENT_BODY_BYTES - 64 * 1024;
+/** Ends of one log that was written twice: who writes more histories than this under one key is not believed more. */
+export const MAX_BRANCHES = 16;
 /** Useless frames or entries (known events, unknown bodies, stale claims) beyond the useful ones until a peer is dropped. */
 export const MAX_JUNK = 10_000;
 /** Bodies that one stream serves on request: each is asked for once. */
@@ -77,6 +83,13 @@ export interface Wanted {
   to: number;
 }
 
+/** A log that was written twice, and where its histories end as far as the sender has them (R2). */
+export interface ForkedLog {
+  log: LogId;
+  opening: LogOpening;
+  ends: { seq: number; id: EventId }[];
+}
+
 /** A contiguous run of one log that ends at a signed head (F4). */
 export interface EventRun {
   log: LogId;
@@ -93,7 +106,8 @@ export interface LooseBody {
 
 /**
  * Two signed heads that no single chain contains (R2): `headers` are the chain from just after `a` up to `b`, and its first
- * `prev` is not `a`'s id. With equal seqs there are none and the ids differ.
+ * `prev` is not `a`'s id. With equal seqs there are none and the ids differ. `parting` says where, exactly: both chains from
+ * just after the last event that they share up to `a`'s seq. Without it (the first release made none) that event may lie lower.
  */
 export interface ForkProof {
   log: LogId;
@@ -101,15 +115,17 @@ export interface ForkProof {
   a: SignedHead;
   b: SignedHead;
   headers: Uint8Array[];
+  parting?: { a: Uint8Array[]; b: Uint8Array[] } | undefined;
 }
 
 export type SyncFrame =
-  | { type: "vector"; full: boolean; roster: RecordId[]; logs: VectorEntry[] }
+  | { type: "vector"; full: boolean; roster: RecordId[]; logs: VectorEntry[]; forked?: ForkedLog[] | undefined }
   | { type: "want"; logs: Wanted[]; bodies: EventId[] }
   | { type: "records"; records: Sealed[] }
   | { type: "run"; log: LogId; from: number; events: StoredEvent[]; head: SignedHead | null }
   | { type: "bodies"; bodies: LooseBody[] }
   | { type: "fork"; proof: ForkProof }
+  | { type: "part"; log: LogId; tip: EventId; from: number }
   | { type: "end"; error: ErrorShape };
 
 export function encodeSyncFrame(frame: SyncFrame): Uint8Array {
@@ -125,6 +141,7 @@ function frameValue(frame: SyncFrame): unknown {
         full: frame.full,
         r: frame.roster.map(idBytes),
         logs: frame.logs.map(({ opening, seq, id }) => [...openingValue(opening), seq, idBytes(id)]),
+        ...((frame.forked ?? []).length > 0 && { f: frame.forked!.map(forkedValue) }),
       };
     case "want":
       return {
@@ -151,7 +168,10 @@ function frameValue(frame: SyncFrame): unknown {
         a: signedHeadValue(frame.proof.a),
         b: signedHeadValue(frame.proof.b),
         hs: frame.proof.headers,
+        ...(frame.proof.parting !== undefined && { pa: frame.proof.parting.a, pb: frame.proof.parting.b }),
       };
+    case "part":
+      return { t: "part", log: idBytes(frame.log), tip: idBytes(frame.tip), from: frame.from };
     case "end":
       return { t: "end", code: frame.error.code, message: frame.error.message };
   }
@@ -167,12 +187,15 @@ export function parseSyncFrame(bytes: Uint8Array, mesh: MeshId): SyncFrame {
     case "vector":
       if (map["v"] !== 1)
         throw new KinError("UNSUPPORTED_VERSION", `a vector of version ${String(map["v"])}: this kin reads version 1`);
-      fields(map, ["t", "v", "full", "r", "logs"]);
+      fields(map, ["t", "v", "full", "r", "logs", "f"]);
       return {
         type: "vector",
         full: flag(map["full"], "full"),
         roster: list(map["r"], "r", MAX_ROSTER_HEADS, (item) => idOf<"record">(item)),
         logs: parseEntries(map["logs"], mesh),
+        ...(map["f"] !== undefined && {
+          forked: list(map["f"], "f", MAX_VECTOR_LOGS, (item) => parseForked(item, mesh)),
+        }),
       };
     case "want":
       fields(map, ["t", "logs", "ids"]);
@@ -197,7 +220,7 @@ export function parseSyncFrame(bytes: Uint8Array, mesh: MeshId): SyncFrame {
       fields(map, ["t", "b"]);
       return { type: "bodies", bodies: list(map["b"], "b", MAX_WANTED_BODIES, parseBody) };
     case "fork": {
-      fields(map, ["t", "o", "a", "b", "hs"]);
+      fields(map, ["t", "o", "a", "b", "hs", "pa", "pb"]);
       const opening = parseOpening(tuple(map["o"], 2, "[device, incarnation]"));
       const proof: ForkProof = {
         opening,
@@ -206,8 +229,13 @@ export function parseSyncFrame(bytes: Uint8Array, mesh: MeshId): SyncFrame {
         b: parseSignedHead(map["b"]),
         headers: list(map["hs"], "hs", MAX_RUN_EVENTS, parseHeaderBytes),
       };
-      return { type: "fork", proof };
+      if (map["pa"] === undefined && map["pb"] === undefined) return { type: "fork", proof };
+      const [a, b] = ["pa", "pb"].map((name) => list(map[name], name, MAX_RUN_EVENTS, parseHeaderBytes));
+      return { type: "fork", proof: { ...proof, parting: { a: a!, b: b! } } };
     }
+    case "part":
+      fields(map, ["t", "log", "tip", "from"]);
+      return { type: "part", log: idOf(map["log"]), tip: idOf(map["tip"]), from: count(map["from"], "from") };
     case "end": {
       fields(map, ["t", "code", "message"]);
       const { code, message } = map;
@@ -233,6 +261,20 @@ function parseEntries(value: unknown, mesh: MeshId): VectorEntry[] {
   if (new Set(entries.map(({ log }) => log)).size < entries.length)
     throw new KinError("BAD_REQUEST", "a vector names a log twice");
   return entries;
+}
+
+function forkedValue({ opening, ends }: ForkedLog): Value {
+  return [...openingValue(opening), ends.map(({ seq, id }) => [seq, idBytes(id)])];
+}
+
+function parseForked(item: unknown, mesh: MeshId): ForkedLog {
+  const [device, incarnation, said] = tuple(item, 3, "[device, incarnation, [[seq, event id]…]]");
+  const opening = parseOpening([device, incarnation]);
+  const ends = list(said, "f", MAX_BRANCHES, (end) => {
+    const [seq, id] = tuple(end, 2, "[seq, event id]");
+    return { seq: count(seq, "seq"), id: idOf<"event">(id) };
+  });
+  return { log: logIdOf(mesh, opening), opening, ends };
 }
 
 function parseOpening([device, incarnation]: unknown[]): LogOpening {

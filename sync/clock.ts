@@ -42,6 +42,8 @@ export interface Clock {
   isHeld(stamp: Uint8Array): boolean;
   /** Wall ms at which a stamp is no longer held. */
   dueAt(stamp: Uint8Array): number;
+  /** Forgets stamps that are held now: a log begun after a clock was put right does not go on ahead (R13). */
+  comeBack(): void;
   /** To be stored with the next batch under {@link CLOCK_BOUND_KEY}. */
   bound(): Uint8Array;
 }
@@ -72,6 +74,9 @@ export function createClock(deps: { time: Pick<Time, "now">; bound?: Uint8Array 
     stamp,
     observe,
     isHeld,
+    comeBack() {
+      if (isHeld(encodeStamp(last))) last = { ms: 0, counter: 0 };
+    },
     dueAt: (bytes) => decodeStamp(bytes).ms - SKEW_LIMIT_MS,
     // Counted from the wall, not from `last`: else each restart would carry the clock further ahead.
     bound: () => encodeStamp(later(last, { ms: Math.min(wallMs(time) + BOUND_RESERVE_MS, MAX_STAMP_MS), counter: 0 })),

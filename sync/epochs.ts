@@ -55,6 +55,8 @@ export interface Epochs {
   noteLocked(event: StoredEvent): Promise<void>;
   /** Seals what we hold to the devices that lack it and are ours to serve. */
   share(): Promise<void>;
+  /** As {@link share}, also what was shared before: the events that carried it count no longer. */
+  shareAgain(): Promise<void>;
 }
 
 export function createEpochs(deps: EpochsDeps): Epochs {
@@ -181,15 +183,23 @@ export function createEpochs(deps: EpochsDeps): Epochs {
     }
   }
 
+  async function shareAgain(): Promise<void> {
+    const rows = [...shared].map((row) => ({ key: `shared/${row}`, value: null }));
+    shared.clear();
+    for (let at = 0; at < rows.length; at += SCAN_EVENTS)
+      await store.append({ values: rows.slice(at, at + SCAN_EVENTS) });
+    await share();
+  }
+
   function readableByNewcomers() {
     const now = membership();
     return now.policy === "reads-all" ? [...now.epochs.values()] : usableEpochs(now);
   }
 
-  return { load, writable, open, takeFromRoster, takeFromEvent, noteLocked, share };
+  return { load, writable, open, takeFromRoster, takeFromEvent, noteLocked, share, shareAgain };
 }
 
 /** Kinds whose mesh body is never sealed. */
 function isClearKind(kind: EventKind): boolean {
-  return kind === "roster" || kind === "agent-key" || kind === "log-opened";
+  return kind === "roster" || kind === "agent-key" || kind === "log-opened" || kind === "re-issued";
 }

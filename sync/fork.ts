@@ -1,13 +1,21 @@
 /**
  * Proof that a log was written twice (R2): two signed heads that no single chain contains. Whoever has it needs nobody's
- * word: `a` is the lower head, `headers` lead from just after `a` to `b`, and they do not start at `a`.
+ * word: `a` is the lower head, `headers` lead from just after `a` to `b`, and they do not start at `a`. `parting` leads from the
+ * last event that both histories share up to `a`'s seq on both, so every node computes the same point.
  *
- *        ┌── a                        a and b signed by the log's device
- *   ─────┤
- *        └── · ── h1 ── h2 = b        h1.prev ≠ a's id at the same seq
+ *              ┌── a1 ── a2 = a                     a and b signed by the log's device
+ *   ─── point ─┤   (parting.a, parting.b)
+ *              └── b1 ── b2 ── h1 ── h2 = b         h1.prev ≠ a's id at the same seq
  */
 import { KinError } from "../protocols/errors.ts";
-import { decodeHeader, eventId, verifyHead, type SignedHead, type StoredEvent } from "../protocols/events.ts";
+import {
+  decodeHeader,
+  eventId,
+  verifyHead,
+  type EventHeader,
+  type SignedHead,
+  type StoredEvent,
+} from "../protocols/events.ts";
 import { idBytes, type EventId } from "../protocols/ids.ts";
 import { MAX_RUN_EVENTS, type ForkProof } from "../protocols/sync.ts";
 
@@ -20,23 +28,35 @@ export function checkForkProof(proof: ForkProof): void {
       throw new KinError("BAD_SIGNATURE", `a head in a fork proof of log ${log} is not signed by ${opening.device}`);
   if (headers.length > MAX_RUN_EVENTS || headers.length !== b.head.seq - a.head.seq)
     throw bad(proof, `${headers.length} headers do not lead from ${a.head.seq} to ${b.head.seq}`);
-  if (atSeqOf(proof) === a.head.id) throw bad(proof, "one chain holds both heads");
+  const atSeq = chainOf(proof, headers, a.head.seq + 1, b.head.id)?.prev ?? b.head.id;
+  if (headers.length > 0 && atSeq === a.head.id) throw bad(proof, "one chain holds both heads");
+  if (headers.length === 0 && a.head.id === b.head.id) throw bad(proof, "one chain holds both heads");
+  if (proof.parting !== undefined) checkParting(proof, proof.parting, atSeq);
 }
 
-/** The id that `b`'s chain has at the seq of `a`. */
-function atSeqOf(proof: ForkProof): EventId | null {
-  const { a, b, headers } = proof;
-  if (headers.length === 0) return b.head.id;
+function checkParting(proof: ForkProof, parting: NonNullable<ForkProof["parting"]>, atSeq: EventId): void {
+  const { a, b } = parting;
+  const from = proof.a.head.seq - a.length + 1;
+  if (a.length === 0 || a.length !== b.length || a.length > MAX_RUN_EVENTS || from < 0)
+    throw bad(proof, "its two ways from the parting are not equally long");
+  const one = chainOf(proof, a, from, proof.a.head.id);
+  const other = chainOf(proof, b, from, atSeq);
+  if (one!.prev !== other!.prev) throw bad(proof, "its histories part before what it shows");
+  if (eventId(a[0]!) === eventId(b[0]!)) throw bad(proof, "its histories part after what it says");
+}
+
+/** Checks that `headers` are a chain of the log from `from` to the event `last`; the first of them, if there is one. */
+function chainOf(proof: ForkProof, headers: Uint8Array[], from: number, last: EventId): EventHeader | undefined {
   let previous: EventId | null | undefined;
-  let first: EventId | null = null;
+  let first: EventHeader | undefined;
   headers.forEach((bytes, i) => {
     const header = decodeHeader(bytes);
-    if (header.log !== proof.log || header.seq !== a.head.seq + 1 + i) throw bad(proof, "its headers do not follow");
-    if (i === 0) first = header.prev;
-    else if (header.prev !== previous) throw bad(proof, "its headers are no chain");
+    if (header.log !== proof.log || header.seq !== from + i) throw bad(proof, "its headers do not follow");
+    if (i > 0 && header.prev !== previous) throw bad(proof, "its headers are no chain");
+    first ??= header;
     previous = eventId(bytes);
   });
-  if (previous !== b.head.id) throw bad(proof, "its headers do not end at the upper head");
+  if (headers.length > 0 && previous !== last) throw bad(proof, "its headers do not end at their head");
   return first;
 }
 
@@ -44,14 +64,37 @@ function bad(proof: ForkProof, why: string): KinError {
   return new KinError("BAD_REQUEST", `a fork proof of log ${proof.log} proves nothing: ${why}`);
 }
 
-/** The proof from two heads; `upper` are the events after the lower head, up to the upper one. */
+/** Seq of the last event that both histories share; −1 if not even the first. Without `parting` it is the highest that it can be. */
+export function forkPoint({ a, parting }: Pick<ForkProof, "a" | "parting">): number {
+  return a.head.seq - (parting?.a.length ?? 1);
+}
+
+/** One history from just after the parting up to a signed head. */
+export interface PartedHistory {
+  head: SignedHead;
+  events: readonly StoredEvent[];
+}
+
+/** The proof from two histories; the same from both sides. */
 export function makeForkProof(
-  log: Pick<ForkProof, "log" | "opening">,
-  lower: SignedHead,
-  upper: { head: SignedHead; events: readonly StoredEvent[] },
+  { log, opening }: Pick<ForkProof, "log" | "opening">,
+  one: PartedHistory,
+  other: PartedHistory,
 ): ForkProof {
-  const headers = upper.events
-    .filter(({ header }) => header.seq > lower.head.seq && header.seq <= upper.head.head.seq)
-    .map(({ headerBytes }) => headerBytes);
-  return { log: log.log, opening: log.opening, a: lower, b: upper.head, headers };
+  const [lower, upper] = isLower(one.head.head, other.head.head) ? [one, other] : [other, one];
+  const end = lower.head.head.seq;
+  const headersOf = (events: readonly StoredEvent[], of: (seq: number) => boolean) =>
+    events.filter(({ header }) => of(header.seq)).map(({ headerBytes }) => headerBytes);
+  return {
+    log,
+    opening,
+    a: lower.head,
+    b: upper.head,
+    headers: headersOf(upper.events, (seq) => seq > end && seq <= upper.head.head.seq),
+    parting: { a: headersOf(lower.events, (seq) => seq <= end), b: headersOf(upper.events, (seq) => seq <= end) },
+  };
+}
+
+function isLower(one: { seq: number; id: EventId }, other: { seq: number; id: EventId }): boolean {
+  return one.seq === other.seq ? one.id < other.id : one.seq < other.seq;
 }

@@ -5,7 +5,7 @@
 import type { Random, Time } from "../protocols/effects.ts";
 import { errorShape } from "../protocols/errors.ts";
 import type { LogOpening, Tip } from "../protocols/events.ts";
-import type { DeviceId, LogId, MeshId } from "../protocols/ids.ts";
+import type { DeviceId, EventId, LogId, MeshId } from "../protocols/ids.ts";
 import type { ForkProof, VectorEntry } from "../protocols/sync.ts";
 import type { Clock } from "./clock.ts";
 import type { ReplicaChange } from "./replica.ts";
@@ -20,6 +20,8 @@ export interface KnownLog {
   due: Tip | null;
   /** The first one that is (R13); all after it are. */
   heldFrom: number | null;
+  /** Of a log that was written twice (R2): the last event that its histories share; null: they share none. */
+  shared?: { seq: number; id: EventId } | null;
 }
 
 export interface Ground {
@@ -34,7 +36,7 @@ export interface Ground {
   readonly forks: Map<LogId, ForkProof>;
   /** Logs that have grown since we last named them in `deps`. */
   readonly undepended: Set<LogId>;
-  /** Names the log in the vector as far as we have it; a `here` chain is in none (R9). */
+  /** Names the log in the vector as far as we have it and it is one history; a `here` chain is in none (R9). */
   noteInVector(known: KnownLog): void;
   emit(change: ReplicaChange): void;
   /** Returns how to stop. */
@@ -68,8 +70,10 @@ export function createGround(deps: GroundDeps): Ground {
     vector,
     forks: new Map(),
     undepended: new Set(),
-    noteInVector({ log, opening, tip }) {
-      if (opening.chain === "mesh" && tip !== null) vector.set(log, { log, opening, seq: tip.seq, id: tip.id });
+    noteInVector({ log, opening, tip, shared }) {
+      const last = shared === undefined ? tip : shared;
+      if (last === null) vector.delete(log);
+      else if (opening.chain === "mesh") vector.set(log, { log, opening, seq: last.seq, id: last.id });
     },
     emit,
     on(listener) {

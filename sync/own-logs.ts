@@ -10,9 +10,9 @@ import type { SigningKey } from "../protocols/crypto/keys.ts";
 import { KinError } from "../protocols/errors.ts";
 import type { StoredEvent, Tip } from "../protocols/events.ts";
 import type { LogId } from "../protocols/ids.ts";
-import { MAX_DEPS, MAX_OPEN_LOGS } from "../protocols/limits.ts";
+import { MAX_DEPS, MAX_OPEN_LOGS, SKEW_LIMIT_MS } from "../protocols/limits.ts";
 import type { Membership } from "../protocols/membership.ts";
-import { createQueue, type Ground } from "./ground.ts";
+import { createQueue, type Ground, type KnownLog } from "./ground.ts";
 import { openLog, type NewEvent, type OwnLog } from "./log.ts";
 import type { Incarnation } from "./replica.ts";
 import type { StoreBatch } from "./store.ts";
@@ -28,6 +28,8 @@ export interface OwnLogsDeps {
   incarnation: Incarnation;
   /** Makes the next one and marks it durably outside the database. */
   renew(): Promise<Incarnation>;
+  /** How far the others' clocks are from ours, as far as enough of them say (R13). */
+  skewMs(): number | null;
 }
 
 export interface OwnLogs {
@@ -49,7 +51,8 @@ export interface OwnLogs {
     events: NewEvent[],
     values: NonNullable<StoreBatch["values"]>,
   ): Promise<{ log: OwnLog; done: StoredEvent[] }>;
-  isLiving(log: LogId): boolean;
+  /** The mesh chain of the living incarnation, written or not. */
+  living(): LogId;
   close(): Promise<void>;
 }
 
@@ -83,19 +86,35 @@ export async function openOwnLogs(deps: OwnLogsDeps): Promise<OwnLogs> {
 
   async function settle(): Promise<void> {
     if (!wrote && suspicion !== null) await suspicion;
+    if (isAhead()) end(own.log);
     if (!ended) return;
     await oneRenewal(async () => {
       if (!ended) return;
-      const mine = [...logs.values()].filter(({ opening }) => opening.device === device && opening.chain === "mesh");
+      const isOpen = ({ log, opening }: KnownLog) =>
+        opening.device === device && opening.chain === "mesh" && !forks.has(log);
+      const mine = [...logs.values()].filter(isOpen);
       if (mine.length >= MAX_OPEN_LOGS)
-        throw new KinError("FORKED", `this device has begun ${mine.length} logs: at most ${MAX_OPEN_LOGS}`);
+        throw new KinError("FORKED", `this device has ${mine.length} open logs: at most ${MAX_OPEN_LOGS}`);
       await Promise.all([own.close(), here.close()]);
+      if (isClockConfirmed()) clock.comeBack();
       incarnation = await deps.renew();
       await mark();
       own = await open("mesh");
       here = await open("here");
       ended = false;
     });
+  }
+
+  /** Our clock was ahead and has been put right: the log can't go on below its own stamps. */
+  function isAhead(): boolean {
+    const tip = own.tip();
+    return tip !== null && clock.isHeld(tip.hlc) && isClockConfirmed();
+  }
+
+  /** Only the others can say that it is not our clock that is wrong now. */
+  function isClockConfirmed(): boolean {
+    const skewMs = deps.skewMs();
+    return skewMs !== null && Math.abs(skewMs) <= SKEW_LIMIT_MS;
   }
 
   function end(log: LogId): void {
@@ -159,7 +178,7 @@ export async function openOwnLogs(deps: OwnLogsDeps): Promise<OwnLogs> {
       const log = here;
       return { log, done: await log.append(events, values) };
     },
-    isLiving: (log) => log === own.log,
+    living: () => own.log,
     async close() {
       endSuspicion();
       await Promise.all([own.close(), here.close()]);

@@ -50,6 +50,8 @@ export async function openProjection(replica: Replica, options: ProjectionOption
   let pulling: Promise<void> | null = null;
   let again = false;
   let fresh = false;
+  /** Events on other histories of forked logs come with no position: each start folds them once (R2). */
+  let tookBranches = false;
   /** What others set while a pull is under way. */
   const asked = { restart: false, close: false };
 
@@ -60,7 +62,7 @@ export async function openProjection(replica: Replica, options: ProjectionOption
   async function restore(): Promise<void> {
     if (saved === undefined) return;
     const row = await replica.store.value(`view/${saved.name}`);
-    if (row === undefined) return;
+    if (row === undefined || (await replica.branchEvents()).length > 0) return;
     const state = asMap(decode(row), "a saved view");
     position = state["position"] as number;
     for (const id of state["waiting"] as Uint8Array[]) waiting.add(idOf(id));
@@ -111,6 +113,7 @@ export async function openProjection(replica: Replica, options: ProjectionOption
       again = false;
       if (asked.restart) startOver();
       await pull();
+      if (!again) await takeBranches();
       if (again) continue; // half of a history that begins anew is no view
       if (fresh) options.changed?.();
       fresh = false;
@@ -120,6 +123,7 @@ export async function openProjection(replica: Replica, options: ProjectionOption
   function startOver(): void {
     asked.restart = false;
     position = 0;
+    tookBranches = false;
     waiting.clear();
     options.clear();
     fresh = true;
@@ -137,6 +141,14 @@ export async function openProjection(replica: Replica, options: ProjectionOption
       position = page.next;
     }
     if (asked.restart) again = true;
+  }
+
+  async function takeBranches(): Promise<void> {
+    if (tookBranches || asked.close) return;
+    tookBranches = true;
+    const events = (await replica.branchEvents()).filter(isWanted);
+    if (asked.restart) again = true;
+    else for (const event of events) take(event);
   }
 
   async function save(): Promise<void> {

@@ -5,7 +5,6 @@
 import type { EventHeader } from "../protocols/events.ts";
 import type { DeviceId, EventId } from "../protocols/ids.ts";
 import { isWithinCut, type Membership } from "../protocols/membership.ts";
-import type { ForkProof } from "../protocols/sync.ts";
 import { compareStamps, type Clock } from "./clock.ts";
 
 export type Standing =
@@ -18,8 +17,12 @@ export type Standing =
 export interface Judgement {
   membership: Membership;
   clock: Pick<Clock, "isHeld" | "dueAt">;
-  /** The proof that the event's log was written twice, if there is one. */
-  fork: ForkProof | undefined;
+  /** Whether it counts as far as forks of its device's logs are concerned (R2). */
+  stands: boolean;
+  /** It says again what counts where it was first said: an event that was re-issued and came to count all the same. */
+  isElsewhere: boolean;
+  /** Its owner has said it again with a lower stamp (R13). */
+  hasEnded: boolean;
   /** Those of the event's deps that we hold. */
   deps: readonly Pick<EventHeader, "hlc">[];
 }
@@ -27,13 +30,14 @@ export interface Judgement {
 /** `device` wrote the event's log. */
 export function judge(event: { id: EventId; header: EventHeader }, device: DeviceId, by: Judgement): Standing {
   const { header, id } = event;
-  const { membership, clock, fork, deps } = by;
-  if (fork !== undefined && header.seq >= fork.a.head.seq)
-    return quarantined("the log was written twice from here on: one device, two histories");
+  const { membership, clock, deps } = by;
+  if (!by.stands) return quarantined("its device has written two histories, and nobody had built on this part of them");
   if (header.audience !== "here" && !isWithinCut(membership, device, header.log, header.seq, id))
     return quarantined("its author was removed before it, as the removal says");
   if (deps.some((dep) => compareStamps(dep.hlc, header.hlc) >= 0))
     return quarantined("it is stamped before what it says to come after");
+  if (by.isElsewhere) return quarantined("it says again what counts where it was first said");
+  if (by.hasEnded) return quarantined("it was stamped ahead of all clocks, and its owner has said it again");
   if (header.kind !== "roster" && clock.isHeld(header.hlc)) return { state: "held", until: clock.dueAt(header.hlc) };
   return { state: "good" };
 }

@@ -11,6 +11,7 @@ import type { Membership } from "../protocols/membership.ts";
 import { compareStamps, decodeStamp } from "./clock.ts";
 import type { Ground } from "./ground.ts";
 import { judge, type Standing } from "./quarantine.ts";
+import type { Reissues } from "./reissue.ts";
 import type { ReadableEvent } from "./replica.ts";
 
 /** Deps remembered that have not come yet, to judge again what named them. */
@@ -25,13 +26,21 @@ export interface Reading {
   judgeDependants(events: StoredEvent[]): void;
 }
 
-export function createReading(
-  ground: Pick<Ground, "mesh" | "store" | "clock" | "logs" | "forks" | "emit">,
-  membership: () => Membership,
-  bodyKeys: BodyKeys,
-  isMissing: (id: EventId) => boolean,
-): Reading {
-  const { mesh, store, clock, logs, forks } = ground;
+export interface ReadingDeps {
+  membership(): Membership;
+  bodyKeys: BodyKeys;
+  /** Its body is to come. */
+  isMissing(id: EventId): boolean;
+  /** On whatever history of its log. */
+  find(id: EventId): Promise<StoredEvent | undefined>;
+  /** Whether it counts as far as forks are concerned (R2). */
+  stands(log: LogId, seq: number, id: EventId): boolean;
+  reissues: Pick<Reissues, "originalsOf" | "hasEnded">;
+}
+
+export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "emit">, deps: ReadingDeps): Reading {
+  const { mesh, clock, logs } = ground;
+  const { membership, bodyKeys, reissues } = deps;
   const awaitedDeps = new Map<EventId, { log: LogId; hlc: Uint8Array }>();
   const justSaid = new Map<EventId, Value>();
 
@@ -54,7 +63,7 @@ export function createReading(
       deps: header.deps,
       standing: await standingOf(event, author),
       value: opened?.state === "open" ? opened.value : undefined,
-      unreadable: opened === null && !isMissing(id) ? "pruned" : unreadableWhy(opened),
+      unreadable: opened === null && !deps.isMissing(id) ? "pruned" : unreadableWhy(opened),
     };
   }
 
@@ -63,14 +72,35 @@ export function createReading(
     return value === undefined ? openBody({ mesh, author }, header, body!, keys) : { state: "open", value };
   }
 
-  async function standingOf({ id, header }: StoredEvent, author: DeviceId): Promise<Standing> {
-    const deps: StoredEvent["header"][] = [];
+  async function standingOf(event: StoredEvent, author: DeviceId): Promise<Standing> {
+    return judgeIt(event, author, await isElsewhere(event));
+  }
+
+  /** A copy steps back where what it repeats counts. */
+  async function isElsewhere({ id }: StoredEvent): Promise<boolean> {
+    for (const original of reissues.originalsOf(id)) {
+      const found = await deps.find(original);
+      const author = found === undefined ? undefined : logs.get(found.header.log)?.opening.device;
+      if (author !== undefined && (await judgeIt(found!, author, false)).state === "good") return true;
+    }
+    return false;
+  }
+
+  async function judgeIt({ id, header }: StoredEvent, author: DeviceId, isAgain: boolean): Promise<Standing> {
+    const named: StoredEvent["header"][] = [];
     for (const dep of header.deps) {
-      const found = await store.event(dep);
-      if (found !== undefined) deps.push(found.header);
+      const found = await deps.find(dep);
+      if (found !== undefined) named.push(found.header);
       else if (awaitedDeps.size < MAX_AWAITED_DEPS) awaitedDeps.set(dep, { log: header.log, hlc: header.hlc });
     }
-    return judge({ id, header }, author, { membership: membership(), clock, fork: forks.get(header.log), deps });
+    return judge({ id, header }, author, {
+      membership: membership(),
+      clock,
+      stands: deps.stands(header.log, header.seq, id),
+      isElsewhere: isAgain,
+      hasEnded: reissues.hasEnded(id, author, header.hlc),
+      deps: named,
+    });
   }
 
   return {

@@ -2,25 +2,28 @@
  * Taking in what others wrote, and making stored events count: durable first, then told, in one order for own and foreign.
  *
  *   run ─ whose? known part off ─┬─ follows ── verify ── store ── take ── records · deliver: held | locked | told
- *                                └─ parts ways ── proof of the fork ── the log is frozen (R2)
+ *                                └─ parts ways ── forks (R2)
  */
 import { KinError } from "../protocols/errors.ts";
 import { isBodyOf, logIdOf, verifyRun, type LogOpening, type StoredEvent } from "../protocols/events.ts";
 import type { EventId, LogId } from "../protocols/ids.ts";
 import { MAX_OPEN_LOGS } from "../protocols/limits.ts";
 import type { Membership } from "../protocols/membership.ts";
-import { MAX_VECTOR_LOGS, type EventRun, type ForkProof, type LooseBody } from "../protocols/sync.ts";
+import { MAX_VECTOR_LOGS, type EventRun, type LooseBody } from "../protocols/sync.ts";
+import type { Branches } from "./branches.ts";
 import type { Epochs } from "./epochs.ts";
-import { checkForkProof } from "./fork.ts";
+import { forkPoint } from "./fork.ts";
+import type { Forks } from "./forks.ts";
 import type { Ground, KnownLog } from "./ground.ts";
 import type { Held } from "./held.ts";
 import type { OwnLog } from "./log.ts";
 import type { Reading } from "./reading.ts";
 import type { Records } from "./records.ts";
+import type { Reissues } from "./reissue.ts";
 import type { ReadableEvent, Received } from "./replica.ts";
-import { forkRow } from "./rows.ts";
-import { proveFork, unknownPart } from "./runs.ts";
+import { unknownPart } from "./runs.ts";
 import type { StoreBatch } from "./store.ts";
+import type { Witness } from "./witness.ts";
 
 export interface ReceivingDeps {
   ground: Ground;
@@ -28,9 +31,13 @@ export interface ReceivingDeps {
   reading: Reading;
   epochs: Pick<Epochs, "takeFromEvent" | "noteLocked">;
   held: () => Pick<Held, "schedule">;
+  branches: Pick<Branches, "event" | "has" | "bodyRow">;
+  forks: () => Pick<Forks, "takeParted" | "place">;
+  witness: Pick<Witness, "look">;
   /** The log cannot be gone on with; matters if it is our own. */
   endIncarnation(log: LogId): void;
   isLiving(log: LogId): boolean;
+  reissues: Pick<Reissues, "note">;
 }
 
 export interface Receiving {
@@ -42,7 +49,11 @@ export interface Receiving {
   missingBodies(limit: number): EventId[];
   isMissing(id: EventId): boolean;
   prune(ids: EventId[]): Promise<void>;
-  receiveFork(proof: ForkProof): Promise<boolean>;
+  /** Rows of bodies that are to come, and their remembering once they are durable. */
+  missingRows(events: StoredEvent[]): NonNullable<StoreBatch["values"]>;
+  noteMissing(events: StoredEvent[]): void;
+  /** Tells events that came late: their body, or the branch that they are on. */
+  deliverLate(events: StoredEvent[]): Promise<void>;
   /** Own events that are durable now, in the order of the log; those before them that another append wrote, too. */
   takeOwn(log: OwnLog, done: StoredEvent[]): Promise<void>;
   /** Tells what counts and can be read; remembers what is held or locked. */
@@ -50,7 +61,7 @@ export interface Receiving {
 }
 
 export function createReceiving(deps: ReceivingDeps): Receiving {
-  const { ground, records, reading, epochs } = deps;
+  const { ground, records, reading, epochs, branches } = deps;
   const { mesh, store, clock, logs, vector, forks, emit } = ground;
   const membership = (): Membership => records.membership();
   const missing = new Set<EventId>();
@@ -61,25 +72,31 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
 
   function accepts(log: LogId, opening: LogOpening): boolean {
     const { device: author } = opening;
-    if (forks.has(log) || !(membership().devices.has(author) || membership().formerDevices.has(author))) return false;
-    if (logs.has(log)) return true;
-    const theirs = [...vector.values()].filter((entry) => entry.opening.device === author);
+    const known = logs.get(log);
+    const proof = forks.get(log);
+    if (!isMembers(author) || (proof !== undefined && (known?.tip?.seq ?? -1) >= forkPoint(proof))) return false;
+    if (known !== undefined) return true;
+    const theirs = [...vector.values()].filter((entry) => entry.opening.device === author && !forks.has(entry.log));
     return theirs.length < MAX_OPEN_LOGS && vector.size < MAX_VECTOR_LOGS;
+  }
+
+  /** Is or was a member's. */
+  function isMembers(author: LogOpening["device"]): boolean {
+    return membership().devices.has(author) || membership().formerDevices.has(author);
   }
 
   async function receive(run: EventRun, opening: LogOpening): Promise<Received> {
     const { log, head } = run;
     if (opening.chain !== "mesh" || logIdOf(mesh, opening) !== log)
       throw new KinError("BAD_REQUEST", `log ${log} is not the one of device ${opening.device} that it is said to be`);
-    if (forks.has(log)) return { stored: 0, known: run.events.length, fork: null };
-    if (!accepts(log, opening))
+    const known = logs.get(log);
+    if (!isMembers(opening.device) || (known === undefined && !accepts(log, opening)))
       throw new KinError(
         "NOT_A_MEMBER",
         `log ${log} of device ${opening.device} is not accepted: no member's, or one too many`,
       );
-    const known = logs.get(log);
-    const events = await unknownPart(store, run, known?.tip ?? null);
-    if (events === "fork") return { stored: 0, known: 0, fork: await freeze(run, opening, known!) };
+    const events = await newPart(run, opening, known);
+    if (!Array.isArray(events)) return events;
     if (events.length === 0) return { stored: 0, known: run.events.length, fork: null };
     verifyRun({ log, opening }, known?.tip ?? null, events, head);
     await store.append({
@@ -93,36 +110,25 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     return { stored, known: run.events.length - stored, fork: null };
   }
 
+  /** What of a run continues the log as we have it; else what came of it as another history of the log (R2). */
+  async function newPart(
+    run: EventRun,
+    opening: LogOpening,
+    known: KnownLog | undefined,
+  ): Promise<StoredEvent[] | Received> {
+    const isForked = forks.has(run.log) && known !== undefined;
+    const events = isForked ? "fork" : await unknownPart(store, run, known?.tip ?? null);
+    if (events !== "fork") return events;
+    const took = await deps.forks().takeParted(run, opening, known!);
+    if (took.parted === "lower") return { stored: 0, known: 0, fork: null, lower: true };
+    if (took.parted === "branch")
+      return { stored: took.stored, known: run.events.length - took.stored, fork: took.fork };
+    const first = await unknownPart(store, run, known!.tip);
+    return first === "fork" ? [] : first; // another run was faster
+  }
+
   function missingRows(events: StoredEvent[]): NonNullable<StoreBatch["values"]> {
     return events.flatMap(({ id, body }) => (body === null ? [{ key: `missing/${id}`, value: new Uint8Array() }] : []));
-  }
-
-  // ── forks ──
-
-  /** The log ends where the two histories part (R2). */
-  async function freeze(run: EventRun, opening: LogOpening, known: KnownLog): Promise<ForkProof> {
-    const newest = (await store.headFrom(run.log, known.tip!.seq)) ?? null;
-    const proof = await proveFork(store, run, opening, newest);
-    await keepFork(proof);
-    return proof;
-  }
-
-  async function keepFork(proof: ForkProof): Promise<void> {
-    checkForkProof(proof);
-    await store.append({ values: [forkRow(proof)] });
-    if (forks.has(proof.log)) return;
-    forks.set(proof.log, proof);
-    emit({ type: "forked", proof });
-    if (logs.has(proof.log)) emit({ type: "rejudged", logs: [proof.log] });
-    deps.endIncarnation(proof.log);
-  }
-
-  async function receiveFork(proof: ForkProof): Promise<boolean> {
-    if (forks.has(proof.log)) return false;
-    const { device: author } = proof.opening;
-    if (!membership().devices.has(author) && !membership().formerDevices.has(author)) return false;
-    await keepFork(proof);
-    return true;
   }
 
   // ── taking in ──
@@ -144,13 +150,21 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     const last = fresh.at(-1);
     if (last === undefined) return 0;
     known.tip = { seq: last.header.seq, id: last.id, hlc: last.header.hlc };
-    ground.noteInVector(known);
-    for (const event of fresh) if (event.body === null) missing.add(event.id);
+    if (forks.has(log)) await deps.forks().place(log);
+    else ground.noteInVector(known);
+    noteMissing(fresh);
+    await deps.reissues.note(fresh);
     await records.take(fresh);
+    const more = await deps.witness.look(fresh);
     if (opening.chain === "mesh") emit({ type: "grown", logs: [log] });
     await deliver(known, fresh);
     reading.judgeDependants(fresh);
+    if (more.length > 0) emit({ type: "rejudged", logs: more });
     return fresh.length;
+  }
+
+  function noteMissing(events: StoredEvent[]): void {
+    for (const event of events) if (event.body === null) missing.add(event.id);
   }
 
   async function deliver(known: KnownLog, events: StoredEvent[], wereHeld = false): Promise<void> {
@@ -181,24 +195,35 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     const right: StoredEvent[] = [];
     for (const { id, body } of bodies) {
       if (!missing.has(id)) continue;
-      const event = await store.event(id);
+      const event = await find(id);
       if (event === undefined || event.body !== null || !isBodyOf(event.header, body)) continue;
       right.push({ ...event, body });
     }
     if (right.length === 0) return 0;
+    const [aside, inStore] = [right.filter(({ id }) => branches.has(id)), right.filter(({ id }) => !branches.has(id))];
     const gone = right.map(({ id }) => ({ key: `missing/${id}`, value: null }));
-    const found = right.map(({ id, body }) => ({ id, body: body! }));
-    await store.append({ bodies: found, values: [...gone, ...records.rowsOf(right)] });
+    const found = inStore.map(({ id, body }) => ({ id, body: body! }));
+    const values = [...gone, ...records.rowsOf(inStore), ...aside.map((event) => branches.bodyRow(event))];
+    await store.append({ bodies: found, values });
+    await records.learnFrom(aside);
     await ground.inOrder(async () => {
       const fresh = right.filter(({ id }) => missing.delete(id));
-      await records.take(fresh);
-      for (const event of fresh) await deliverLate(event);
+      await records.take(fresh.filter(({ id }) => !branches.has(id)));
+      await deliverLate(fresh);
     });
+    if (aside.length > 0) emit({ type: "rejudged", logs: [...new Set(aside.map(({ header }) => header.log))] });
     return right.length;
   }
 
-  /** An event whose body came after its header. */
-  async function deliverLate(event: StoredEvent): Promise<void> {
+  async function find(id: EventId): Promise<StoredEvent | undefined> {
+    return (await branches.event(id)) ?? store.event(id);
+  }
+
+  async function deliverLate(events: StoredEvent[]): Promise<void> {
+    for (const event of events) await deliverOne(event);
+  }
+
+  async function deliverOne(event: StoredEvent): Promise<void> {
     const readable = await reading.read(event);
     if (readable.standing.state !== "good") return;
     if (readable.unreadable === "no-key") await epochs.noteLocked(event);
@@ -210,7 +235,7 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
   async function bodies(ids: EventId[]): Promise<LooseBody[]> {
     const out: LooseBody[] = [];
     for (const id of ids) {
-      const event = await store.event(id);
+      const event = await find(id);
       if (event !== undefined && event.body !== null && event.header.audience !== "here")
         out.push({ id, body: event.body });
     }
@@ -232,7 +257,9 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     missingBodies: (limit) => [...missing].slice(0, limit),
     isMissing: (id) => missing.has(id),
     prune,
-    receiveFork,
+    missingRows,
+    noteMissing,
+    deliverLate,
     takeOwn,
     deliver,
   };

@@ -31,6 +31,8 @@ export interface Records {
   rowsOf(events: StoredEvent[]): NonNullable<StoreBatch["values"]>;
   /** Takes the records of stored events. */
   take(events: StoredEvent[]): Promise<void>;
+  /** Takes the records of events that are on another history of their log: they count, and their place is nowhere (R2). */
+  learnFrom(events: StoredEvent[]): Promise<void>;
   /** Takes what came outside of events. Returns how many were new. */
   learn(sealed: Sealed[]): Promise<number>;
   /** Records inside these ranges, and those whose event we lack. */
@@ -55,7 +57,11 @@ export function createRecords(
       ...parseRecordRow(value),
     }));
     for (const { id, at } of rows) placeOf.set(id as RecordId, at);
-    roster.add(rows.map(({ sealed }) => sealed));
+    const isNamed = ({ id, sealed }: (typeof rows)[number]) =>
+      recordIdOf(sealed, "roster") === id || recordIdOf(sealed, "genesis") === id;
+    const stored = roster.add(rows.map(({ sealed }) => sealed)).refused;
+    if (!rows.every(isNamed) || stored.some(({ error }) => error.code === "BAD_SIGNATURE"))
+      throw new KinError("CORRUPT", "a stored roster record is not what was signed: its row is damaged");
     const { added, refused } = roster.add(given);
     if (refused[0] !== undefined) throw new KinError(refused[0].error.code, refused[0].error.message);
     await keep(added);
@@ -105,6 +111,11 @@ export function createRecords(
       if (error instanceof KinError) return null; // signed nonsense has no effect, like any void record
       throw error;
     }
+  }
+
+  async function learnFrom(events: StoredEvent[]): Promise<void> {
+    const carried = events.flatMap((event) => recordOf(event) ?? []);
+    if (carried.length > 0) await learn(carried.map(({ sealed }) => sealed));
   }
 
   async function learn(sealed: Sealed[]): Promise<number> {
@@ -167,6 +178,7 @@ export function createRecords(
         return record === null ? [] : [recordRow(record.id, record.sealed, event.header)];
       }),
     take,
+    learnFrom,
     learn,
     within,
     loose,

@@ -27,11 +27,21 @@ import type { Membership } from "../protocols/membership.ts";
 import type { RosterBody, RosterRecord } from "../protocols/roster-record.ts";
 import type { Roster } from "../protocols/roster.ts";
 import type { Sealed } from "../protocols/signature.ts";
-import { MAX_ROSTER_HEADS, type EventRun, type ForkProof, type LooseBody, type Wanted } from "../protocols/sync.ts";
+import {
+  MAX_ROSTER_HEADS,
+  type EventRun,
+  type ForkedLog,
+  type ForkProof,
+  type LooseBody,
+  type Wanted,
+} from "../protocols/sync.ts";
+import { createBranches } from "./branches.ts";
 import { createClaims, type Claims } from "./claims.ts";
 import { CLOCK_BOUND_KEY, createClock } from "./clock.ts";
 import { createEpochs } from "./epochs.ts";
+import { createForks, type Forks } from "./forks.ts";
 import { createGround, type Ground, type KnownLog } from "./ground.ts";
+import { createGoingOn, type GoingOn } from "./going-on.ts";
 import { createHeld, type Held } from "./held.ts";
 import { openOwnLogs, type OwnLogs } from "./own-logs.ts";
 import { recut, type Standing } from "./quarantine.ts";
@@ -39,9 +49,11 @@ import { createReading, type Reading } from "./reading.ts";
 import { createReceiving } from "./receiving.ts";
 import type { Vector } from "./reconcile.ts";
 import { createRecords } from "./records.ts";
-import { parseForkRow } from "./rows.ts";
+import { createReissues } from "./reissue.ts";
 import { runFrom } from "./runs.ts";
 import { tipOf, type EventStore, type StoreBatch } from "./store.ts";
+import { medianSkew, type ClockSample } from "./skew.ts";
+import { createWitness } from "./witness.ts";
 import { createWriting } from "./writing.ts";
 
 /** Where epoch keys are kept: the keystore. `put` is durable when it resolves. */
@@ -77,6 +89,10 @@ export interface ReplicaOptions {
   renewIncarnation(): Promise<Incarnation>;
   time: Time;
   random: Random;
+  /** The person's, where it is on this machine: it lets the device's logs go on after a first fork (R2). */
+  personKey?: SigningKey | undefined;
+  /** What the connected peers' clocks show now, minus ours (R13). @default nobody's */
+  clocks?: (() => readonly ClockSample[]) | undefined;
   /** The genesis and what a join handed over (or what the founder just made). They are kept; giving them again is harmless. */
   records?: Sealed[];
 }
@@ -136,6 +152,8 @@ export interface Received {
   stored: number;
   known: number;
   fork: ForkProof | null;
+  /** True: it is another history of the log, and begins after the point where that parts from ours. Ask for what is before. */
+  lower?: true;
 }
 
 export interface Replica {
@@ -206,10 +224,24 @@ export interface Replica {
   learn(records: Sealed[]): Promise<number>;
 
   forks(): ForkProof[];
-  /** True: it was new and right, and its log is frozen now. @throws KinError BAD_REQUEST, BAD_SIGNATURE if it proves nothing. */
+  /** Logs that were written twice, and where their histories end here (R2). */
+  forkedLogs(): ForkedLog[];
+  /** Whether we have this event, on whatever history of its log. */
+  hasEvent(log: LogId, seq: number, id: EventId): Promise<boolean>;
+  /** Events that are on another history of their log than the one in the store: {@link events} has not got them. */
+  branchEvents(): Promise<ReadableEvent[]>;
+  /** As {@link runFrom}, on the history that leads to event `tip`. */
+  runTo(log: LogId, tip: EventId, from: number): Promise<{ run: EventRun; left: EventId[] } | undefined>;
+  /** True: it was new and right, and says of a lower parting than what we knew. @throws KinError BAD_REQUEST, BAD_SIGNATURE if it proves nothing. */
   receiveFork(proof: ForkProof): Promise<boolean>;
   /** A peer says that it has this much of a log of ours (R2). */
   noticeOwnLog(log: LogId, seq: number, id: EventId): void;
+
+  /**
+   * Says again what has no effect where it stands: one's own entries, and by an admin those of a removed member (R2, R5).
+   * @throws KinError DENIED, NOT_FOUND, BAD_REQUEST if one counts
+   */
+  reissue(ids: readonly EventId[]): Promise<ReadableEvent[]>;
 
   /** An epoch record for these devices, and its key: part of an act (R6). */
   newEpoch(
@@ -241,7 +273,19 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
 
   const records = createRecords(ground, membershipChanged);
   const { membership, roster } = records;
-  const reading = createReading(ground, membership, bodyKeys, (id) => receiving.isMissing(id));
+  const branches = createBranches(store);
+  const witness = createWitness(ground, branches, membership);
+  const reissues = createReissues(ground);
+  const skewMs = () => medianSkew(options.clocks?.() ?? [], membership().members.size - 1);
+  const find = async (id: EventId) => (await branches.event(id)) ?? store.event(id);
+  const reading = createReading(ground, {
+    membership,
+    bodyKeys,
+    isMissing: (id) => receiving.isMissing(id),
+    find,
+    stands: witness.stands,
+    reissues,
+  });
   const epochs = createEpochs({
     ground,
     membership,
@@ -257,9 +301,26 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     records,
     reading,
     epochs,
+    branches,
+    witness,
+    forks: () => forks,
     held: () => held,
     endIncarnation: (log) => ownLogs.end(log),
-    isLiving: (log) => ownLogs.isLiving(log),
+    isLiving: (log) => log === ownLogs.living(),
+    reissues,
+  });
+  const forks: Forks = createForks({
+    ground,
+    branches,
+    witness,
+    membership,
+    learnRecords: records.learnFrom,
+    missingRows: receiving.missingRows,
+    noteMissing: receiving.noteMissing,
+    noteReissues: reissues.note,
+    goOn: () => ground.inBackground(goingOn.settle()),
+    deliverBranch: receiving.deliverLate,
+    endIncarnation: (log) => ownLogs.end(log),
   });
   const held: Held = createHeld(ground, receiving.deliver);
   const writing = createWriting({
@@ -271,14 +332,30 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     deviceKey,
     reading,
     takeOwn: receiving.takeOwn,
+    wrote: () => goingOn.isDue() && ground.inBackground(goingOn.settle()),
+    skewMs,
+  });
+  const goingOn: GoingOn = createGoingOn({
+    ground,
+    records,
+    branches,
+    reissues,
+    find,
+    read: reading.read,
+    epochs,
+    writing,
+    ownLogs: () => ownLogs,
+    personKey: options.personKey ?? null,
   });
 
   await loadLogs(ground, held);
   await receiving.load();
   await epochs.load();
   await records.load(options.records ?? []);
+  await reissues.load();
+  await forks.load();
   const { incarnation, renewIncarnation: renew } = options;
-  const ownLogs: OwnLogs = await openOwnLogs({ ground, membership, deviceKey, incarnation, renew });
+  const ownLogs: OwnLogs = await openOwnLogs({ ground, membership, deviceKey, incarnation, renew, skewMs });
   held.schedule();
   await epochs.takeFromRoster();
   const loose = await records.loose();
@@ -288,7 +365,12 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     ground.emit({ type: "membership", membership: after });
     const changed = new Set(recut(before, after));
     const touched = [...ground.logs.values()].filter(({ opening, tip }) => changed.has(opening.device) && tip !== null);
-    if (touched.length > 0) ground.emit({ type: "rejudged", logs: touched.map(({ log }) => log) });
+    const allows = after.allowedLogs.size !== before.allowedLogs.size && ground.forks.size > 0;
+    if (allows) await witness.lookAgain();
+    if (allows && [...ground.forks.values()].some(({ opening }) => opening.device === device))
+      ground.inBackground(goingOn.settle());
+    const logs = allows ? [...ground.logs.keys()] : touched.map(({ log }) => log);
+    if (logs.length > 0) ground.emit({ type: "rejudged", logs });
     await epochs.takeFromRoster();
     ground.inBackground(epochs.share());
   }
@@ -314,7 +396,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     act: writing.act,
     read: (event) => reading.read(event),
     event: async (id) => {
-      const found = await store.event(id);
+      const found = await find(id);
       return found === undefined ? undefined : reading.read(found);
     },
     events: (asked) => eventsFrom(store, reading, asked),
@@ -335,16 +417,26 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     recordsIn: records.within,
     learn: records.learn,
     forks: () => [...ground.forks.values()],
-    receiveFork: receiving.receiveFork,
+    forkedLogs: forks.ended,
+    hasEvent: forks.has,
+    async branchEvents() {
+      const ids = [...ground.forks.keys()].flatMap((log) => branches.idsOf(log));
+      const events = await Promise.all(ids.map((id) => branches.event(id)));
+      return Promise.all(events.filter((event) => event !== undefined).map((event) => reading.read(event)));
+    },
+    runTo: async (log, tip, from) =>
+      ground.logs.get(log)?.opening.chain === "mesh" ? runFrom(branches.history(log, tip), log, from) : undefined,
+    receiveFork: forks.receive,
     noticeOwnLog: ownLogs.noticeMore,
+    reissue: goingOn.reissue,
     newEpoch: epochs.open,
     idle: ground.idle,
     close,
   };
 }
 
-/** What the store has of each log, and which were written twice. */
-async function loadLogs({ mesh, store, clock, logs, forks, undepended, noteInVector }: Ground, held: Held) {
+/** What the store has of each log. */
+async function loadLogs({ store, clock, logs, undepended, noteInVector }: Ground, held: Held) {
   for (const state of await store.logs()) {
     const { log, opening } = state;
     const tip = tipOf(state);
@@ -354,7 +446,6 @@ async function loadLogs({ mesh, store, clock, logs, forks, undepended, noteInVec
     noteInVector(known);
     if (opening.chain === "mesh") undepended.add(log);
   }
-  for (const { key, value } of await store.values("fork/")) forks.set(key.slice(5) as LogId, parseForkRow(value, mesh));
 }
 
 async function eventsFrom(

@@ -1,5 +1,5 @@
 /** The small values that a replica keeps beside the events: roster records with their place, fork proofs. */
-import { decode, encode } from "../protocols/bytes.ts";
+import { concat, decode, encode } from "../protocols/bytes.ts";
 import { KinError } from "../protocols/errors.ts";
 import { idBytes, idOf, type LogId, type MeshId, type RecordId } from "../protocols/ids.ts";
 import { asMap, parseSealed, sealedValue, type Sealed } from "../protocols/signature.ts";
@@ -20,12 +20,32 @@ export function parseRecordRow(row: Uint8Array): { sealed: Sealed; at: { log: Lo
   return { sealed: parseSealed(r), at: { log: idOf(at[0]), seq: at[1] as number } };
 }
 
-export function parseForkRow(row: Uint8Array, mesh: MeshId): ForkProof {
-  const frame = parseSyncFrame(row, mesh);
-  if (frame.type !== "fork") throw new KinError("CORRUPT", "a stored fork proof is something else");
-  return frame.proof;
+/** Proofs of forks: one row each, or several where one would be too large. */
+export function forkRows(proof: ForkProof): { key: string; value: Uint8Array }[] {
+  const bytes = encodeSyncFrame({ type: "fork", proof });
+  const rows: { key: string; value: Uint8Array }[] = [];
+  for (let at = 0; at < bytes.length; at += FORK_ROW_BYTES)
+    rows.push({
+      key: `fork/${proof.log}${at === 0 ? "" : `/${at / FORK_ROW_BYTES}`}`,
+      value: bytes.subarray(at, at + FORK_ROW_BYTES),
+    });
+  return rows;
 }
 
-export function forkRow(proof: ForkProof): { key: string; value: Uint8Array } {
-  return { key: `fork/${proof.log}`, value: encodeSyncFrame({ type: "fork", proof }) };
+/** A proof's headers may be some megabytes, a value one. */
+const FORK_ROW_BYTES = 512 * 1024;
+
+/** @param rows all whose key begins with `fork/`, in byte order @throws KinError CORRUPT */
+export function parseForkRows(rows: readonly { key: string; value: Uint8Array }[], mesh: MeshId): ForkProof[] {
+  const parts = new Map<string, { part: number; value: Uint8Array }[]>();
+  for (const { key, value } of rows) {
+    const [, log, part = "0"] = key.split("/");
+    parts.set(log!, [...(parts.get(log!) ?? []), { part: Number(part), value }]);
+  }
+  return [...parts.values()].map((some) => {
+    const bytes = concat(...some.toSorted((a, b) => a.part - b.part).map(({ value }) => value));
+    const frame = parseSyncFrame(bytes, mesh);
+    if (frame.type !== "fork") throw new KinError("CORRUPT", "a stored fork proof is something else");
+    return frame.proof;
+  });
 }

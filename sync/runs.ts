@@ -1,15 +1,14 @@
 /** Runs (F4): contiguous events of one log up to a signed head, taken from a store to be sent and fitted to what a store has. */
 import { KinError } from "../protocols/errors.ts";
-import { verifyRun, type LogOpening, type SignedHead, type StoredEvent, type Tip } from "../protocols/events.ts";
+import type { SignedHead, StoredEvent, Tip } from "../protocols/events.ts";
 import type { EventId, LogId } from "../protocols/ids.ts";
-import { MAX_RUN_EVENTS, RUN_BODY_BYTES, type EventRun, type ForkProof } from "../protocols/sync.ts";
-import { makeForkProof } from "./fork.ts";
+import { MAX_RUN_EVENTS, RUN_BODY_BYTES, type EventRun } from "../protocols/sync.ts";
 import type { EventStore } from "./store.ts";
 
 /** Events that one step takes from the store: at most 16 MiB of bodies. */
 const PAGE_EVENTS = 64;
 
-type RunStore = Pick<EventStore, "range" | "headFrom">;
+export type RunStore = Pick<EventStore, "range" | "headFrom">;
 
 /** The run from `from`; `left` are events whose body was too much for it. Undefined: the store has nothing from there. */
 export async function runFrom(
@@ -49,7 +48,12 @@ async function lightRange(store: RunStore, log: LogId, from: number, to: number)
 }
 
 /** The last signed head from `from` up to `last`, or the first one after it. */
-export async function lastHead(store: RunStore, log: LogId, from: number, last: number): Promise<SignedHead | undefined> {
+export async function lastHead(
+  store: RunStore,
+  log: LogId,
+  from: number,
+  last: number,
+): Promise<SignedHead | undefined> {
   let best = await store.headFrom(log, from);
   if (best === undefined || best.head.seq >= last) return best;
   let low = best.head.seq + 1;
@@ -77,28 +81,4 @@ export async function unknownPart(store: RunStore, run: EventRun, tip: Tip | nul
   const last = Math.min(end, have);
   const mine = last === have ? tip.id : (await store.range(log, last, last + 1))[0]?.id;
   return events[last - from]!.id === mine ? events.slice(have + 1 - from) : "fork";
-}
-
-/**
- * The proof that a run and what the store has are two histories of one log (R2). `newest` is the newest head in the store.
- * @throws KinError if the run itself cannot be right
- */
-export async function proveFork(
-  store: RunStore,
-  run: EventRun,
-  opening: LogOpening,
-  newest: SignedHead | null,
-): Promise<ForkProof> {
-  const { log, from, events, head } = run;
-  const before = from === 0 ? null : { seq: from - 1, id: events[0]!.header.prev!, hlc: new Uint8Array(8) };
-  verifyRun({ log, opening }, before, events, head);
-  const end = head.head.seq;
-  const ours = (await store.headFrom(log, end)) ?? newest;
-  if (ours === null) throw new KinError("CORRUPT", `log ${log} has events without a signed head`);
-  return end < ours.head.seq
-    ? makeForkProof({ log, opening }, head, {
-        head: ours,
-        events: await store.range(log, end + 1, ours.head.seq + 1),
-      })
-    : makeForkProof({ log, opening }, ours, { head, events });
 }

@@ -3,7 +3,8 @@
  * answers only by changing what we know of the peer; the writer looks at that, builds the one frame that matters most,
  * and waits until the wire has taken it. So a slow peer costs us one frame of memory, and a cut needs no clean-up.
  *
- *   order of writing:  vector · fork proofs · our own news (push) · what we want · news of other logs · records, runs, bodies asked of us
+ *   order of writing:  vector · fork proofs · our own news (push) · what we want · other histories of forked logs that we want ·
+ *                      news of other logs · records, runs, parts of histories, bodies asked of us
  */
 import type { Time, Wire } from "../protocols/effects.ts";
 import { errorShape, KinError, WIRE_CODES, type ErrorShape } from "../protocols/errors.ts";
@@ -25,12 +26,14 @@ import {
   partOf,
   partsBySize,
   STALL_MS,
+  type EventRun,
   type LooseBody,
   type SyncFrame,
   type VectorEntry,
   type Wanted,
 } from "../protocols/sync.ts";
 import { forksOf, isCaughtUp, newsFor, peerLog, takeClaim, wantsOf, type PeerLog, type PeerLogs } from "./reconcile.ts";
+import { createParting } from "./parting.ts";
 import type { Replica } from "./replica.ts";
 
 export interface SyncOptions {
@@ -98,6 +101,8 @@ interface Serving {
   runs: Map<LogId, { from: number; to: number }>;
   /** Bodies asked of us. */
   bodies: EventId[];
+  /** Parts of forked logs asked of us. */
+  parts: { log: LogId; tip: EventId; from: number }[];
   /** Frames that belong together and are already built: parts of one run, its records, its bodies. Bounded by one run. */
   ready: SyncFrame[];
 }
@@ -106,7 +111,8 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
   const { peer, time } = options;
   const me = {};
   const logs: PeerLogs = new Map();
-  const serving: Serving = { runs: new Map(), bodies: [], ready: [] };
+  const serving: Serving = { runs: new Map(), bodies: [], parts: [], ready: [] };
+  const parting = createParting(replica, me);
   const logsOfDevice = new Map<DeviceId, number>();
   const recordsTold = new Set<RecordId>();
   const forksTold = new Set<LogId>();
@@ -118,7 +124,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
   let over: SyncEnd | null = null;
   let caughtUp = false;
   let blocked = false;
-  const due = { vector: true, news: false, wants: false, bodies: false, loose: false };
+  const due = { vector: true, news: false, wants: false, bodies: false, loose: false, ends: false };
   let wake: () => void = () => undefined;
   let cancelLook: (() => void) | null = null;
 
@@ -130,7 +136,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
   }
 
   function lookAgain(): void {
-    due.wants = true;
+    due.wants = due.ends = true;
     wake();
   }
 
@@ -139,7 +145,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
   }
 
   function noticeChange(change: { type: string }): void {
-    if (change.type === "grown") due.news = true;
+    if (change.type === "grown" || change.type === "forked") due.news = due.ends = true;
     if (change.type === "membership") {
       due.wants = due.news = true;
       if (!isMember()) end({ reason: "refused-by-us", error: notMember() });
@@ -206,6 +212,8 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
         return await takeRun(frame);
       case "bodies":
         return await takeBodies(frame.bodies);
+      case "part":
+        return takePart(frame);
       case "fork":
         return count(1, (await replica.receiveFork(frame.proof)) ? 1 : 0);
     }
@@ -224,10 +232,17 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
     }
     heads.theirs = new Set(frame.roster);
     due.loose = replica.rosterHeads().some((head) => !heads.theirs!.has(head));
-    count(Math.max(1, frame.logs.length), Math.max(frame.full ? 1 : 0, news));
-    due.wants = due.news = true;
+    const ends = parting.take(frame.forked ?? []);
+    const all = frame.logs.length + (frame.forked ?? []).reduce((sum, one) => sum + one.ends.length, 0);
+    count(Math.max(1, all), Math.max(frame.full ? 1 : 0, news + ends));
+    due.wants = due.news = due.ends = true;
     if (frame.full) due.bodies = true;
-    for (const log of forksOf(replica.vector(), logs)) askAgain(log);
+  }
+
+  /** Another history of a log, or some of it, is asked for: seldom, so each asking counts. */
+  function takePart({ log, tip, from }: SyncFrame & { type: "part" }): void {
+    count(RECORD_WEIGHT, 0);
+    if (serving.parts.length < MAX_OPEN_LOGS) serving.parts.push({ log, tip, from });
   }
 
   /** At most so many logs of one device as a replica takes (R2). */
@@ -237,13 +252,6 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
     if (theirs > MAX_OPEN_LOGS) return false;
     logsOfDevice.set(opening.device, theirs);
     return true;
-  }
-
-  /** An equal seq with another id: the run that ends there is the proof, so we ask for its last event. */
-  function askAgain(log: LogId): void {
-    const known = logs.get(log)!;
-    known.asked = Math.min(known.asked, known.claimed!.seq - 1);
-    due.wants = true;
   }
 
   function takeWant(frame: SyncFrame & { type: "want" }): void {
@@ -273,7 +281,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
 
   async function takeRun(frame: SyncFrame & { type: "run" }): Promise<void> {
     const { log, from, events } = frame;
-    const known = logs.get(log);
+    const known = logs.get(log) ?? parting.peerLogOf(log);
     checkAsked(frame, known);
     partial ??= { log, from, events: [], bytes: 0 };
     if (
@@ -297,7 +305,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
 
   /** A run was asked for, or it is the live tail of one of the peer's own logs (D5). */
   function checkAsked({ log, from }: { log: LogId; from: number }, known: PeerLog | undefined): void {
-    const asked = known !== undefined && (from <= known.asked || partial?.log === log);
+    const asked = known !== undefined && (from <= known.asked || partial?.log === log || parting.isAsked(log, from));
     const tail = known !== undefined && known.opening.device === peer && known.claimed !== null;
     if (!asked && !tail) throw new KinError("BAD_REQUEST", `a run of log ${log} from ${from} that nobody asked for`);
   }
@@ -306,9 +314,17 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
     const { log, from, events } = partial!;
     partial = null;
     replica.claims.take(log, me);
-    const { stored, known: repeated } = await replica.receive({ log, from, events, head }, known.opening);
-    count(stored + repeated, stored);
+    const run = { log, from, events, head };
+    const isPart = parting.isAsked(log, from);
+    const got = await replica.receive(run, known.opening);
     const { seq, id } = head.head;
+    // What came to find where two histories part was of use.
+    count(got.stored + got.known, isPart ? got.stored + got.known : got.stored);
+    if (isPart || got.lower === true || got.fork !== null) {
+      await parting.got(run, got, known);
+      due.ends = true;
+      return;
+    }
     known.has = Math.max(known.has, seq);
     if (known.claimed === null || seq > known.claimed.seq) known.claimed = { seq, id };
     if (seq >= known.asked || seq >= known.claimed.seq) replica.claims.done(log, me);
@@ -322,6 +338,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
 
   function noticeCaughtUp(): void {
     if (caughtUp || over !== null || heads.theirs === null) return;
+    if (due.ends || !parting.isDone()) return;
     if (!isCaughtUp(replica.vector(), logs, may) || !replica.knowsRecords(heads.theirs)) return;
     caughtUp = true;
     options.onCaughtUp?.();
@@ -374,14 +391,26 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
       return { type: "fork", proof };
     }
     if (heads.theirs === null) return null; // all else depends on what the peer has
-    return (await ownNews()) ?? (await want()) ?? news() ?? (await serve());
+    return (await ownNews()) ?? (await want()) ?? (await askPart()) ?? news() ?? (await serve());
   }
 
   function firstVector(): SyncFrame {
     due.vector = false;
     const entries = [...replica.vector().values()].slice(0, MAX_VECTOR_LOGS);
     for (const entry of entries) noteTold(entry);
-    return { type: "vector", full: true, roster: replica.rosterHeads(), logs: entries };
+    const forked = parting.untold();
+    return { type: "vector", full: true, roster: replica.rosterHeads(), logs: entries, forked };
+  }
+
+  /** Where the peer's history of a log parts from ours, and what of it we lack (R2). */
+  async function askPart(): Promise<SyncFrame | null> {
+    if (!due.ends) return null;
+    due.ends = false;
+    const ask = await parting.next(forksOf(replica.vector(), logs), logs);
+    due.ends = ask !== null && ask !== "blocked";
+    if (ask === "blocked") lookLater();
+    noticeCaughtUp();
+    return ask === "blocked" ? null : ask;
   }
 
   function noteTold(entry: VectorEntry): void {
@@ -402,8 +431,9 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
     due.news = false;
     const { tell } = newsFor(replica.vector(), logs, ({ opening }) => opening.device === replica.device);
     for (const entry of tell) noteTold(entry);
-    if (tell.length === 0) return null;
-    return { type: "vector", full: false, roster: replica.rosterHeads(), logs: tell };
+    const forked = parting.untold();
+    if (tell.length + forked.length === 0) return null;
+    return { type: "vector", full: false, roster: replica.rosterHeads(), logs: tell, forked };
   }
 
   async function want(): Promise<SyncFrame | null> {
@@ -417,13 +447,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
 
   /** What we want and nobody else is fetching. */
   function claimed(): Wanted[] {
-    const vector = replica.vector();
-    const forked = new Set(forksOf(vector, logs).filter((log) => may(log, logs.get(log)!)));
-    const wants = wantsOf(vector, logs, (log, known) => may(log, known));
-    for (const log of forked) {
-      const { claimed: at, asked } = logs.get(log)!;
-      if (at !== null && asked < at.seq) wants.push({ log, from: at.seq, to: at.seq });
-    }
+    const wants = wantsOf(replica.vector(), logs, (log, known) => may(log, known) && !parting.isParted(log));
     const free = wants.filter(({ log }) => replica.claims.take(log, me));
     for (const { log, to } of free) logs.get(log)!.asked = to;
     blocked = free.length < wants.length;
@@ -454,6 +478,13 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
       // The next round of writing goes on here, after what is more urgent.
       return serving.ready.shift() ?? (await serve());
     }
+    const part = serving.parts.shift();
+    if (part !== undefined) {
+      const found = await replica.runTo(part.log, part.tip, part.from);
+      if (found !== undefined) prepareFrames(part.log, found.run);
+      serving.bodies.push(...(found?.left ?? []));
+      return serving.ready.shift() ?? (await serve());
+    }
     if (serving.bodies.length === 0) return null;
     prepareBodies(await replica.bodies(serving.bodies.splice(0, BODIES_AT_ONCE)));
     return serving.ready.shift() ?? (await serve());
@@ -476,15 +507,8 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
   async function prepareRun(log: LogId, from: number): Promise<number | null> {
     const found = await replica.runFrom(log, from);
     if (found === undefined) return null;
-    const { events, head } = found.run;
-    let at = 0;
-    do {
-      const part = events.slice(at, at + partOf(events.slice(at)));
-      at += part.length;
-      const isLast = at >= events.length;
-      const { seq } = part[0]!.header;
-      serving.ready.push({ type: "run", log, from: seq, events: part, head: isLast ? head : null });
-    } while (at < events.length);
+    const { head } = found.run;
+    prepareFrames(log, found.run);
     serving.bodies.push(...found.left);
     const known = logs.get(log);
     if (known !== undefined) {
@@ -493,6 +517,17 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
       known.told = Math.max(known.told, head.head.seq);
     }
     return head.head.seq;
+  }
+
+  function prepareFrames(log: LogId, { events, head }: EventRun): void {
+    let at = 0;
+    do {
+      const part = events.slice(at, at + partOf(events.slice(at)));
+      at += part.length;
+      const isLast = at >= events.length;
+      const { seq } = part[0]!.header;
+      serving.ready.push({ type: "run", log, from: seq, events: part, head: isLast ? head : null });
+    } while (at < events.length);
   }
 
   function prepareBodies(bodies: LooseBody[]): void {

@@ -23,6 +23,7 @@ import type { OwnLogs } from "./own-logs.ts";
 import type { Reading } from "./reading.ts";
 import type { Records } from "./records.ts";
 import type { EpochKeys, NewEntry, ReadableEvent, RosterAct } from "./replica.ts";
+import { skewRefusal } from "./skew.ts";
 import type { StoreBatch } from "./store.ts";
 
 /** Unwitnessed `here` events after which the mesh chain names the `here` chain's head (R9). */
@@ -48,13 +49,17 @@ export interface Writable {
 export interface WritingDeps {
   ground: Pick<Ground, "mesh" | "device" | "store" | "clock" | "random" | "inOrder" | "inBackground" | "isClosed">;
   records: Records;
-  epochs: Pick<Epochs, "writable" | "open" | "share">;
+  epochs: Pick<Epochs, "writable" | "open">;
   epochKeys: Pick<EpochKeys, "put">;
   ownLogs: () => OwnLogs;
   deviceKey: SigningKey;
   reading: Reading;
   /** Takes own events in that are durable now. */
   takeOwn(log: OwnLog, done: StoredEvent[]): Promise<void>;
+  /** Called after each write to the mesh. */
+  wrote(): void;
+  /** How far the others' clocks are from ours, as far as enough of them say (R13). */
+  skewMs(): number | null;
 }
 
 export function createWriting(deps: WritingDeps): Writing {
@@ -62,7 +67,6 @@ export function createWriting(deps: WritingDeps): Writing {
   const { mesh, device, store, clock, random } = ground;
   const { membership } = records;
   const oneAct = createQueue();
-  let lookedAtShares = false;
   let hereUnwitnessed = 0;
 
   async function append(entries: NewEntry[], { values = [] }: { values?: StoreBatch["values"] } = {}) {
@@ -131,6 +135,7 @@ export function createWriting(deps: WritingDeps): Writing {
 
   async function write({ records: made = [], entries = [], values = [], epoch }: Writable): Promise<ReadableEvent[]> {
     checkLiving();
+    if (made.length > 0 || entries.some(({ audience }) => audience !== "here")) checkClock();
     await ownLogs().settle();
     const toMesh = entries.filter(({ audience }) => audience !== "here");
     const toHere = entries.filter(({ audience }) => audience === "here");
@@ -155,14 +160,19 @@ export function createWriting(deps: WritingDeps): Writing {
     throw new KinError("NOT_A_MEMBER", `this device is not a member's in ${name}`);
   }
 
+  /** With a clock that is far off nothing is signed for the mesh (R13); the `here` chain goes on. */
+  function checkClock(): void {
+    const refusal = skewRefusal(deps.skewMs());
+    if (refusal !== null) throw refusal;
+  }
+
   async function writeMesh(entries: NewEntry[], values: Values, epoch?: OpenEpoch): Promise<ReadableEvent[]> {
     const events = entries.map((entry): NewEvent => {
       return { kind: entry.kind, audience: entry.audience, body: bodyPlan(entry, epoch) };
     });
     const readable = await takeBack(await ownLogs().appendToMesh(events, values), entries);
     // Not at the start: nothing is written before a peer could say that it has more of our log (R2).
-    if (!lookedAtShares) ground.inBackground(epochs.share());
-    lookedAtShares = true;
+    deps.wrote();
     return readable;
   }
 

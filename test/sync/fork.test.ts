@@ -9,6 +9,7 @@ import {
   allEvents,
   foundMesh,
   note,
+  notesOf,
   startSync,
   syncOnce,
   testTime,
@@ -33,6 +34,17 @@ async function refusalOf(work: Promise<unknown>): Promise<string> {
     () => "done",
     (error: KinError) => error.code,
   );
+}
+
+/** Everybody syncs with everybody, live, until `is` holds. */
+async function settle(members: TestMember[], is: () => Promise<boolean>): Promise<void> {
+  const pairs = members.flatMap((one, i) => members.slice(i + 1).map((other) => [one, other] as const));
+  const syncs = pairs.filter(([a, b]) => a.replica.device !== b.replica.device).map(([a, b]) => startSync(a, b));
+  try {
+    await until(is, "all agree");
+  } finally {
+    await Promise.all(syncs.map((sync) => sync.stop()));
+  }
 }
 
 /** Ben writes on, and so does his backup: two histories under one key. */
@@ -70,16 +82,18 @@ for (const [first, second] of [
     expect(again.replica.forks()).toEqual([proof]);
   });
 
-test("C1: the author whose log forked goes on in a new log, and his other history is not lost to who had it", async () => {
+test("C1: the author whose log forked goes on in a new log that counts, and what nobody had built on is said again (R2)", async () => {
   const { ana, li, other } = await forked(2, 1);
-  const syncing = startSync(ana, li);
-  await until(() => li.replica.forks().length === 1, "li has the proof");
-  await syncing.stop();
-  await syncOnce(li, other).catch(() => undefined);
-  await until(() => other.replica.needsNewIncarnation(), "the author knows");
-  const [event] = await other.replica.append([note("re-issued")]);
+  const log = [...other.replica.vector().values()].find(({ opening }) => opening.device === other.replica.device)!.log;
+  await settle([ana, li, other], async () => {
+    const notes = await Promise.all([ana, li, other].map(notesOf));
+    return notes.every((texts) => texts.join() === "first 0,first 1,second 0");
+  });
+  const [event] = await other.replica.append([note("and on")]);
+  expect(event!.log).not.toBe(log);
   await syncOnce(other, li);
-  expect(await li.replica.event(event!.id)).toMatchObject({ value: "re-issued", standing: { state: "good" } });
+  expect(await li.replica.event(event!.id)).toMatchObject({ value: "and on", standing: { state: "good" } });
+  for (const { replica } of [ana, li, other]) expect(replica.membership().allowedLogs.has(event!.log)).toBe(true);
 });
 
 test("a fork proof that proves nothing is refused, each way it can be wrong", async () => {
@@ -97,6 +111,16 @@ test("a fork proof that proves nothing is refused, each way it can be wrong", as
     ["heads swapped", { ...proof, a: proof.b, b: proof.a }, "BAD_REQUEST"],
     ["another log", { ...proof, log: proof.a.head.id as never }, "BAD_REQUEST"],
   ];
+  const { parting } = proof;
+  const [a, b] = [parting!.a, parting!.b];
+  const other = b.map((bytes) => Uint8Array.from(bytes));
+  const lies: [string, ForkProof["parting"], string][] = [
+    ["no way from the parting", { a: [], b: [] }, "BAD_REQUEST"],
+    ["one way longer than the other", { a, b: [...other, ...other] }, "BAD_REQUEST"],
+    ["the same way twice", { a, b: a }, "BAD_REQUEST"],
+    ["ways that end elsewhere", { a: b, b: a }, "BAD_REQUEST"],
+  ];
+  for (const [what, parted, code] of lies) wrong.push([what, { ...proof, parting: parted }, code]);
   for (const [what, bad, code] of wrong)
     expect([what, await refusalOf(Promise.resolve().then(() => checkForkProof(bad)))]).toEqual([what, code]);
   expect(encodeSyncFrame({ type: "fork", proof }).length).toBeLessThan(4096);

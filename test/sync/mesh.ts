@@ -6,6 +6,7 @@ import { makeCertificate, makeGenesis, makeProof, stampOf } from "../../protocol
 import type { Sealed } from "../../protocols/signature.ts";
 import { admit, openInvite } from "../../sync/acts.ts";
 import { openReplica, type EpochKeys, type Incarnation, type Replica } from "../../sync/replica.ts";
+import type { ClockSample } from "../../sync/skew.ts";
 import { runSync, type SyncEnd } from "../../sync/session.ts";
 import { createMemoryDisk, type MemoryDisk } from "../../sync/stores/memory-disk.ts";
 import { openMemoryStore } from "../../sync/stores/memory.ts";
@@ -89,6 +90,9 @@ export async function openMember(
     epochKeys?: TestMember["epochKeys"];
     records?: Sealed[];
     incarnation?: Incarnation;
+    /** Null: it is not on this machine. */
+    personKey?: null;
+    clocks?: () => readonly ClockSample[];
   },
 ): Promise<TestMember> {
   const { time, disk = createMemoryDisk(), epochKeys = heldKeys() } = options;
@@ -100,6 +104,8 @@ export async function openMember(
     store,
     mesh,
     deviceKey: keys.device,
+    personKey: options.personKey === null ? undefined : keys.person,
+    clocks: options.clocks,
     sealingKeys: [keys.sealing],
     epochKeys,
     incarnation,
@@ -118,7 +124,7 @@ export async function openMember(
     async reopen(other = disk, as = { ...current, fresh: false }) {
       await replica.close();
       await store.close();
-      return openMember(name, mesh, { time, disk: other, epochKeys, incarnation: as });
+      return openMember(name, mesh, { ...options, disk: other, epochKeys, incarnation: as });
     },
   };
 }
@@ -240,7 +246,7 @@ export async function allEvents({ replica }: TestMember) {
 
 /** The notes that a member can read and that count, in a fixed order. */
 export async function notesOf(member: TestMember): Promise<string[]> {
-  const events = await allEvents(member);
+  const events = [...(await allEvents(member)), ...(await member.replica.branchEvents())];
   return events
     .filter(({ kind, standing }) => kind === "note" && standing.state === "good")
     .map(({ value }) => (typeof value === "string" ? value : "unreadable"))
@@ -255,6 +261,13 @@ export function memberOf({ replica }: TestMember, name: string) {
 
 export function note(text: string) {
   return { kind: "note", audience: "mesh" as const, value: text };
+}
+
+/** A second life of the same device, keys and incarnation, from what is on its disk now: what a copied folder does. */
+export async function twinOf(member: TestMember): Promise<TestMember> {
+  const { name, replica, time, epochKeys } = member;
+  const incarnation = { ...replica.incarnation(), fresh: false };
+  return openMember(name, replica.mesh, { time, disk: member.disk.crash(), epochKeys, incarnation });
 }
 
 /** Waits until `is` holds; the wait is over work in flight, not over time. */

@@ -1,0 +1,119 @@
+/**
+ * Saying again what lost its effect (R2, R5, R13): an owner's entries that a fork put into quarantine or that lie ahead of all
+ * clocks, and, by an admin, what a removed member wrote after his cut.
+ *
+ *   re-issued { of: [ids] }  copy  copy  copy         one append: the copies follow their marker, in the order of `of`
+ *
+ * A copy counts as long as what it repeats does not: if somebody turns out to have built on the original, the copy steps back, so
+ * that nothing counts twice. An original that was stamped more than five minutes after its marker has ended: its owner said it
+ * again with a right stamp. Who marks what makes no other difference, so a marker can take nothing away that counts.
+ */
+import { decode, encode } from "../protocols/bytes.ts";
+import type { StoredEvent } from "../protocols/events.ts";
+import { idBytes, idOf, type DeviceId, type EventId } from "../protocols/ids.ts";
+import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
+import { asMap } from "../protocols/signature.ts";
+import { decodeStamp } from "./clock.ts";
+import type { Ground } from "./ground.ts";
+import type { StoreBatch } from "./store.ts";
+
+/** The kind of a marker. */
+export const REISSUED = "re-issued";
+/** Entries that one append says again. */
+export const MAX_REISSUED = 256;
+/** Newest events looked through at start: what a crash left between a run and its rows is among them. */
+const TAIL_EVENTS = 4096;
+/** A copy of a copy of …: one for each log that a device may lose. */
+const MAX_CHAIN = 16;
+
+interface Repeated {
+  /** What the copy repeats. */
+  of: EventId;
+  /** Whose marker it is, and its wall ms. */
+  device: DeviceId;
+  ms: number;
+}
+
+export interface Reissues {
+  load(): Promise<void>;
+  /** Looks at events in the order of their logs, before they are judged. */
+  note(events: readonly StoredEvent[]): Promise<void>;
+  /** The originals of a copy, the nearest first. */
+  originalsOf(copy: EventId): EventId[];
+  /** An original of this device that was said again with a lower stamp. */
+  hasEnded(original: EventId, device: DeviceId, hlc: Uint8Array): boolean;
+  /** Has this device said it again? */
+  isRepeatedBy(device: DeviceId, original: EventId): boolean;
+}
+
+export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues {
+  const { store, logs } = ground;
+  const copies = new Map<EventId, Repeated>();
+  const byOriginal = new Map<EventId, Repeated[]>();
+  /** What the event after this one repeats, and those after it. */
+  const expected = new Map<EventId, Repeated[]>();
+
+  async function load(): Promise<void> {
+    for (const { key, value } of await store.values("reissued/")) {
+      const { o, d, t } = asMap(decode(value), "a row of what was re-issued");
+      remember(key.slice(9) as EventId, { of: idOf(o), device: idOf(d), ms: t as number });
+    }
+    const count = [...logs.values()].reduce((sum, { tip }) => sum + (tip?.seq ?? -1) + 1, 0);
+    const tail = await store.since(Math.max(0, count - TAIL_EVENTS), TAIL_EVENTS);
+    await note(tail.map(({ event }) => event));
+  }
+
+  function remember(copy: EventId, repeated: Repeated): void {
+    if (copies.has(copy)) return;
+    copies.set(copy, repeated);
+    byOriginal.set(repeated.of, [...(byOriginal.get(repeated.of) ?? []), repeated]);
+  }
+
+  async function note(events: readonly StoredEvent[]): Promise<void> {
+    const rows: NonNullable<StoreBatch["values"]> = [];
+    for (const event of events) {
+      const { id, header } = event;
+      if (header.kind === REISSUED) expected.set(id, parseMarker(event, logs.get(header.log)!.opening.device));
+      const [next, ...others] = (header.prev === null ? undefined : expected.get(header.prev)) ?? [];
+      if (next === undefined) continue;
+      expected.delete(header.prev!);
+      if (others.length > 0) expected.set(id, others);
+      if (!copies.has(id)) rows.push(rowOf(id, next));
+      remember(id, next);
+    }
+    if (rows.length > 0) await store.append({ values: rows });
+  }
+
+  return {
+    load,
+    note,
+    originalsOf(copy) {
+      const out: EventId[] = [];
+      for (let at = copies.get(copy); at !== undefined && out.length < MAX_CHAIN; at = copies.get(at.of))
+        out.push(at.of);
+      return out;
+    },
+    hasEnded(original, device, hlc) {
+      const { ms } = decodeStamp(hlc);
+      const by = byOriginal.get(original) ?? [];
+      return by.some((marker) => marker.device === device && ms > marker.ms + SKEW_LIMIT_MS);
+    },
+    isRepeatedBy: (device, original) => (byOriginal.get(original) ?? []).some((marker) => marker.device === device),
+  };
+}
+
+function rowOf(copy: EventId, { of, device, ms }: Repeated): NonNullable<StoreBatch["values"]>[number] {
+  return { key: `reissued/${copy}`, value: encode({ o: idBytes(of), d: idBytes(device), t: ms }) };
+}
+
+/** The clear body of a marker; one that says nothing sensible repeats nothing. */
+function parseMarker({ header, body }: StoredEvent, device: DeviceId): Repeated[] {
+  const { ms } = decodeStamp(header.hlc);
+  try {
+    const said = asMap(asMap(decode(body ?? new Uint8Array()), "a body")["c"], "a marker")["of"];
+    if (!Array.isArray(said) || said.length > MAX_REISSUED) return [];
+    return said.map((id) => ({ of: idOf<"event">(id), device, ms }));
+  } catch {
+    return [];
+  }
+}
