@@ -69,7 +69,7 @@ export const PURE = /^(protocols|sync)\//;
 /** …except by name. */
 export const PURE_EXCEPTIONS: readonly { file: RegExp; reason: string }[] = [
   {
-    file: /^protocols\/crypto\/node\.ts$/,
+    file: /^protocols\/crypto\/(node|prime-order)\.ts$/,
     reason: "stands behind #crypto on Node; keys and signatures are pure functions there",
   },
   { file: IMPURE_SYNC, reason: "the store on disk and the document worker" },
@@ -101,6 +101,11 @@ export const PACKAGES: readonly { package: RegExp; where: RegExp; reason: string
     package: /^(@libsql\/client|libsql)($|\/)/,
     where: /^(sync\/stores\/(libsql|log-file)|node\/(database|lock)\.ts$|node\/migrations\/|test\/)/,
     reason: "one file family opens databases",
+  },
+  {
+    package: /^(yjs|lib0|@automerge\/automerge)($|\/)/,
+    where: /^(sync\/documents\/(yjs|automerge)\.ts$|test\/)/,
+    reason: "a library of shared documents is known to the file that checks what comes near it",
   },
   {
     package: /^@modelcontextprotocol\//,

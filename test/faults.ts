@@ -1042,6 +1042,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "    GIT_DIR: repository.gitFolder,",
   },
   {
+    requirement: "roster-load",
+    file: "sync/records.ts",
+    search: "!rows.every(isNamed) || stored.some(",
+    replace: 'stored.some(({ error }) => error.code === "CLOSED") && stored.some(',
+  },
+  {
     requirement: "bad-peer",
     file: "node/net/streams.ts",
     search:

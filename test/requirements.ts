@@ -603,6 +603,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence:
       "Nothing that a repository configures runs: external diff, textconv, hooks, fsmonitor, pager, and no environment passes.",
   },
+  {
+    id: "roster-load",
+    source: "RULES R15",
+    sentence: "A stored roster record that is not what was signed is named at the start, never folded around.",
+  },
   { id: "bad-peer", source: "issue 3", sentence: "One bad peer or one faulty handler never stops the others." },
   {
     id: "lan-without-internet",

@@ -3,8 +3,9 @@ import { gcm } from "@noble/ciphers/aes.js";
 import { getPublicKey, hashes, Point, sign } from "@noble/ed25519";
 import { hkdf as nobleHkdf } from "@noble/hashes/hkdf.js";
 import { sha256 as nobleSha256, sha512 } from "@noble/hashes/sha2.js";
-import { isPrimeOrderPoint } from "./points.ts";
 import type { SigningKey } from "./keys.ts";
+import { isPrimeOrder } from "./points.ts";
+import { rememberKeys } from "./remember-keys.ts";
 
 export { hpkeOpen, hpkeSeal, sealingKeyFromSeed } from "./hpke.ts";
 
@@ -54,9 +55,7 @@ function littleEndian(bytes: Uint8Array): bigint {
   return value;
 }
 
-export function isAdmissibleKey(publicKey: Uint8Array): boolean {
-  return isPrimeOrderPoint(publicKey);
-}
+export const isAdmissibleKey = rememberKeys(isPrimeOrder);
 
 export function hkdf(key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
   return nobleHkdf(nobleSha256, key, salt, info, length);

@@ -10,9 +10,10 @@ import {
   verify as nodeVerify,
   type KeyObject,
 } from "node:crypto";
-import { isPrimeOrderPoint } from "./points.ts";
 import type { SigningKey } from "./keys.ts";
 
+import { isPrimeOrder } from "./prime-order.ts";
+import { rememberKeys } from "./remember-keys.ts";
 export { hpkeOpen, hpkeSeal, sealingKeyFromSeed } from "./hpke.ts";
 
 /** SHA-256 of the parts, one after the other. */
@@ -64,9 +65,7 @@ export function verify(publicKey: Uint8Array, message: Uint8Array, signature: Ui
 }
 
 /** R15: canonical encoding and prime order. To be asked when a key enters the roster or an agent-key record. */
-export function isAdmissibleKey(publicKey: Uint8Array): boolean {
-  return isPrimeOrderPoint(publicKey);
-}
+export const isAdmissibleKey = rememberKeys(isPrimeOrder);
 
 export function hkdf(key: Uint8Array, salt: Uint8Array, info: Uint8Array, length: number): Uint8Array {
   return new Uint8Array(hkdfSync("sha256", key, salt, info, length));

@@ -4,8 +4,10 @@ import { describe, expect, test } from "vitest";
 import { concat, fromHex, toHex } from "../../protocols/bytes.ts";
 import * as noble from "../../protocols/crypto/noble.ts";
 import * as node from "../../protocols/crypto/node.ts";
+import * as curve from "../../protocols/crypto/points.ts";
+import * as native from "../../protocols/crypto/prime-order.ts";
+import { ORDER, SMALL_ORDER } from "../small-order.ts";
 
-const ORDER = 2n ** 252n + 27742317777372353535851937790883648493n;
 const bytes = (length: number): fc.Arbitrary<Uint8Array> => fc.uint8Array({ minLength: length, maxLength: length });
 
 /** RFC 8032 §7.1, tests 1–3. */
@@ -29,22 +31,6 @@ const RFC8032 = [
     "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984dc6594a7c15e9716ed28dc027beceea1ec40a",
   ],
 ] as const;
-
-/** The canonical and the non-canonical encodings of the points of order 1, 2, 4 and 8. */
-const SMALL_ORDER = [
-  "0100000000000000000000000000000000000000000000000000000000000000",
-  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-  "0000000000000000000000000000000000000000000000000000000000000080",
-  "0000000000000000000000000000000000000000000000000000000000000000",
-  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
-  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
-  "0100000000000000000000000000000000000000000000000000000000000080",
-  "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-  "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-  "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
-];
 
 describe.each([
   ["node", node],
@@ -142,5 +128,18 @@ test("node and noble derive and seal alike", () => {
       }
     }),
     { numRuns: 50 },
+  );
+});
+
+test("R15: both checks of a key agree on points with every torsion part, on what is no point, and on foreign forms", () => {
+  const torsion = [Point.ZERO, ...SMALL_ORDER.slice(0, 8).map((hex) => Point.fromBytes(fromHex(hex), true))];
+  const points = fc
+    .tuple(fc.bigInt(1n, ORDER - 1n), fc.constantFrom(...torsion))
+    .map(([scalar, part]) => Point.BASE.multiply(scalar).add(part).toBytes());
+  fc.assert(
+    fc.property(fc.oneof(points, bytes(32), bytes(31), fc.constantFrom(...SMALL_ORDER).map(fromHex)), (key) => {
+      expect(native.isPrimeOrder(key)).toBe(curve.isPrimeOrder(key));
+    }),
+    { numRuns: 200 },
   );
 });

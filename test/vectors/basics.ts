@@ -5,6 +5,7 @@ import { concat, encode, fromHex, toHex, utf8Bytes } from "../../protocols/bytes
 import { frame } from "../../protocols/frame.ts";
 import { formatText, idOf, meshTag, type TextPrefix } from "../../protocols/ids.ts";
 import { leafHash, sealAll, sealedValue, type SealKind } from "../../protocols/signature.ts";
+import { ORDER, SMALL_ORDER } from "../small-order.ts";
 import type { VectorFile } from "./make.ts";
 
 /** 32 bytes, or the first `count`, that are always the same for one name. */
@@ -153,22 +154,6 @@ function cbor(): VectorFile {
     ],
   };
 }
-
-const ORDER = 2n ** 252n + 27742317777372353535851937790883648493n;
-/** Points of order 1, 2, 4 and 8, in canonical and other encodings. */
-const SMALL_ORDER = [
-  "0100000000000000000000000000000000000000000000000000000000000000",
-  "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-  "0000000000000000000000000000000000000000000000000000000000000080",
-  "0000000000000000000000000000000000000000000000000000000000000000",
-  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
-  "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
-  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
-  "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
-  "0100000000000000000000000000000000000000000000000000000000000080",
-  "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-  "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
-];
 
 function littleEndian(value: bigint): Uint8Array {
   return fromHex(value.toString(16).padStart(64, "0")).toReversed();
