@@ -18,6 +18,7 @@ import {
 } from "../../protocols/invoke.ts";
 import { createReplayTable } from "../../protocols/replay.ts";
 import { createLoopback } from "./loopback.ts";
+import { withSignal } from "./with-signal.ts";
 
 /** Dialling and hello take 3–4 round trips; a peer that needs longer isn't there. */
 const OPEN_TIMEOUT_MS = 15_000;
@@ -117,7 +118,7 @@ export function createInvocations(deps: InvocationDeps): Invocations {
       opening.set(device, promise);
       promise.catch(() => {}); // those who wait below see it
     }
-    return await orAborted(promise, signal);
+    return await withSignal(promise, signal);
   }
 
   async function openLink(device: DeviceId): Promise<Link> {
@@ -129,7 +130,7 @@ export function createInvocations(deps: InvocationDeps): Invocations {
     );
     try {
       const signal = AbortSignal.any([stopped.signal, late.signal]);
-      const wire = await orAborted(deps.open(device, INVOKE_PROTOCOL, signal), signal);
+      const wire = await withSignal(deps.open(device, INVOKE_PROTOCOL, signal), signal);
       const boot = deps.bootOf(device);
       if (boot !== undefined) return attach(device, wire, boot);
       const error = new KinError("UNREACHABLE", `${device.slice(0, 8)} did not say hello`);
@@ -204,14 +205,4 @@ function createOrderlySend(wire: Wire): (frame: Uint8Array) => Promise<void> {
       waiting.push({ frame, sent, failed });
       pump();
     });
-}
-
-/** `promise`, or the signal's reason as soon as it fires. */
-function orAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
-  return new Promise<T>((resolve, reject) => {
-    const abort = (): void => reject(signal.reason as Error);
-    if (signal.aborted) return abort();
-    signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
-  });
 }
