@@ -12,6 +12,7 @@ import { KinError } from "../protocols/errors.ts";
 import { idOf, type MeshId } from "../protocols/ids.ts";
 import { presentRecords } from "../protocols/join.ts";
 import { makeGenesis, stampOf } from "../protocols/roster-record.ts";
+import { SNAPSHOT_FEATURE } from "../protocols/snapshot.ts";
 import type { ControlHandlers } from "./gateway/control-api.ts";
 import type { Home } from "./home.ts";
 import type { Keystore } from "./keystore.ts";
@@ -194,6 +195,7 @@ function networkOptions(config: Config, version: string): Parameters<typeof crea
     },
     discovery: config.discovery,
     encrypters: config.encrypters,
+    features: [SNAPSHOT_FEATURE],
     announce: config.addresses,
     userAgent: `kin/${version}`,
   };

@@ -2,16 +2,20 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { KinError } from "../protocols/errors.ts";
-import type { Membership } from "../protocols/membership.ts";
+import { usableEpochs, type Membership } from "../protocols/membership.ts";
 import { CARD_PROTOCOL } from "../protocols/directory.ts";
 import type { SigningKey } from "../protocols/crypto/keys.ts";
-import { idOf, type DeviceId, type MeshId, type PersonId } from "../protocols/ids.ts";
+import { idOf, type DeviceId, type EpochId, type MeshId, type PersonId } from "../protocols/ids.ts";
 import type { InvokeDeps } from "../protocols/invoke-deps.ts";
 import { INVOKE_PROTOCOL, type CallTarget } from "../protocols/invoke.ts";
 import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
 import { createSealer, type Sealed } from "../protocols/signature.ts";
 import { newIncarnation } from "../sync/log.ts";
 import { openDocuments } from "../sync/documents.ts";
+import { cardsView } from "../sync/card-view.ts";
+import { factsView } from "../sync/documents/facts.ts";
+import { openSnapshotBase } from "../sync/snapshot-base.ts";
+import { openSnapshots } from "../sync/snapshot.ts";
 import { createOutbox } from "../sync/outbox.ts";
 import { openProgress } from "../sync/progress.ts";
 import { openReplica, type EpochKeys, type Incarnation } from "../sync/replica.ts";
@@ -35,6 +39,7 @@ import { createDirectory } from "./net/directory.ts";
 import { createInvocations } from "./net/invoke.ts";
 import { openLogCards } from "./net/log-cards.ts";
 import { createOwnCards } from "./net/own-cards.ts";
+import { fetchSnapshot, serveSnapshots } from "./net/snapshot.ts";
 import { createSyncing } from "./net/sync.ts";
 import { openDoor } from "./net/ticket-join.ts";
 import { auditEntry, createAuditWriter } from "./guard/audit.ts";
@@ -99,14 +104,32 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
 
   const device = network.device;
   const me = { device, person: ownPerson(replica.membership(), device) };
-  const logCards = await openLogCards(replica, warn);
+  const base = await openSnapshotBase(store, id);
+  const logCards = await openLogCards(replica, base, warn);
   lifecycle.onStop("cards", () => logCards.stop());
 
   const documents = await openDocuments({
     replica,
+    base,
     failed: (error) => lost("a document could not be folded", error),
   });
   lifecycle.onStop("documents", () => documents.close());
+  const epochKey = (epoch: EpochId): Uint8Array | undefined => keystore.epochKey(id, epoch);
+  const snapshots = await openSnapshots({
+    replica,
+    base,
+    views: [cardsView, factsView],
+    time,
+    fetch: (snapshot, signal) => fetchSnapshot({ network, mesh: id, epochKey, warn }, snapshot, signal),
+    warn,
+  });
+  lifecycle.onStop("snapshots", () => snapshots.close());
+  serveSnapshots(network, {
+    mesh: id,
+    random,
+    epoch: () => heldEpoch(replica.membership(), epochKey),
+    state: (snapshot) => snapshots.state(snapshot),
+  });
 
   const audit = createAuditWriter((records) => replica.append([auditEntry(records)]), time);
   lifecycle.onStop("audit", () => audit.stop());
@@ -345,6 +368,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     tally,
     syncNow: (peer) => syncing.now(peer),
     documents,
+    snapshots,
     blobs,
     agents,
     refreshCards,
@@ -372,6 +396,15 @@ function ownPerson(membership: Membership, device: DeviceId): PersonId {
       `this device is not in the roster of ${membership.name}: were keys and data folder mixed?`,
     );
   return person;
+}
+
+/** An epoch to seal under whose key we hold, the best first. */
+function heldEpoch(membership: Membership, keyOf: (epoch: EpochId) => Uint8Array | undefined) {
+  for (const { id } of usableEpochs(membership)) {
+    const key = keyOf(id);
+    if (key !== undefined) return { epoch: id, key };
+  }
+  return undefined;
 }
 
 /** One sealer a key: what it signs in one tick shares a signature. */

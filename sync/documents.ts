@@ -9,12 +9,15 @@ import { DOCUMENT_KINDS, factSetValue, parseFactSet } from "../protocols/documen
 import type { KinError } from "../protocols/errors.ts";
 import type { EventId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
-import { createFacts, type Fact, type FactValue } from "./documents/facts.ts";
+import { createFacts, factsView, type Fact, type FactValue } from "./documents/facts.ts";
 import { openProjection } from "./projection.ts";
 import type { ReadableEvent, Replica } from "./replica.ts";
+import type { SnapshotBase } from "./snapshot-base.ts";
 
 export interface DocumentsDeps {
   replica: Replica;
+  /** The snapshot that the facts begin with, if there may be one (R16). */
+  base?: SnapshotBase | undefined;
   /** Told what could not be folded for a reason of this machine, not of the event; it is tried again. */
   failed?: ((error: unknown) => void) | undefined;
 }
@@ -49,8 +52,9 @@ export interface Documents {
 /** Refused events that are kept to be shown. */
 const MAX_REFUSED = 256;
 
-export async function openDocuments({ replica, failed }: DocumentsDeps): Promise<Documents> {
+export async function openDocuments({ replica, base, failed }: DocumentsDeps): Promise<Documents> {
   const facts = createFacts();
+  begin();
   let refused: RefusedUpdate[] = [];
   const inOrder = createQueue();
   const projection = await openProjection(replica, {
@@ -61,7 +65,9 @@ export async function openDocuments({ replica, failed }: DocumentsDeps): Promise
   });
 
   function fold(event: ReadableEvent): void {
-    if (event.kind === "fact-set") refuse(event, facts.fold(event));
+    // What is said to some only is no fact of the mesh: no snapshot could hold it.
+    const isFact = event.kind === "fact-set" && event.audience === "mesh";
+    if (isFact && base?.covers(factsView, event) !== true) refuse(event, facts.fold(event));
   }
 
   function refuse({ id, kind }: Pick<ReadableEvent, "id" | "kind">, error: KinError | null): void {
@@ -69,8 +75,13 @@ export async function openDocuments({ replica, failed }: DocumentsDeps): Promise
     refused = [...refused.slice(1 - MAX_REFUSED), { event: id, kind, code: error.code, message: error.message }];
   }
 
+  function begin(): void {
+    facts.load(base?.current()?.rows(factsView) ?? []);
+  }
+
   function clear(): void {
     facts.clear();
+    begin();
     refused = [];
   }
 

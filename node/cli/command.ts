@@ -116,6 +116,22 @@ function createProgram(lazy: Lazy): Command {
   sub(sync, "why <item>", "what a call (kini1…), an event (kine1…) or a log waits for").action(
     lazy(async () => (await import("./sync.ts")).syncWhy),
   );
+  const snapshot = verb("snapshot", "states instead of old history: who was away catches up quickly");
+  sub(snapshot, "make", "make one of all that is here").action(
+    lazy(async () => (await import("./snapshot.ts")).snapshotMake),
+  );
+  sub(snapshot, "ls", "list them, and who has signed").action(
+    lazy(async () => (await import("./snapshot.ts")).snapshotList),
+  );
+  sub(snapshot, "show <id>", "what one is made of").action(
+    lazy(async () => (await import("./snapshot.ts")).snapshotShow),
+  );
+  sub(snapshot, "prune", "drop here what a snapshot stands for that all have")
+    .option("--dry-run", "only say how much")
+    .action(lazy(async () => (await import("./snapshot.ts")).snapshotPrune));
+  sub(snapshot, "dormant <name>", "wait no longer for a member who is away (admins)")
+    .option("--off", "wait again")
+    .action(lazy(async () => (await import("./snapshot.ts")).snapshotDormant));
   const audit = verb("audit", "who called what here");
   sub(audit, "log", "the newest records")
     .option("-n, --limit <n>", "how many", "50")

@@ -151,6 +151,27 @@ export interface FactItem {
   values: FactValueItem[];
 }
 
+export interface SnapshotItem {
+  /** The first characters of its id. */
+  id: string;
+  madeBy: string;
+  madeAt: number;
+  /** Events that it stands for. */
+  events: number;
+  bytes: number;
+  /** People who have folded the events themselves and got the same. */
+  signedBy: string[];
+  /** For anybody who may come. */
+  counts: boolean;
+  /** People without whom nothing is pruned behind it. */
+  waitingFor: string[];
+  here: "recomputed" | "adopted" | "waits" | "refused";
+  /** Of "waits" and "refused". */
+  why: string | null;
+  /** This node begins with it. */
+  base: boolean;
+}
+
 export interface AuditItem {
   at: number;
   event: "started" | "ended" | "refused";
@@ -306,6 +327,20 @@ export interface ControlApi {
     never,
     { items: (FactValueItem & { standing: boolean; replaced: number })[] },
   ];
+  "snapshot-make": [Record<string, never>, never, { snapshot: SnapshotItem }];
+  "snapshot-ls": [Record<string, never>, never, { items: SnapshotItem[]; dormant: string[] }];
+  /** `id`: as many of its first characters as needed. */
+  "snapshot-show": [
+    { id: string },
+    never,
+    SnapshotItem & {
+      views: { name: string; version: number }[];
+      signers: { device: string; how: "recomputed" | "adopted" }[];
+      logs: { log: string; device: string; events: number }[];
+    },
+  ];
+  "snapshot-prune": [{ dryRun: boolean }, never, { id: string; bodies: number; bytes: number; dryRun: boolean }];
+  "snapshot-dormant": [{ name: string; on: boolean }, never, { name: string; dormant: boolean }];
   /** Settings were changed on disk: read them again. */
   reload: [Record<string, never>, never, { changed: string[]; restartNeeded: string[] }];
 }

@@ -6,6 +6,7 @@ import type { InvokeDeps } from "../../protocols/invoke-deps.ts";
 import type { InvokeRemote } from "../../protocols/invoke.ts";
 import type { JoinResult } from "../../protocols/join.ts";
 import type { Documents } from "../../sync/documents.ts";
+import type { Snapshots } from "../../sync/snapshot.ts";
 import type { Outbox } from "../../sync/outbox.ts";
 import type { Progress } from "../../sync/progress.ts";
 import type { Tally } from "../../sync/tally.ts";
@@ -37,6 +38,7 @@ export interface Mesh {
   /** Opens a session with a connected device, if there is none. */
   syncNow(device: DeviceId): void;
   documents: Documents;
+  snapshots: Snapshots;
   blobs: Blobs;
   agents: Agents;
   /** Makes cards anew after shares or agents changed, and tells others. */

@@ -1,15 +1,13 @@
 /** Cards and agent keys as they came through the log: read once at start, then kept up with what the replica applies. */
-import { cardSlot, parseCard } from "../../protocols/agent-card.ts";
 import { createAgentKeys, type AgentKeys } from "../../protocols/agent-key.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { idOf, type DeviceId } from "../../protocols/ids.ts";
 import { parseSealed, type Sealed } from "../../protocols/signature.ts";
+import { cardsView } from "../../sync/card-view.ts";
 import { openProjection } from "../../sync/projection.ts";
 import type { ReadableEvent, Replica } from "../../sync/replica.ts";
-
-const KINDS: ReadonlySet<string> = new Set(["card", "agent-key"]);
-/** Cards of one device, ended ones too; more are not kept. Each is verified on each look-up. */
-export const MAX_CARDS_PER_DEVICE = 1024;
+import type { SnapshotBase } from "../../sync/snapshot-base.ts";
+import { openSnapshotProjection } from "../../sync/snapshot-projection.ts";
 
 export interface LogCards {
   keys: AgentKeys;
@@ -21,36 +19,23 @@ export interface LogCards {
   stop(): Promise<void>;
 }
 
-export async function openLogCards(replica: Replica, warn: (message: string) => void): Promise<LogCards> {
+export async function openLogCards(
+  replica: Replica,
+  base: SnapshotBase,
+  warn: (message: string) => void,
+): Promise<LogCards> {
   const keys = createAgentKeys(replica.mesh);
-  let cards = new Map<string, { sealed: Sealed; issuedAt: number; device: DeviceId }>();
-  const counts = new Map<DeviceId, number>();
+  const failed = (error: unknown): void => warn(`the cards in the log could not be read: ${(error as Error).message}`);
+  const cards = await openSnapshotProjection(replica, base, cardsView, { failed });
+  // Keys that were bound stay bound: what a removal takes back it takes back by the roster.
+  const bound = await openProjection(replica, { kinds: new Set(["agent-key"]), fold, clear: () => undefined, failed });
 
-  function fold(event: ReadableEvent): void {
+  function fold({ id, device, value }: ReadableEvent): void {
     try {
-      const sealed = parseSealed(event.value);
-      if (event.kind === "agent-key") learnKeys(event.device, [sealed]);
-      else takeCard(sealed, event.device);
+      learnKeys(device, [parseSealed(value)]);
     } catch (error) {
-      warn(`${event.kind} in event ${event.id.slice(0, 8)}: ${(error as Error).message}`);
+      warn(`agent-key in event ${id.slice(0, 8)}: ${(error as Error).message}`);
     }
-  }
-
-  /** A card in another device's log is not that device's word. */
-  function takeCard(sealed: Sealed, author: DeviceId): void {
-    const card = parseCard(sealed.bytes);
-    if (card.device !== author) return;
-    const slot = cardSlot(card);
-    const old = cards.get(slot);
-    if (old === undefined && !takePlace(author)) return;
-    if ((old?.issuedAt ?? -1) < card.issuedAt) cards.set(slot, { sealed, issuedAt: card.issuedAt, device: author });
-  }
-
-  function takePlace(device: DeviceId): boolean {
-    const count = (counts.get(device) ?? 0) + 1;
-    if (count > MAX_CARDS_PER_DEVICE) return false;
-    counts.set(device, count);
-    return true;
   }
 
   function learnKeys(device: DeviceId, sealed: Sealed[]): void {
@@ -65,19 +50,14 @@ export async function openLogCards(replica: Replica, warn: (message: string) => 
     }
   }
 
-  function clear(): void {
-    cards = new Map();
-    counts.clear();
-  }
-
-  const failed = (error: unknown): void => warn(`the cards in the log could not be read: ${(error as Error).message}`);
-  const projection = await openProjection(replica, { kinds: KINDS, fold, clear, failed });
-  await projection.settled();
+  await Promise.all([cards.settled(), bound.settled()]);
   return {
     keys,
-    cards: () => [...cards.values()].map(({ sealed }) => sealed),
-    cardsOf: (device) => [...cards.values()].filter((card) => card.device === device).map(({ sealed }) => sealed),
+    cards: () => cards.fold().cards(),
+    cardsOf: (device) => cards.fold().cardsOf(device),
     learnKeys,
-    stop: () => projection.close(),
+    stop: async () => {
+      await Promise.all([cards.close(), bound.close()]);
+    },
   };
 }

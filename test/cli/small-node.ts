@@ -8,7 +8,7 @@ import { createContext, runVerb } from "../../node/cli/context.ts";
 import { runDaemon } from "../../node/cli/node.ts";
 import type { NodeParts } from "../../node/mesh-node.ts";
 import { loadConfig } from "../../node/config.ts";
-import type { AgentItem, AskItem, ControlHandlers } from "../../node/gateway/control-api.ts";
+import type { AgentItem, AskItem, ControlHandlers, SnapshotItem } from "../../node/gateway/control-api.ts";
 import { toHex } from "../../protocols/bytes.ts";
 import type { Json } from "../../protocols/tool.ts";
 import { KinError } from "../../protocols/errors.ts";
@@ -25,6 +25,20 @@ const REVIEWER: AgentItem = {
   mayAsk: true,
   description: "reviews \u001B[31mred\u001B[0m changes\u0007",
   shares: ["app"],
+};
+
+const SNAPSHOT: SnapshotItem = {
+  id: "abcdef012345",
+  madeBy: "ben",
+  madeAt: 1_800_000_000_000,
+  events: 7,
+  bytes: 3 * 1024 * 1024,
+  signedBy: ["ben"],
+  counts: false,
+  waitingFor: ["ana"],
+  here: "recomputed",
+  why: null,
+  base: false,
 };
 
 /** How the small node answers `ask`, by the text. */
@@ -208,6 +222,23 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       said: ["nobody has it yet"],
       hint: "kin up",
     }),
+    "snapshot-make": async () => ({ snapshot: SNAPSHOT }),
+    "snapshot-ls": async () => ({
+      items: [
+        { ...SNAPSHOT, counts: true, base: true, waitingFor: [] },
+        { ...SNAPSHOT, here: "refused", why: "its state is \u001b[31mwrong" },
+      ],
+      dormant: ["cem"],
+    }),
+    "snapshot-show": async ({ id }) => ({
+      ...SNAPSHOT,
+      id,
+      views: [{ name: "facts", version: 1 }],
+      signers: [{ device: "ben@laptop", how: "recomputed" }],
+      logs: [{ log: "ab".repeat(32), device: "ben@laptop", events: 7 }],
+    }),
+    "snapshot-prune": async ({ dryRun }) => ({ id: SNAPSHOT.id, bodies: 6, bytes: 2048, dryRun }),
+    "snapshot-dormant": async ({ name, on }) => ({ name, dormant: on }),
     "facts-set": async ({ key, value, unset }) => ({ key, scope: "mesh", values: [factValue(value, unset)] }),
     "facts-get": async ({ key }) => ({ key, scope: "mesh", values: [factValue("a\u001b[31m"), factValue("b")] }),
     "facts-ls": async ({ prefix }) => ({
@@ -215,6 +246,11 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       total: 3,
     }),
     "facts-history": async () => ({ items: [{ ...factValue(null, true), standing: true, replaced: 1 }] }),
+    export: async ({ out, people }, item) => {
+      item({ bytes: 20_000_000 });
+      const counts = { records: 5, keys: 1, logs: 2, events: 9, opened: 2, said: 1, bodiless: 0, hereEvents: 0 };
+      return { file: out, mesh: "kinm1abc", meshName: "team", all: people.length === 0, ...counts, bytes: 20_000_001 };
+    },
     reload: async () => {
       const { listen } = loadConfig(home.configFile);
       return { changed: ["listen.port"], restartNeeded: listen.port === config.listen.port ? [] : ["listen.port"] };

@@ -7,6 +7,7 @@ import { agentItems, memberItems, peerItems, toolItems } from "./listing.ts";
 import { outboxDrop, outboxItems, outboxRetry } from "./outbox.ts";
 import { closeInvite, invite, join, remove } from "./people.ts";
 import { shareAdd, shareLs, shareRm } from "./shares.ts";
+import { snapshotDormant, snapshotList, snapshotMake, snapshotPrune, snapshotShow } from "./snapshots.ts";
 import { auditLog, ping, reload, status, viewOf } from "./status.ts";
 import { syncNow, syncStatus, syncWhy } from "./sync.ts";
 
@@ -44,6 +45,11 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
     "facts-get": (params) => factsGet(node, params),
     "facts-ls": (params) => factsList(node, params),
     "facts-history": (params) => factsHistory(node, params),
+    "snapshot-make": () => snapshotMake(node),
+    "snapshot-ls": async () => snapshotList(node),
+    "snapshot-show": (params) => snapshotShow(node, params),
+    "snapshot-prune": (params, _item, signal) => snapshotPrune(node, params, signal),
+    "snapshot-dormant": (params) => snapshotDormant(node, params),
     reload: () => reload(node),
   };
 }

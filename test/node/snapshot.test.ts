@@ -1,0 +1,62 @@
+import { expect, test } from "vitest";
+import { openWorld, until, type Person } from "./people.ts";
+
+interface Item {
+  id: string;
+  counts: boolean;
+  here: string;
+  base: boolean;
+  signedBy: string[];
+  waitingFor: string[];
+}
+const snapshots = async (person: Person): Promise<Item[]> =>
+  (await person.json<{ items: Item[] }>(["snapshot", "ls"])).items;
+const facts = (person: Person): Promise<unknown> => person.json(["facts", "ls"]);
+
+async function join(host: Person, guest: Person): Promise<void> {
+  const { ticket } = await host.json<{ ticket: string }>(["invite", "--name", guest.name]);
+  expect((await guest.kin(["join", ticket])).code).toBe(0);
+}
+
+test("[catch-up] three nodes: two make, sign and prune; the third, who was away, takes the state in and has the same facts", async () => {
+  await using world = await openWorld();
+  const [ben, ana, cem] = [await world.person("ben"), await world.person("ana"), await world.person("cem")];
+  await join(ben, ana);
+  await join(ben, cem);
+  await ben.kin(["facts", "set", "early", "1"]);
+  await until(async () => JSON.stringify(await facts(cem)).includes("early"));
+  await cem.kin(["down"]);
+
+  for (let i = 0; i < 6; i++) await ben.kin(["facts", "set", `k${i % 3}`, String(i)]);
+  await ben.kin(["facts", "unset", "early"]);
+  const refused = await ben.kin(["snapshot", "prune"]);
+  expect(refused).toMatchObject({ code: 1, err: expect.stringContaining("there is no snapshot") as string });
+  const made = await ben.json<{ snapshot: Item }>(["snapshot", "make"]);
+  await until(async () => (await snapshots(ben))[0]?.counts === true);
+  const waits = await ben.kin(["snapshot", "prune"]);
+  expect(waits.err).toContain("waits for cem");
+  expect((await ben.kin(["snapshot", "dormant", "cem"])).code).toBe(0);
+  await until(async () => (await ana.json<{ dormant: string[] }>(["snapshot", "ls"])).dormant.includes("cem"));
+  for (const person of [ben, ana])
+    expect(await person.json(["snapshot", "prune"])).toMatchObject({
+      id: made.snapshot.id,
+      bodies: expect.any(Number) as number,
+    });
+
+  await cem.kin(["up"]);
+  await until(async () => (await snapshots(cem)).some(({ here }) => here === "adopted"));
+  expect(await facts(cem)).toEqual(await facts(ben));
+  for (const person of [ben, cem]) {
+    await person.kin(["down"]);
+    await person.kin(["up"]);
+  }
+  expect(await facts(cem)).toEqual(await facts(ben));
+  expect(JSON.stringify(await facts(ben))).not.toContain("early");
+  expect((await ben.kin(["facts", "get", "k2"])).out.trim()).toBe("5");
+  expect((await snapshots(cem)).find(({ id }) => id === made.snapshot.id)).toMatchObject({
+    base: true,
+    signedBy: ["ana", "ben"],
+  });
+  const agents = await cem.json<{ items: { address: string }[] }>(["agents"]);
+  expect(agents.items.map(({ address }) => address)).toContain("ben/guide");
+}, 120_000);
