@@ -184,6 +184,7 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       store,
       mesh,
       deviceKey: keys.device,
+      personKey: keys.person,
       sealingKeys: [keys.sealing],
       epochKeys: keystore,
       incarnation: marked ?? beginIncarnation(time, random, true),
