@@ -12,6 +12,7 @@ import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
 import { createSealer, type Sealed } from "../protocols/signature.ts";
 import { newIncarnation } from "../sync/log.ts";
 import { openDocuments } from "../sync/documents.ts";
+import { createTrialThread } from "../sync/documents/worker.ts";
 import { cardsView } from "../sync/card-view.ts";
 import { factsView } from "../sync/documents/facts.ts";
 import { openSnapshotBase } from "../sync/snapshot-base.ts";
@@ -39,6 +40,7 @@ import { createDirectory } from "./net/directory.ts";
 import { createInvocations } from "./net/invoke.ts";
 import { openLogCards } from "./net/log-cards.ts";
 import { createOwnCards } from "./net/own-cards.ts";
+import { createPeerClocks } from "./net/peer-clocks.ts";
 import { fetchSnapshot, serveSnapshots } from "./net/snapshot.ts";
 import { createSyncing } from "./net/sync.ts";
 import { openDoor } from "./net/ticket-join.ts";
@@ -88,10 +90,14 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     writeIncarnation(folder, next);
     return { ...next, fresh: true };
   };
+  const clocks = createPeerClocks(network, time);
+  lifecycle.onStop("peers' clocks", () => clocks.stop());
   const replica = await openReplica({
     store,
     mesh: id,
     deviceKey: keystore.device,
+    personKey: keystore.person,
+    clocks: () => clocks.samples(),
     sealingKeys: [...keystore.sealingKeys()],
     epochKeys,
     incarnation: marked ?? beginIncarnation(isNew),
@@ -108,10 +114,15 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   const logCards = await openLogCards(replica, base, warn);
   lifecycle.onStop("cards", () => logCards.stop());
 
+  const trials = createTrialThread();
+  lifecycle.onStop("trials of documents", () => trials.close());
   const documents = await openDocuments({
     replica,
-    base,
-    failed: (error) => lost("a document could not be folded", error),
+    person: me.person,
+    runTrial: trials.run,
+    time,
+    random,
+    failed: (error) => lost("a document waits", error),
   });
   lifecycle.onStop("documents", () => documents.close());
   const epochKey = (epoch: EpochId): Uint8Array | undefined => keystore.epochKey(id, epoch);

@@ -5,8 +5,9 @@
  *   fact-set        { s: null | [person, agent name], k: key, v?: JSON text, r: [ids of the fact-set events that it replaces] }
  *                   without `v` the key is unset; `r` is ascending. Only its person writes into an agent's scope
  *   note-opened     { f: 1, t: title }                    a note for the mesh; the note's id is the id of this event
- *                   { f: 1, t: title, p: [persons], k }   audience direct: a private one, sealed to their devices; k = its key
- *   note-shared     { d: note, f: 1, t, p, k }            audience direct: whoever has the key gives it to more people, or devices
+ *                   { f: 1, t: title, p: [persons], o: [devices], k }   audience direct: a private one; k = its key, 32 bytes, sealed
+ *                                                         to the devices that p have now, which are o
+ *   note-shared     { d: note, f: 1, t, p, o, k }         audience direct: whoever has the key gives it to more people, or devices
  *   note-edited     { d: note, h: seen, u: update }       `update` is Yjs's, of form V1; seen = [[client id, clock]…], what the
  *                   { d: note, h: seen, n, x }             author had of the note; x = the update under a private note's key
  *   record-changed  { e: ["agent", name], u: change }     one change chunk of Automerge; the record is its author's person's
@@ -21,6 +22,7 @@ import { concat, encode, utf8Bytes, type Value } from "./bytes.ts";
 import type { Random } from "./effects.ts";
 import { KinError } from "./errors.ts";
 import { readFields, type Fields } from "./fields.ts";
+import { MAX_DIRECT_RECIPIENTS } from "./limits.ts";
 import {
   idBytes,
   idOf,
@@ -51,6 +53,8 @@ export interface FactSet {
 /** Who may read a private note, and the key that lets them. */
 export interface NotePrivacy {
   persons: PersonId[];
+  /** That this event gives the key to. */
+  devices: DeviceId[];
   /** 32 bytes. */
   key: Uint8Array;
 }
@@ -195,13 +199,13 @@ export function noteSharedValue({ note, title, privacy }: NoteShared): Value {
   return { d: idBytes(note), f: TEXT_FORM, t: title, ...privacyValue(privacy) };
 }
 
-function privacyValue({ persons, key }: NotePrivacy): { p: Uint8Array[]; k: Uint8Array } {
+function privacyValue({ persons, devices, key }: NotePrivacy): { [field: string]: Uint8Array | Uint8Array[] } {
   if (persons.length > MAX_NOTE_PERSONS)
     throw new KinError(
       "TOO_LARGE",
       `a note for ${persons.length} people: at most ${MAX_NOTE_PERSONS}; share it with the mesh`,
     );
-  return { p: [...new Set(persons)].toSorted().map(idBytes), k: key };
+  return { p: idsValue(persons), o: idsValue(devices), k: key };
 }
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE, UNSUPPORTED_VERSION */
@@ -235,7 +239,9 @@ function readTitle(fields: Fields): string {
 
 function readPrivacy(fields: Fields): NotePrivacy {
   const persons = fields.list("p", 1, MAX_NOTE_PERSONS, (id) => idOf<"person">(id));
-  return { persons: ascending(persons, "a note's people"), key: fields.bytes("k", KEY_BYTES) };
+  const devices = fields.list("o", 1, MAX_DIRECT_RECIPIENTS, (id) => idOf<"device">(id));
+  ascending(devices, "a note's devices");
+  return { persons: ascending(persons, "a note's people"), devices, key: fields.bytes("k", KEY_BYTES) };
 }
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE */
@@ -357,6 +363,10 @@ function bytesUpTo(fields: Fields, name: string, most: number): Uint8Array {
 function ascending<T extends string>(ids: T[], what: string): T[] {
   if (ids.some((id, i) => i > 0 && ids[i - 1]! >= id)) throw bad(`${what} are strictly ascending ids`);
   return ids;
+}
+
+function idsValue(ids: readonly Id<string>[]): Uint8Array[] {
+  return [...new Set(ids)].toSorted().map(idBytes);
 }
 
 function isCount(value: unknown): value is number {

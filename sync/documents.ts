@@ -1,24 +1,57 @@
 /**
- * Documents (§7): what the log's `fact-set`, `note-*` and `record-changed` events fold to. One view of three kinds, of which the
- * log is the truth: it can be thrown away at any time and folds again.
+ * Documents (§7): what the log's `fact-set`, `note-*` and `record-changed` events fold to. The log is the truth; this is a view
+ * that can be thrown away at any time and folds again. Pure but for the trial of foreign updates, which is passed in: a thread on
+ * a node (`documents/worker.ts`), the function itself in a simulation (`documents/trial.ts`).
  *
- *   log ─▶ projection ─▶ facts      any order, at once
+ *   log ─▶ projection ─┬─▶ facts                    any order, at once
+ *                      ├─▶ notes    ─▶ arrivals ─▶ trial on a copy ─▶ Yjs
+ *                      └─▶ records  ─▶ arrivals ─▶ trial on a copy ─▶ Automerge
  */
-import type { FactScope } from "../protocols/document.ts";
-import { DOCUMENT_KINDS, factSetValue, parseFactSet } from "../protocols/document.ts";
-import type { KinError } from "../protocols/errors.ts";
-import type { EventId } from "../protocols/ids.ts";
+import {
+  automergeActorOf,
+  DOCUMENT_KINDS,
+  factSetValue,
+  MAX_NOTE_CLIENTS,
+  noteEditedValue,
+  noteOpenedValue,
+  noteSharedValue,
+  parseFactSet,
+  recordChangedValue,
+  recordDocumentId,
+  sealUpdate,
+  yjsClientOf,
+  type FactScope,
+  type NoteId,
+  type RecordDocumentId,
+} from "../protocols/document.ts";
+import { concat, type Value } from "../protocols/bytes.ts";
+import type { Random, Time } from "../protocols/effects.ts";
+import { KinError } from "../protocols/errors.ts";
+import { logIdOf } from "../protocols/events.ts";
+import { sha256 } from "#crypto";
+import type { DeviceId, EventId, LogId, PersonId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
+import type { Setting } from "./documents/automerge.ts";
 import { createFacts, factsView, type Fact, type FactValue } from "./documents/facts.ts";
+import { createNotes, type Note } from "./documents/notes.ts";
+import { createRecords, type KinRecord } from "./documents/records.ts";
+import { diffText, type Hunk } from "./documents/text-diff.ts";
+import type { RunTrial } from "./documents/trial.ts";
+import { writeText, type TextRun } from "./documents/yjs.ts";
 import { openProjection } from "./projection.ts";
-import type { ReadableEvent, Replica } from "./replica.ts";
+import type { NewEntry, ReadableEvent, Replica } from "./replica.ts";
 import type { SnapshotBase } from "./snapshot-base.ts";
 
 export interface DocumentsDeps {
   replica: Replica;
   /** The snapshot that the facts begin with, if there may be one (R16). */
   base?: SnapshotBase | undefined;
-  /** Told what could not be folded for a reason of this machine, not of the event; it is tried again. */
+  /** This device's person. */
+  person: PersonId;
+  runTrial: RunTrial;
+  time: Pick<Time, "after">;
+  random: Random;
+  /** Told what failed for a reason of this machine, not of an event; it is tried again. */
   failed?: ((error: unknown) => void) | undefined;
 }
 
@@ -26,9 +59,18 @@ export interface DocumentsDeps {
 export interface RefusedUpdate {
   event: EventId;
   kind: string;
+  device: DeviceId;
   code: string;
   message: string;
 }
+
+/** What a reader saw of a note before he edited it: its visible runs and their text. */
+export interface NoteBase {
+  runs: readonly TextRun[];
+  text: string;
+}
+/** `text`: what the note is to say (in the place of `base`, or of what it says now); `append`: what is added at its end. */
+export type NoteEdit = { text: string; base?: NoteBase } | { append: string };
 
 export interface Documents {
   facts: {
@@ -36,43 +78,109 @@ export interface Documents {
     list(scope: FactScope, prefix?: string): Fact[];
     /** Replaces all values that stand here now; `json` null unsets. Resolves when durable and folded. @throws KinError BAD_REQUEST, TOO_LARGE, NOT_A_MEMBER, REMOVED, DISK_FULL */
     set(scope: FactScope, key: string, json: string | null): Promise<void>;
-    /** All that was ever set, the newest first. */
+    /** All that it was ever set to, the newest first. */
     history(scope: FactScope, key: string): Promise<(FactValue & { replaces: EventId[] })[]>;
     count(): number;
   };
+  notes: {
+    get(id: NoteId): Note | undefined;
+    all(): Note[];
+    /** `persons`: who may read it besides me; null: the mesh. @throws KinError BAD_REQUEST, TOO_LARGE, NOT_A_MEMBER, REMOVED, DISK_FULL */
+    open(note: { title: string; persons: readonly PersonId[] | null }): Promise<NoteId>;
+    /** False: it says that already. @throws KinError NOT_FOUND, TOO_LARGE, NOT_A_MEMBER, REMOVED, DISK_FULL */
+    edit(id: NoteId, edit: NoteEdit): Promise<boolean>;
+    /** Gives a private note to more people. @throws KinError NOT_FOUND, BAD_REQUEST, TOO_LARGE */
+    share(id: NoteId, persons: readonly PersonId[]): Promise<void>;
+  };
+  records: {
+    get(person: PersonId, name: string): KinRecord | undefined;
+    /** One of mine; undefined unsets. False: it is that already. @throws KinError BAD_REQUEST, TOO_LARGE, NOT_A_MEMBER, REMOVED, DISK_FULL */
+    set(name: string, key: string, value: Setting | undefined): Promise<boolean>;
+  };
+  /** Called when something may read otherwise now. Returns how to stop. */
+  on(listener: () => void): () => void;
   /** Events that were refused, the newest last. */
   refused(): RefusedUpdate[];
   /** Resolves when all that the replica has now is folded, or waits for something that has not come. */
   settled(): Promise<void>;
-  /** The same 32 bytes on every node that has the same events and can read them. */
+  /** Of what is for the mesh: the same 32 bytes on every node that has the same events and can read them. */
   hash(): Promise<Uint8Array>;
   close(): Promise<void>;
 }
 
 /** Refused events that are kept to be shown. */
 const MAX_REFUSED = 256;
+/** What a person writes; Yjs's state and the trial's copy of it grow with it. */
+export const MAX_NOTE_UNITS = 1024 * 1024;
+/** Edits whose trial this machine could not finish wait this long. */
+const HELD_RETRY_MS = 60_000;
+/** A log that ends while we write to it: the update is made again for the next one. */
+const MAX_TRIES = 3;
+const NOTE_KEY_BYTES = 32;
+const PAGE_EVENTS = 512;
 
-export async function openDocuments({ replica, base, failed }: DocumentsDeps): Promise<Documents> {
+export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
+  const { replica, base, person, runTrial, time, random, failed } = deps;
+  const own = replica.device;
+  const listeners = new Set<() => void>();
+  let refused: RefusedUpdate[] = [];
+  const late = new Set<NoteId>();
+  const lateRecords = new Set<RecordDocumentId>();
+  let pumping: Promise<void> | null = null;
+  let again = false;
+  let closed = false;
+  let cancelRetry: (() => void) | null = null;
+  const inOrder = createQueue();
+  const parts = {
+    mesh: replica.mesh,
+    own,
+    runTrial,
+    refused: ({ id, device }: Pick<ReadableEvent, "id" | "device">, kind: string, error: KinError) =>
+      refuse({ id, device, kind }, error),
+    held,
+  };
   const facts = createFacts();
   begin();
-  let refused: RefusedUpdate[] = [];
-  const inOrder = createQueue();
+  const notes = createNotes(parts);
+  const records = createRecords(parts);
   const projection = await openProjection(replica, {
     kinds: new Set<string>(DOCUMENT_KINDS),
     fold,
     clear,
+    changed: () => void pump().catch((error: unknown) => failed?.(error)),
     failed,
   });
+  const stopWatching = replica.on((change) => {
+    if (change.type === "membership") shareKeys().catch((error: unknown) => failed?.(error));
+  });
+
+  // ── folding ──
 
   function fold(event: ReadableEvent): void {
-    // What is said to some only is no fact of the mesh: no snapshot could hold it.
-    const isFact = event.kind === "fact-set" && event.audience === "mesh";
-    if (isFact && base?.covers(factsView, event) !== true) refuse(event, facts.fold(event));
+    if (event.kind === "fact-set") return foldFact(event);
+    if (event.kind === "record-changed") {
+      const result = records.fold(event);
+      if (result instanceof KinError) refuse(event, result);
+      else if (result !== null) lateRecords.add(result.late);
+      return;
+    }
+    const result = notes.fold(event);
+    if (result instanceof KinError) refuse(event, result);
+    else if (result !== null) late.add(result.late);
   }
 
-  function refuse({ id, kind }: Pick<ReadableEvent, "id" | "kind">, error: KinError | null): void {
+  function refuse(event: Pick<ReadableEvent, "id" | "kind" | "device">, error: KinError | null): void {
     if (error === null) return;
-    refused = [...refused.slice(1 - MAX_REFUSED), { event: id, kind, code: error.code, message: error.message }];
+    const { id, kind, device } = event;
+    refused = [
+      ...refused.filter((one) => one.event !== id).slice(1 - MAX_REFUSED),
+      { event: id, kind, device, code: error.code, message: error.message },
+    ];
+  }
+
+  function foldFact(event: ReadableEvent): void {
+    // What is said to some only is no fact of the mesh: no snapshot could hold it.
+    if (event.audience === "mesh" && base?.covers(factsView, event) !== true) refuse(event, facts.fold(event));
   }
 
   function begin(): void {
@@ -82,22 +190,110 @@ export async function openDocuments({ replica, base, failed }: DocumentsDeps): P
   function clear(): void {
     facts.clear();
     begin();
+    notes.clear();
+    records.clear();
+    late.clear();
+    lateRecords.clear();
     refused = [];
   }
 
-  function set(scope: FactScope, key: string, json: string | null): Promise<void> {
-    return inOrder(async () => {
-      await projection.settled();
-      const value = factSetValue({ scope, key, json, replaces: facts.standing(scope, key) });
-      await replica.append([{ kind: "fact-set", audience: "mesh", value }]);
-      await projection.settled();
+  /** One at a time; what comes meanwhile is decided in the same run. */
+  function pump(): Promise<void> {
+    again = true;
+    pumping ??= pumpAll().finally(() => (pumping = null));
+    return pumping;
+  }
+
+  async function pumpAll(): Promise<void> {
+    while (again && !closed) {
+      again = false;
+      await beginLate();
+      await notes.pump();
+      await records.pump();
+      for (const listener of listeners) listener();
+    }
+  }
+
+  /** Documents of which an earlier event came after later ones were decided fold again from their first event. */
+  async function beginLate(): Promise<void> {
+    if (late.size + lateRecords.size === 0) return;
+    for (const id of late) notes.begin(id);
+    for (const id of lateRecords) records.begin(id);
+    const [ids, recordIds] = [new Set<string>(late), new Set<string>(lateRecords)];
+    late.clear();
+    lateRecords.clear();
+    const kinds = new Set(["note-edited", "record-changed"]);
+    for (let position = 0; position < projection.position();) {
+      const page = await replica.events({ position, limit: PAGE_EVENTS, kinds });
+      if (page.next === position) return;
+      position = page.next;
+      for (const event of page.events)
+        if (event.standing.state === "good" && event.unreadable === null && isOf(event, ids, recordIds)) fold(event);
+    }
+  }
+
+  function isOf(event: ReadableEvent, ids: ReadonlySet<string>, recordIds: ReadonlySet<string>): boolean {
+    try {
+      return event.kind === "note-edited" ? ids.has(notes.idOf(event)) : recordIds.has(records.idOf(event));
+    } catch {
+      return false; // it was refused when it was folded first
+    }
+  }
+
+  function held(error: unknown): void {
+    failed?.(error);
+    cancelRetry ??= time.after(HELD_RETRY_MS, () => {
+      cancelRetry = null;
+      notes.retry();
+      records.retry();
+      pump().catch((reason: unknown) => failed?.(reason));
     });
   }
 
-  async function history(scope: FactScope, key: string) {
+  async function settled(): Promise<void> {
+    await projection.settled();
+    await pump();
+  }
+
+  // ── writing ──
+
+  /** The log that the next event goes to, unless it ends first. */
+  function ownLog(): LogId {
+    return logIdOf(replica.mesh, { device: own, incarnation: replica.incarnation().id, chain: "mesh" });
+  }
+
+  /**
+   * Writes events that are made for one log: if it ended meanwhile they went to another, where nobody takes them, and are made
+   * again. False: `make` had nothing to write.
+   */
+  function write(make: (log: LogId) => NewEntry[]): Promise<boolean> {
+    return inOrder(async () => {
+      for (let tries = 0; tries < MAX_TRIES; tries++) {
+        await settled();
+        const log = ownLog();
+        const entries = make(log);
+        if (entries.length === 0) return false;
+        const written = await replica.append(entries);
+        await settled();
+        if (written.every((event) => event.log === log)) return true;
+      }
+      throw new KinError("FORKED", "this device's log ended again and again while a document was written");
+    });
+  }
+
+  async function setFact(scope: FactScope, key: string, json: string | null): Promise<void> {
+    await inOrder(async () => {
+      await settled();
+      const value = factSetValue({ scope, key, json, replaces: facts.standing(scope, key) });
+      await replica.append([{ kind: "fact-set", audience: "mesh", value }]);
+      await settled();
+    });
+  }
+
+  async function factHistory(scope: FactScope, key: string) {
     const found = await Promise.all(facts.sets(scope, key).map((id) => replica.event(id)));
     return found
-      .filter((event): event is ReadableEvent => event?.value !== undefined)
+      .filter((event): event is ReadableEvent => event?.value !== undefined && event.standing.state === "good")
       .map(({ id, device, at, hlc, value }) => {
         const { json, replaces } = parseFactSet(value);
         return { id, device, at, hlc, json, replaces };
@@ -105,22 +301,145 @@ export async function openDocuments({ replica, base, failed }: DocumentsDeps): P
       .toSorted((a, b) => compareStamps(b.hlc, a.hlc));
   }
 
+  async function openNote(note: { title: string; persons: readonly PersonId[] | null }): Promise<NoteId> {
+    const { title } = note;
+    const persons = note.persons === null ? null : [...new Set([person, ...note.persons])];
+    const devices = persons === null ? [] : devicesOf(persons);
+    const privacy = persons === null ? null : { persons, devices, key: random.bytes(NOTE_KEY_BYTES) };
+    const value = noteOpenedValue({ title, privacy });
+    const [event] = await replica.append([entryFor("note-opened", value, privacy === null ? null : devices)]);
+    await settled();
+    return event!.id;
+  }
+
+  function editNote(id: NoteId, edit: NoteEdit): Promise<boolean> {
+    return write((log) => {
+      const note = noteOf(id);
+      const client = yjsClientOf(log, id);
+      if (note.text.seen().size >= MAX_NOTE_CLIENTS && !note.text.seen().has(client))
+        throw new KinError("TOO_LARGE", `${MAX_NOTE_CLIENTS} logs have written in "${note.title}": begin a new note`);
+      const { base, hunks } = hunksOf(note, edit);
+      const made = writeText(note.text.state(), client, base, hunks);
+      return made.map(({ seen, bytes }) => {
+        const at = { mesh: replica.mesh, note: id, author: own };
+        const update = note.key === null ? { open: bytes } : sealUpdate(at, note.key, bytes, random);
+        return entryFor("note-edited", noteEditedValue({ note: id, seen, update }), null);
+      });
+    });
+  }
+
+  async function shareNote(id: NoteId, persons: readonly PersonId[]): Promise<void> {
+    await inOrder(async () => {
+      await settled();
+      const note = noteOf(id);
+      if (note.persons === null || note.key === null)
+        throw new KinError("BAD_REQUEST", `"${note.title}" is for the whole mesh already`);
+      await giveKey(note, [...new Set([...note.persons, ...persons])]);
+      await settled();
+    });
+  }
+
+  async function giveKey({ id, title, key }: Note, persons: PersonId[]): Promise<void> {
+    const devices = devicesOf(persons);
+    const value = noteSharedValue({ note: id, title, privacy: { persons, devices, key: key! } });
+    await replica.append([entryFor("note-shared", value, devices)]);
+  }
+
+  /**
+   * People get new devices: whoever opened a note, and each of their own other devices, gives its key to them. More may do so
+   * at once; that costs an event.
+   */
+  function shareKeys(): Promise<void> {
+    return inOrder(async () => {
+      await settled();
+      if (closed || !replica.membership().devices.has(own)) return;
+      for (const note of notes.all()) {
+        if (note.persons === null) continue;
+        const lacks = devicesOf(note.persons).filter((device) => !note.devices.includes(device));
+        const isOurs = (device: DeviceId): boolean =>
+          note.openedBy === own || replica.membership().devices.get(device)?.member.person === person;
+        if (lacks.some(isOurs)) await giveKey(note, note.persons);
+      }
+      await settled();
+    });
+  }
+
+  function setSetting(name: string, key: string, value: Setting | undefined): Promise<boolean> {
+    const id = recordDocumentId(replica.mesh, person, "agent", name);
+    return write((log) => {
+      const change = records.stateOf(person, name).change(automergeActorOf(log, id), key, value);
+      if (change === null) return [];
+      return [entryFor("record-changed", recordChangedValue({ about: "agent", name, change }), null)];
+    });
+  }
+
+  function noteOf(id: NoteId): Note {
+    const note = notes.get(id);
+    if (note === undefined) throw new KinError("NOT_FOUND", `there is no note ${id} that this device can read`);
+    return note;
+  }
+
+  function devicesOf(persons: readonly PersonId[]): DeviceId[] {
+    const { members } = replica.membership();
+    return persons.flatMap((one) => members.get(one)?.devices.map((device) => device.id) ?? []);
+  }
+
   return {
     facts: {
       get: (scope, key) => facts.get(scope, key),
       list: (scope, prefix) => facts.list(scope, prefix),
-      set,
-      history,
+      set: setFact,
+      history: factHistory,
       count: () => facts.count(),
     },
-    refused: () => refused,
-    settled: () => projection.settled(),
-    hash: async () => {
-      await projection.settled();
-      return facts.hash();
+    notes: {
+      get: (id) => notes.get(id),
+      all: () => notes.all(),
+      open: openNote,
+      edit: editNote,
+      share: shareNote,
     },
-    close: () => projection.close(),
+    records: { get: (of, name) => records.get(of, name), set: setSetting },
+    on(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    refused: () => refused,
+    settled,
+    hash: async () => {
+      await settled();
+      return sha256(concat(facts.hash(), notes.hash(), records.hash()));
+    },
+    async close() {
+      closed = true;
+      cancelRetry?.();
+      stopWatching();
+      await projection.close();
+      await pumping;
+    },
   };
+}
+
+/** `to`: devices that it is sealed to; null: the mesh. */
+function entryFor(kind: (typeof DOCUMENT_KINDS)[number], value: Value, to: DeviceId[] | null): NewEntry {
+  return to === null ? { kind, audience: "mesh", value } : { kind, audience: "direct", value, to };
+}
+
+function hunksOf(note: Note, edit: NoteEdit): { base: readonly TextRun[]; hunks: Hunk[] } {
+  const now = note.text.text();
+  if ("append" in edit) {
+    checkSize(note, now.length + edit.append.length);
+    const hunk = { at: now.length, removed: 0, inserted: edit.append.toWellFormed() };
+    return { base: note.text.runs(), hunks: edit.append === "" ? [] : [hunk] };
+  }
+  checkSize(note, edit.text.length);
+  const { runs, text } = edit.base ?? { runs: note.text.runs(), text: now };
+  return { base: runs, hunks: diffText(text, edit.text.toWellFormed()) };
+}
+
+function checkSize(note: Note, units: number): void {
+  if (units > MAX_NOTE_UNITS)
+    throw new KinError("TOO_LARGE", `"${note.title}" would have ${units} characters: at most ${MAX_NOTE_UNITS}`);
 }
 
 /** Runs jobs one after the other. */

@@ -399,7 +399,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       const found = await find(id);
       return found === undefined ? undefined : reading.read(found);
     },
-    events: (asked) => eventsFrom(store, reading, asked),
+    events: (asked) => eventsFrom(store, ground.logs, reading, asked),
     vector: () => ground.vector,
     accepts: receiving.accepts,
     runFrom: async (log, from) =>
@@ -450,10 +450,14 @@ async function loadLogs({ store, clock, logs, undepended, noteInVector }: Ground
 
 async function eventsFrom(
   store: EventStore,
+  logs: Ground["logs"],
   reading: Reading,
   { position = 0, limit = PAGE_EVENTS, kinds }: Parameters<Replica["events"]>[0] = {},
 ) {
-  const page = await store.since(position, limit);
+  const stored = await store.since(position, limit);
+  // A log that is stored and not yet taken in is told when it is.
+  const untaken = stored.findIndex(({ event }) => !logs.has(event.header.log));
+  const page = untaken < 0 ? stored : stored.slice(0, untaken);
   const wanted = page.filter(({ event }) => kinds === undefined || kinds.has(event.header.kind));
   const readable: ReadableEvent[] = [];
   for (const { event } of wanted) readable.push(await reading.read(event));

@@ -1,0 +1,215 @@
+/**
+ * The updates of one document, from their events to the document. What counts is a function of the set of events, not of their
+ * order of arrival, and for each log of its own order only:
+ *
+ *   event ──▶ queue of its log, by seq ──▶ first one: read ──▶ judge ──▶ next: tried on a copy, applied
+ *                                             │ no key yet       ├─ waits: for what it has seen; those behind it wait too
+ *                                             └ waits            └─ refused: for everybody, for ever; the next one is looked at
+ *
+ * An event that comes after later ones of its log were decided (its body or key was missing) makes the document begin anew, so
+ * that those are decided again with it among them. A trial that this machine could not finish decides nothing: it is held and
+ * tried later, here only.
+ */
+import { KinError } from "../../protocols/errors.ts";
+import type { EventId, LogId } from "../../protocols/ids.ts";
+import type { ReadableEvent } from "../replica.ts";
+
+export type DocumentEvent = Pick<ReadableEvent, "id" | "log" | "seq" | "device" | "person" | "at" | "value">;
+
+/** How many were right, from the first on; of the next one why it is refused, if it is. */
+export interface Tried {
+  right: number;
+  refused: string | null;
+}
+
+/** One document of some form. */
+export interface Receiver<Update> {
+  /** null: not to be read yet. @throws KinError refused for everybody */
+  read(event: DocumentEvent): Update | null;
+  /** Where it stands to what was noted. An error: refused for everybody. */
+  judge(update: Update): "next" | "waits" | KinError;
+  /** Takes it as applied, for the judgement of others; returns how to take that back. */
+  note(update: Update): () => void;
+  /** Tries those that were noted on a copy without them. Rejects if it could not be tried here and now. */
+  attempt(updates: Update[]): Promise<Tried>;
+  apply(updates: Update[], events: DocumentEvent[]): void;
+  refused(event: DocumentEvent, error: KinError): void;
+  /** A trial could not be finished. */
+  held(error: unknown): void;
+}
+
+export interface Arrivals {
+  /** "late": later events of its log were decided without it; the document must begin anew. */
+  push(event: DocumentEvent): "queued" | "known" | "late";
+  /** Decides all that can be decided now. One at a time. */
+  pump(): Promise<void>;
+  /** Held ones are tried again at the next pump. */
+  retry(): void;
+  /** Events that wait for something. */
+  waiting(): number;
+  /** Events that are decided: for what is saved. */
+  decided(): { id: EventId; log: LogId; seq: number }[];
+  /** Takes back what was saved; nothing was pushed yet. */
+  restore(decided: { id: EventId; log: LogId; seq: number }[]): void;
+  clear(): void;
+}
+
+/** Updates of one trial: a copy is made for each trial. */
+const MAX_BATCH = 256;
+
+interface Entry<Update> {
+  event: DocumentEvent;
+  /** Read once. */
+  update: Update | null;
+}
+interface Taken<Update> {
+  entry: Entry<Update>;
+  update: Update;
+  undo: () => void;
+}
+
+export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
+  const queues = new Map<LogId, Entry<Update>[]>();
+  const decided = new Map<EventId, { log: LogId; seq: number }>();
+  const lastDecided = new Map<LogId, number>();
+  const heldLogs = new Set<LogId>();
+  /** Counts up when the document begins anew: what was under way then is void. */
+  let generation = 0;
+
+  function push(event: DocumentEvent): "queued" | "known" | "late" {
+    if (decided.has(event.id)) return "known";
+    if (event.seq <= (lastDecided.get(event.log) ?? -1)) return "late";
+    const queue = queues.get(event.log) ?? [];
+    queues.set(event.log, queue);
+    // Nearly always it is the last.
+    let at = queue.length;
+    while (at > 0 && isAfter(queue[at - 1]!.event, event)) at--;
+    if (queue[at - 1]?.event.id === event.id) return "known";
+    queue.splice(at, 0, { event, update: null });
+    return "queued";
+  }
+
+  async function pump(): Promise<void> {
+    for (let most = MAX_BATCH; ;) {
+      const batch = collect(most);
+      if (batch.length === 0) return;
+      const began = generation;
+      const tried = await attempt(batch);
+      if (began !== generation) return;
+      const right = tried?.right ?? 0;
+      const rest = batch.slice(right);
+      for (const { undo } of rest.toReversed()) undo();
+      const done = batch.slice(0, right);
+      if (done.length > 0)
+        receiver.apply(
+          done.map(({ update }) => update),
+          done.map(({ entry }) => entry.event),
+        );
+      for (const { entry } of done) decide(entry);
+      const [failed] = rest;
+      if (tried !== null && tried.refused !== null && failed !== undefined)
+        refuse(failed.entry, new KinError("BAD_REQUEST", tried.refused));
+      if (tried === null && batch.length === 1) heldLogs.add(failed!.entry.event.log);
+      // Which of many could not be tried is found in smaller trials.
+      if (tried === null) most = Math.max(1, batch.length >> 2);
+    }
+  }
+
+  async function attempt(batch: Taken<Update>[]): Promise<Tried | null> {
+    try {
+      return await receiver.attempt(batch.map(({ update }) => update));
+    } catch (error) {
+      if (batch.length === 1) receiver.held(error);
+      return null;
+    }
+  }
+
+  /** Notes what comes next, log by log, until nothing does. They stay in their queues until they are decided. */
+  function collect(most: number): Taken<Update>[] {
+    const batch: Taken<Update>[] = [];
+    const places = new Map<LogId, number>();
+    for (let found = true; found;) {
+      found = false;
+      for (const log of queues.keys()) {
+        while (batch.length < most) {
+          const taken = next(log, places, batch.length > 0);
+          if (taken === null) break;
+          batch.push({ ...taken, undo: receiver.note(taken.update) });
+          places.set(log, (places.get(log) ?? 0) + 1);
+          found = true;
+        }
+        if (batch.length >= most) return batch;
+      }
+    }
+    return batch;
+  }
+
+  /** @param isTentative something is noted that may yet prove wrong: nothing is refused for what was noted */
+  function next(
+    log: LogId,
+    places: Map<LogId, number>,
+    isTentative: boolean,
+  ): { entry: Entry<Update>; update: Update } | null {
+    for (;;) {
+      const place = places.get(log) ?? 0;
+      const entry = heldLogs.has(log) ? undefined : queues.get(log)?.[place];
+      if (entry === undefined) return null;
+      const judged = judge(entry);
+      if (judged === "next") return { entry, update: entry.update! };
+      if (judged === "waits") return null;
+      if (isTentative) return null;
+      refuse(entry, judged);
+    }
+  }
+
+  function judge(entry: Entry<Update>): "next" | "waits" | KinError {
+    try {
+      entry.update ??= receiver.read(entry.event);
+      return entry.update === null ? "waits" : receiver.judge(entry.update);
+    } catch (error) {
+      if (error instanceof KinError) return error;
+      throw error;
+    }
+  }
+
+  function refuse(entry: Entry<Update>, error: KinError): void {
+    decide(entry);
+    receiver.refused(entry.event, error);
+  }
+
+  function decide({ event: { id, log, seq } }: Entry<Update>): void {
+    const queue = queues.get(log)!;
+    const at = queue.findIndex(({ event }) => event.id === id);
+    queue.splice(at, 1);
+    if (queue.length === 0) queues.delete(log);
+    remember({ id, log, seq });
+  }
+
+  function remember({ id, log, seq }: { id: EventId; log: LogId; seq: number }): void {
+    decided.set(id, { log, seq });
+    lastDecided.set(log, Math.max(seq, lastDecided.get(log) ?? -1));
+  }
+
+  return {
+    push,
+    pump,
+    retry: () => heldLogs.clear(),
+    waiting: () => [...queues.values()].reduce((sum, queue) => sum + queue.length, 0),
+    decided: () => [...decided].map(([id, { log, seq }]) => ({ id, log, seq })),
+    restore(all) {
+      for (const one of all) remember(one);
+    },
+    clear() {
+      generation++;
+      queues.clear();
+      decided.clear();
+      lastDecided.clear();
+      heldLogs.clear();
+    },
+  };
+}
+
+/** By seq; where a log was written twice, by id. */
+function isAfter(a: DocumentEvent, b: DocumentEvent): boolean {
+  return a.seq === b.seq ? a.id > b.id : a.seq > b.seq;
+}

@@ -1,0 +1,296 @@
+/**
+ * Notes: texts that several people and agents edit at once. A note is the event that opened it, what shares it, and the edits;
+ * this file keeps for each what has come, decides which edits count ({@link createArrivals}) and has the text of those.
+ */
+import { sha256 } from "#crypto";
+import { compareBytes, encode, type Value } from "../../protocols/bytes.ts";
+import {
+  openUpdate,
+  parseNoteEdited,
+  parseNoteOpened,
+  parseNoteShared,
+  yjsClientOf,
+  type NoteId,
+  type NotePrivacy,
+  type Seen,
+} from "../../protocols/document.ts";
+import { KinError } from "../../protocols/errors.ts";
+import { idBytes, type DeviceId, type LogId, type MeshId, type PersonId } from "../../protocols/ids.ts";
+import type { ReadableEvent } from "../replica.ts";
+import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
+import type { RunTrial } from "./trial.ts";
+import { createNoteText, parseTextUpdate, type NoteText, type TextUpdate } from "./yjs.ts";
+
+/** What is known of a note that this device can read. */
+export interface Note {
+  id: NoteId;
+  title: string;
+  /** Who may read it; null: the mesh. */
+  persons: PersonId[] | null;
+  /** Newest of what opened, shared or edited it: wall ms. */
+  at: number;
+  openedBy: DeviceId;
+  editors: { device: DeviceId; edits: number; at: number }[];
+  /** Edits that wait for something that has not come. */
+  waiting: number;
+  text: NoteText;
+  /** Of a private note. */
+  key: Uint8Array | null;
+  /** Devices that its key was given to. */
+  devices: DeviceId[];
+}
+
+export interface Notes {
+  /** A `note-opened`, `note-shared` or `note-edited` event. Returns why it has no effect; "late": {@link begin} it anew. */
+  fold(event: ReadableEvent): KinError | null | { late: NoteId };
+  /** Decides what can be decided. */
+  pump(): Promise<void>;
+  /** Of an edit. @throws KinError BAD_REQUEST, TOO_LARGE */
+  idOf(event: Pick<ReadableEvent, "value">): NoteId;
+  get(id: NoteId): Note | undefined;
+  all(): Note[];
+  /** Throws away what the edits of a note have made: they are folded again. */
+  begin(id: NoteId): void;
+  clear(): void;
+  /** Held edits are tried again at the next pump. */
+  retry(): void;
+  /** Of all notes for the mesh: equal where the same events are readable. */
+  hash(): Uint8Array;
+}
+
+export interface NotesDeps {
+  mesh: MeshId;
+  /** Edits of this device are not tried: it made them. */
+  own: DeviceId;
+  runTrial: RunTrial;
+  /** An edit has no effect on any node. */
+  refused(event: DocumentEvent, kind: "note-edited", error: KinError): void;
+  /** An edit could not be tried on this machine. */
+  held(error: unknown): void;
+}
+
+interface Offer {
+  title: string;
+  privacy: NotePrivacy | null;
+  /** The opening is worth more than what somebody who shared it says. */
+  isOpening: boolean;
+  device: DeviceId;
+  at: number;
+  hlc: Uint8Array;
+}
+
+interface State {
+  id: NoteId;
+  offers: Offer[];
+  text: NoteText;
+  /** Where updates of a client ended, and what each had seen. */
+  ends: Map<number, Map<number, Seen>>;
+  clocks: Map<number, number>;
+  editors: Map<DeviceId, { edits: number; at: number }>;
+  arrivals: Arrivals;
+}
+
+type Edit = TextUpdate & { device: DeviceId };
+
+export function createNotes(deps: NotesDeps): Notes {
+  const notes = new Map<NoteId, State>();
+  /** Something has come for them since the last pump. */
+  const fresh = new Set<NoteId>();
+
+  function stateOf(id: NoteId): State {
+    let state = notes.get(id);
+    if (state === undefined) notes.set(id, (state = newState(id)));
+    fresh.add(id);
+    return state;
+  }
+
+  function newState(id: NoteId): State {
+    const state: State = { id, offers: [], ...emptyText(), arrivals: undefined as never };
+    state.arrivals = createArrivals<Edit>({
+      read: (event) => readEdit(state, event),
+      judge: (edit) => judge(state, edit),
+      note: (edit) => note(state, edit),
+      attempt: async (edits) =>
+        edits.every(({ device }) => device === deps.own)
+          ? { right: edits.length, refused: null }
+          : deps.runTrial({ form: "text", state: state.text.state(), updates: edits }),
+      apply(edits, events) {
+        state.text.apply(edits.map(({ bytes }) => bytes));
+        for (const event of events) noteEditor(state, event);
+      },
+      refused: (event, error) => deps.refused(event, "note-edited", error),
+      held: deps.held,
+    });
+    return state;
+  }
+
+  function readEdit(state: State, { log, device, value }: DocumentEvent): Edit | null {
+    const { seen, update } = parseNoteEdited(value);
+    const offer = best(state);
+    if (offer === undefined) return null;
+    const client = yjsClientOf(log, state.id);
+    if (offer.privacy === null) {
+      if (!("open" in update)) throw new KinError("BAD_REQUEST", "a sealed edit of a note that is for the mesh");
+      return { ...parseTextUpdate(update.open, client, seen), device };
+    }
+    if ("open" in update) throw new KinError("BAD_REQUEST", "an edit in the open of a note that is private");
+    const at = { mesh: deps.mesh, note: state.id, author: device };
+    for (const { privacy } of state.offers) {
+      const bytes = privacy === null ? null : openUpdate(at, privacy.key, update);
+      if (bytes !== null) return { ...parseTextUpdate(bytes, client, seen), device };
+    }
+    return null; // its key may come yet
+  }
+
+  function fold(event: ReadableEvent): KinError | null | { late: NoteId } {
+    try {
+      switch (event.kind) {
+        case "note-opened": {
+          const { title, privacy } = parseNoteOpened(event.value);
+          if ((privacy === null) !== (event.audience === "mesh"))
+            return new KinError("BAD_REQUEST", "a note for the mesh has no key, a private one is sealed to its people");
+          return offer(stateOf(event.id), event, { title, privacy, isOpening: true });
+        }
+        case "note-shared": {
+          const { note: id, title, privacy } = parseNoteShared(event.value);
+          if (event.audience !== "direct") return new KinError("BAD_REQUEST", "a note's key is for its people only");
+          return offer(stateOf(id), event, { title, privacy, isOpening: false });
+        }
+        default: {
+          const { note: id } = parseNoteEdited(event.value);
+          return stateOf(id).arrivals.push(event) === "late" ? { late: id } : null;
+        }
+      }
+    } catch (error) {
+      if (error instanceof KinError) return error;
+      throw error;
+    }
+  }
+
+  function view(state: State): Note | undefined {
+    const offer = best(state);
+    if (offer === undefined) return undefined;
+    const editors = [...state.editors].map(([device, { edits, at }]) => ({ device, edits, at }));
+    const opening = state.offers.find(({ isOpening }) => isOpening) ?? offer;
+    return {
+      id: state.id,
+      title: offer.title,
+      persons: offer.privacy === null ? null : personsOf(state),
+      at: Math.max(...state.offers.map(({ at }) => at), ...editors.map(({ at }) => at)),
+      openedBy: opening.device,
+      editors: editors.toSorted((a, b) => b.at - a.at),
+      waiting: state.arrivals.waiting(),
+      text: state.text,
+      key: offer.privacy?.key ?? null,
+      devices: [...new Set(state.offers.flatMap(({ privacy }) => privacy?.devices ?? []))],
+    };
+  }
+
+  return {
+    fold,
+    async pump() {
+      for (const id of fresh) {
+        fresh.delete(id);
+        await notes.get(id)?.arrivals.pump();
+      }
+    },
+    idOf: ({ value }) => parseNoteEdited(value).note,
+    get(id) {
+      const state = notes.get(id);
+      return state === undefined ? undefined : view(state);
+    },
+    all: () => [...notes.values()].flatMap((state) => view(state) ?? []),
+    begin(id) {
+      const state = notes.get(id);
+      if (state === undefined) return;
+      state.arrivals.clear();
+      Object.assign(state, emptyText());
+    },
+    clear() {
+      for (const { arrivals } of notes.values()) arrivals.clear();
+      notes.clear();
+    },
+    retry() {
+      for (const { id, arrivals } of notes.values()) {
+        arrivals.retry();
+        fresh.add(id);
+      }
+    },
+    hash: () =>
+      sha256(
+        encode(
+          [...notes.values()]
+            .filter((state) => best(state)?.privacy === null)
+            .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+            .map(({ id, text }): Value => [idBytes(id), text.hash()]),
+        ),
+      ),
+  };
+}
+
+function emptyText(): Pick<State, "text" | "ends" | "clocks" | "editors"> {
+  return { text: createNoteText(), ends: new Map(), clocks: new Map(), editors: new Map() };
+}
+
+/** The opening if it can be read; else the first share: whoever sees the same events takes the same. */
+function best({ offers }: State): Offer | undefined {
+  return offers.find(({ isOpening }) => isOpening) ?? offers[0];
+}
+
+/** Edits that were decided while somebody said something else of the note are decided again. */
+function offer(
+  state: State,
+  { device, at, hlc }: ReadableEvent,
+  what: Pick<Offer, "title" | "privacy" | "isOpening">,
+): { late: NoteId } | null {
+  const before = best(state);
+  state.offers.push({ ...what, device, at, hlc });
+  state.offers.sort((a, b) => compareBytes(a.hlc, b.hlc));
+  const isOther = before !== undefined && (before.privacy === null) !== (best(state)!.privacy === null);
+  return isOther ? { late: state.id } : null;
+}
+
+function personsOf({ offers }: State): PersonId[] {
+  return [...new Set(offers.flatMap(({ privacy }) => privacy?.persons ?? []))].toSorted();
+}
+
+function noteEditor({ editors }: State, { device, at }: DocumentEvent): void {
+  const known = editors.get(device);
+  editors.set(device, { edits: (known?.edits ?? 0) + 1, at: Math.max(at, known?.at ?? 0) });
+}
+
+/** Does it go on where its author was, and is what he says to have seen something that can be seen? */
+function judge({ ends, clocks }: State, edit: Edit): "next" | "waits" | KinError {
+  const { client, from, seen } = edit;
+  const mine = clocks.get(client) ?? 0;
+  if (from < mine)
+    return new KinError("BAD_REQUEST", `an edit from clock ${from} of a log that wrote up to ${mine} already`);
+  if (from > mine) return "waits";
+  for (const [other, clock] of seen) if ((clocks.get(other) ?? 0) < clock) return "waits";
+  const before = ends.get(client)?.get(from);
+  for (const [other, clock] of seen) {
+    if (before?.get(other) === clock && other !== client) continue; // looked at with the edit before
+    const theirs = ends.get(other)?.get(clock);
+    if (theirs === undefined)
+      return new KinError("BAD_REQUEST", `an edit that has seen half of an edit of client ${other}`);
+    for (const [third, least] of theirs)
+      if ((seen.get(third) ?? 0) < least)
+        return new KinError(
+          "BAD_REQUEST",
+          `an edit that has seen one of client ${other} without what that one had seen`,
+        );
+  }
+  return "next";
+}
+
+function note({ ends, clocks }: State, { client, from, to, seen }: Edit): () => void {
+  if (to === from) return () => undefined;
+  const mine = ends.get(client) ?? new Map<number, Seen>();
+  ends.set(client, mine.set(to, seen));
+  clocks.set(client, to);
+  return () => {
+    mine.delete(to);
+    if (from === 0) clocks.delete(client);
+    else clocks.set(client, from);
+  };
+}

@@ -1,0 +1,238 @@
+/**
+ * Records: small pages of settings whose history matters, each about one thing of one person (so far: an agent). Only devices of
+ * that person write them; two of his devices that were apart are merged by Automerge, and the value that lost is still shown.
+ */
+import { sha256 } from "#crypto";
+import { encode, fromHex, type Value } from "../../protocols/bytes.ts";
+import {
+  automergeActorOf,
+  parseRecordChanged,
+  recordDocumentId,
+  type RecordDocumentId,
+} from "../../protocols/document.ts";
+import { KinError } from "../../protocols/errors.ts";
+import { idBytes, type DeviceId, type EventId, type MeshId, type PersonId } from "../../protocols/ids.ts";
+import type { ReadableEvent } from "../replica.ts";
+import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
+import {
+  createRecord,
+  parseChange,
+  type ChangeOp,
+  type RecordChange,
+  type RecordState,
+  type Setting,
+} from "./automerge.ts";
+import type { RunTrial } from "./trial.ts";
+
+export interface RecordEntry {
+  event: EventId;
+  device: DeviceId;
+  at: number;
+  ops: { key: string; value: Setting | undefined }[];
+}
+
+export interface KinRecord {
+  id: RecordDocumentId;
+  person: PersonId;
+  name: string;
+  state: RecordState;
+  /** All changes that count, in the order in which they were applied here. */
+  history: RecordEntry[];
+  waiting: number;
+}
+
+export interface Records {
+  /** A `record-changed` event. Returns why it has no effect; "late": {@link begin} it anew. */
+  fold(event: ReadableEvent): KinError | null | { late: RecordDocumentId };
+  pump(): Promise<void>;
+  get(person: PersonId, name: string): KinRecord | undefined;
+  /** Of one that may not exist yet. */
+  stateOf(person: PersonId, name: string): RecordState;
+  idOf(event: Pick<ReadableEvent, "person" | "value">): RecordDocumentId;
+  begin(id: RecordDocumentId): void;
+  clear(): void;
+  retry(): void;
+  hash(): Uint8Array;
+}
+
+export interface RecordsDeps {
+  mesh: MeshId;
+  /** Changes of this device are not tried: it made them. */
+  own: DeviceId;
+  runTrial: RunTrial;
+  refused(event: DocumentEvent, kind: "record-changed", error: KinError): void;
+  held(error: unknown): void;
+}
+
+/** What was had when a change was made: how far of each actor, and the highest operation. */
+interface Past {
+  clock: ReadonlyMap<string, number>;
+  maxOp: number;
+}
+
+interface State {
+  id: RecordDocumentId;
+  person: PersonId;
+  name: string;
+  record: RecordState;
+  history: RecordEntry[];
+  /** By hash of the change: what is known after it. */
+  pasts: Map<string, Past>;
+  seqs: Map<string, number>;
+  /** `counter@actor` → which key it set, in which change of its actor. */
+  sets: Map<string, { key: string; seq: number }>;
+  arrivals: Arrivals;
+}
+
+type Change = RecordChange & { device: DeviceId };
+
+export function createRecords(deps: RecordsDeps): Records {
+  const records = new Map<RecordDocumentId, State>();
+  /** Something has come for them since the last pump. */
+  const fresh = new Set<RecordDocumentId>();
+
+  function idOf({ person, value }: Pick<ReadableEvent, "person" | "value">): RecordDocumentId {
+    const { about, name } = parseRecordChanged(value);
+    if (person === null) throw new KinError("DENIED", "a record of a device that is nobody's");
+    return recordDocumentId(deps.mesh, person, about, name);
+  }
+
+  function stateOf(id: RecordDocumentId, person: PersonId, name: string): State {
+    let state = records.get(id);
+    if (state === undefined) records.set(id, (state = newState(id, person, name)));
+    fresh.add(id);
+    return state;
+  }
+
+  function newState(id: RecordDocumentId, person: PersonId, name: string): State {
+    const state: State = { id, person, name, ...emptyRecord(), arrivals: undefined as never };
+    state.arrivals = createArrivals<Change>({
+      read: ({ log, device, value }) => ({
+        ...parseChange(parseRecordChanged(value).change, automergeActorOf(log, id)),
+        device,
+      }),
+      judge: (change) => judge(state, change),
+      note: (change) => note(state, change),
+      attempt: async (changes) =>
+        changes.every(({ device }) => device === deps.own)
+          ? { right: changes.length, refused: null }
+          : deps.runTrial({ form: "record", state: state.record.state(), updates: changes }),
+      apply(changes, events) {
+        state.record.apply(changes.map(({ bytes }) => bytes));
+        changes.forEach((change, i) => state.history.push(entryOf(change, events[i]!)));
+      },
+      refused: (event, error) => deps.refused(event, "record-changed", error),
+      held: deps.held,
+    });
+    return state;
+  }
+
+  return {
+    fold(event) {
+      try {
+        const id = idOf(event);
+        const { name } = parseRecordChanged(event.value);
+        return stateOf(id, event.person!, name).arrivals.push(event) === "late" ? { late: id } : null;
+      } catch (error) {
+        if (error instanceof KinError) return error;
+        throw error;
+      }
+    },
+    async pump() {
+      for (const id of fresh) {
+        fresh.delete(id);
+        await records.get(id)?.arrivals.pump();
+      }
+    },
+    get(person, name) {
+      const state = records.get(recordDocumentId(deps.mesh, person, "agent", name));
+      if (state === undefined) return undefined;
+      const { id, record, history, arrivals } = state;
+      return { id, person, name, state: record, history, waiting: arrivals.waiting() };
+    },
+    stateOf: (person, name) =>
+      records.get(recordDocumentId(deps.mesh, person, "agent", name))?.record ?? createRecord(),
+    idOf,
+    begin(id) {
+      const state = records.get(id);
+      if (state === undefined) return;
+      state.arrivals.clear();
+      Object.assign(state, emptyRecord());
+    },
+    clear() {
+      for (const { arrivals } of records.values()) arrivals.clear();
+      records.clear();
+    },
+    retry() {
+      for (const { id, arrivals } of records.values()) {
+        arrivals.retry();
+        fresh.add(id);
+      }
+    },
+    hash: () =>
+      sha256(
+        encode(
+          [...records.values()]
+            .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+            .map(({ id, record }): Value => [
+              idBytes(id),
+              record.heads().map(fromHex),
+              Object.entries(record.values()).toSorted(([a], [b]) => (a < b ? -1 : 1)),
+            ]),
+        ),
+      ),
+  };
+}
+
+function emptyRecord(): Pick<State, "record" | "history" | "pasts" | "seqs" | "sets"> {
+  return { record: createRecord(), history: [], pasts: new Map(), seqs: new Map(), sets: new Map() };
+}
+
+function entryOf({ ops }: RecordChange, { id, device, at }: DocumentEvent): RecordEntry {
+  return { event: id, device, at, ops: ops.map(({ key, value }) => ({ key, value })) };
+}
+
+function judge({ pasts, seqs, sets }: State, change: Change): "next" | "waits" | KinError {
+  const { actor, seq, startOp, deps, ops } = change;
+  const mine = seqs.get(actor) ?? 0;
+  if (seq <= mine) return refusal(`change ${seq} of a log that made ${mine} already`);
+  if (seq > mine + 1 || deps.some((dep) => !pasts.has(dep))) return "waits";
+  const { clock, maxOp } = pastOf(pasts, deps);
+  if ((clock.get(actor) ?? 0) !== mine) return refusal(`change ${seq} that does not know the one before it`);
+  if (startOp !== maxOp + 1) return refusal(`operations from ${startOp} on after ${maxOp}`);
+  const unknown = ops.find(({ key, replaces }) => replaces.some((op) => !wasSet(sets, clock, key, op)));
+  return unknown === undefined ? "next" : refusal(`"${unknown.key}" replaces what was not set there when it was made`);
+}
+
+function wasSet(sets: State["sets"], clock: Past["clock"], key: string, op: string): boolean {
+  const found = sets.get(op);
+  return found !== undefined && found.key === key && found.seq <= (clock.get(op.slice(op.indexOf("@") + 1)) ?? 0);
+}
+
+function pastOf(pasts: State["pasts"], deps: readonly string[]): { clock: Map<string, number>; maxOp: number } {
+  const clock = new Map<string, number>();
+  let maxOp = 0;
+  for (const dep of deps) {
+    const past = pasts.get(dep)!;
+    maxOp = Math.max(maxOp, past.maxOp);
+    for (const [actor, seq] of past.clock) clock.set(actor, Math.max(seq, clock.get(actor) ?? 0));
+  }
+  return { clock, maxOp };
+}
+
+function note({ pasts, seqs, sets }: State, { hash, actor, seq, startOp, deps, ops }: Change): () => void {
+  const { clock } = pastOf(pasts, deps);
+  pasts.set(hash, { clock: clock.set(actor, seq), maxOp: startOp + ops.length - 1 });
+  seqs.set(actor, seq);
+  const made = ops.map((op, i): [string, ChangeOp] => [`${startOp + i}@${actor}`, op]);
+  for (const [id, { key, value }] of made) if (value !== undefined) sets.set(id, { key, seq });
+  return () => {
+    pasts.delete(hash);
+    seqs.set(actor, seq - 1);
+    for (const [id] of made) sets.delete(id);
+  };
+}
+
+function refusal(message: string): KinError {
+  return new KinError("BAD_REQUEST", `a record's change: ${message}`);
+}
