@@ -66,6 +66,7 @@ export const LOCAL_CODES = [
   "SOCKET_PATH_TOO_LONG",
   "SHARE_REFUSED",
   "CORRUPT",
+  "NOT_PROVEN", // an export is not what it says it is
   "FORKED",
   "CLOSED",
 ] as const;

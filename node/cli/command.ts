@@ -132,6 +132,18 @@ function createProgram(lazy: Lazy): Command {
   sub(snapshot, "dormant <name>", "wait no longer for a member who is away (admins)")
     .option("--off", "wait again")
     .action(lazy(async () => (await import("./snapshot.ts")).snapshotDormant));
+  verb("export", "write history into a file that proves itself to anybody with the mesh id")
+    .option("--out <file>", "default: kin-<date>.kin")
+    .option("--call <id...>", "only these queued calls (kini1…), and show what was asked and answered")
+    .option("--event <id...>", "only these events (kine1…), and show what they say")
+    .option("--log <who...>", "only the logs of these members, e.g. ana or ana@laptop")
+    .option("--here", "my own audit too, in clear")
+    .option("--sealed", "show nothing")
+    .option("--force", "replace the file")
+    .action(lazy(async () => (await import("./export.ts")).exportFile));
+  verb("verify <file>", "check such a file: needs no node, no keys, no network")
+    .option("--mesh <id>", "the mesh id that you know (kinm1…)")
+    .action(lazy(async () => (await import("./verify.ts")).verify));
   const audit = verb("audit", "who called what here");
   sub(audit, "log", "the newest records")
     .option("-n, --limit <n>", "how many", "50")

@@ -341,6 +341,37 @@ export interface ControlApi {
   ];
   "snapshot-prune": [{ dryRun: boolean }, never, { id: string; bodies: number; bytes: number; dryRun: boolean }];
   "snapshot-dormant": [{ name: string; on: boolean }, never, { name: string; dormant: boolean }];
+  /** `out`: absolute path. `people`: `ana`, `ana@laptop`; `events`: `kine1…`; `calls`: `kini1…`. None of them: all of the mesh. */
+  export: [
+    {
+      out: string;
+      replace: boolean;
+      people: string[];
+      events: string[];
+      calls: string[];
+      here: boolean;
+      /** Show nothing of what bodies say. */
+      sealed: boolean;
+    },
+    { bytes: number },
+    {
+      file: string;
+      /** `kinm1…` */
+      mesh: string;
+      meshName: string;
+      all: boolean;
+      records: number;
+      keys: number;
+      logs: number;
+      events: number;
+      /** Events whose body is shown, and those of them on our word only. */
+      opened: number;
+      said: number;
+      bodiless: number;
+      hereEvents: number;
+      bytes: number;
+    },
+  ];
   /** Settings were changed on disk: read them again. */
   reload: [Record<string, never>, never, { changed: string[]; restartNeeded: string[] }];
 }

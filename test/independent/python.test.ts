@@ -1,48 +1,24 @@
 /**
  * The same exports before a verifier that shares no line with ours: Python, its own CBOR, fold and curve arithmetic, written from
- * docs/protocol.md. Needs python3 with the package cryptography; where that is missing the tests skip, and under KIN_REQUIRE_ALL fail.
+ * docs/protocol.md.
  */
-import { execFile } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { promisify } from "node:util";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect } from "vitest";
 import { formatText, idBytes } from "../../protocols/ids.ts";
 import { verifyExport } from "../../sync/verify-export.ts";
 import { bytesOf } from "../sync/chains.ts";
+import { inPython, runVerifier } from "./python.ts";
 import { closePage, openPage, TAMPERED } from "./tampered.ts";
 import { exportOf, makeTeam, wrongReceipts, type Team } from "./team.ts";
 
-const PROGRAM = join(import.meta.dirname, "verify.py");
 const VECTORS = join(import.meta.dirname, "../vectors");
-
-/** The first on the PATH, or the system's own where that one lacks the package. */
-const PYTHONS = ["python3", "/usr/bin/python3"];
-const python = await firstWith("import cryptography");
-const isNeeded = process.env["KIN_REQUIRE_ALL"] === "1";
-const inPython = test.skipIf(python === null && !isNeeded);
-if (python === null) console.warn("python3 with its package cryptography is missing (Debian: python3-cryptography)");
 
 interface Said {
   ok: boolean;
   why?: string;
   [name: string]: unknown;
-}
-
-async function firstWith(program: string): Promise<string | null> {
-  for (const one of PYTHONS) if ((await run(["-c", program], one)).code === 0) return one;
-  return null;
-}
-
-async function run(args: string[], program = python ?? "python3"): Promise<{ code: number; out: string; err: string }> {
-  try {
-    const { stdout, stderr } = await promisify(execFile)(program, args, { maxBuffer: 2 ** 24 });
-    return { code: 0, out: stdout, err: stderr };
-  } catch (error) {
-    const { code, stdout = "", stderr = String(error) } = error as { code: unknown; stdout?: string; stderr?: string };
-    return { code: typeof code === "number" ? code : -1, out: stdout, err: stderr };
-  }
 }
 
 /** One line for each file. */
@@ -52,7 +28,7 @@ async function verified(files: Uint8Array[], mesh: Uint8Array): Promise<{ code: 
     writeFileSync(path, bytes);
     return path;
   });
-  const { code, out, err } = await run([PROGRAM, "--mesh", formatText("kinm", mesh), ...paths]);
+  const { code, out, err } = await runVerifier(["--mesh", formatText("kinm", mesh), ...paths]);
   expect(err).toBe("");
   return {
     code,
@@ -76,7 +52,7 @@ afterAll(() => rmSync(folder, { recursive: true, force: true }));
 inPython(
   "the Python program reads the page as we do: every vector of what an export is made of [independent]",
   async () => {
-    const { code, out, err } = await run([PROGRAM, "--vectors", VECTORS]);
+    const { code, out, err } = await runVerifier(["--vectors", VECTORS]);
     expect({ code, err }).toEqual({ code: 0, err: "" });
     expect(Number(/^(\d+) vectors/.exec(out)?.[1])).toBeGreaterThan(250);
   },

@@ -2,6 +2,7 @@
 import type { ControlHandlers } from "../control-api.ts";
 import { needMesh, type MeshNode } from "../mesh.ts";
 import { ask, call, wait } from "./calls.ts";
+import { exportFile } from "./export.ts";
 import { factsGet, factsHistory, factsList, factsSet } from "./facts.ts";
 import { agentItems, memberItems, peerItems, toolItems } from "./listing.ts";
 import { outboxDrop, outboxItems, outboxRetry } from "./outbox.ts";
@@ -50,6 +51,7 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
     "snapshot-show": (params) => snapshotShow(node, params),
     "snapshot-prune": (params, _item, signal) => snapshotPrune(node, params, signal),
     "snapshot-dormant": (params) => snapshotDormant(node, params),
+    export: (params, item, signal) => exportFile(node, params, item, signal),
     reload: () => reload(node),
   };
 }
