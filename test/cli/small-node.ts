@@ -251,11 +251,6 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       const counts = { records: 5, keys: 1, logs: 2, events: 9, opened: 2, said: 1, bodiless: 0, hereEvents: 0 };
       return { file: out, mesh: "kinm1abc", meshName: "team", all: people.length === 0, ...counts, bytes: 20_000_001 };
     },
-    export: async ({ out, people }, item) => {
-      item({ bytes: 20_000_000 });
-      const counts = { records: 5, keys: 1, logs: 2, events: 9, opened: 2, said: 1, bodiless: 0, hereEvents: 0 };
-      return { file: out, mesh: "kinm1abc", meshName: "team", all: people.length === 0, ...counts, bytes: 20_000_001 };
-    },
     reload: async () => {
       const { listen } = loadConfig(home.configFile);
       return { changed: ["listen.port"], restartNeeded: listen.port === config.listen.port ? [] : ["listen.port"] };
