@@ -94,6 +94,22 @@ function createProgram(lazy: Lazy): Command {
     .option("--again", "ask as a new call what has expired, was declined or has an unknown outcome")
     .action(lazy(async () => (await import("./outbox.ts")).outboxRetry));
   sub(outbox, "drop <id>", "take one back").action(lazy(async () => (await import("./outbox.ts")).outboxDrop));
+  const note = verb("note", "texts that several people and agents edit at once, offline too");
+  sub(note, "new <title>", "begin one; what is piped in is its first text")
+    .option("--for <people>", "names, comma-separated, or mesh for all", "mesh")
+    .option("--text <text>", "its first text")
+    .action(lazy(async () => (await import("./note.ts")).noteNew));
+  sub(note, "edit <note>", "change it in $EDITOR; what others write meanwhile stays")
+    .option("--text <text>", "what it is to say; also from a pipe")
+    .option("--append <text>", "add this at its end, on a line of its own")
+    .action(lazy(async () => (await import("./note.ts")).noteEdit));
+  sub(note, "show <note>", "its text, and who edited it").action(
+    lazy(async () => (await import("./note.ts")).noteShow),
+  );
+  sub(note, "share <note> <people...>", "let more people read and edit a private one").action(
+    lazy(async () => (await import("./note.ts")).noteShare),
+  );
+  sub(note, "ls", "list them").action(lazy(async () => (await import("./note.ts")).noteList));
   const facts = verb("facts", "what the mesh knows: keyed values, set by anybody, offline too");
   agentOption(sub(facts, "set <key> [value]", "set a fact: JSON or text; without a value from the standard input"))
     .option("--text", "take the value as text also where it is JSON")
@@ -157,6 +173,10 @@ function createProgram(lazy: Lazy): Command {
   sub(share, "rm <name>", "end a share").action(lazy(async () => (await import("./share.ts")).shareRemove));
 
   verb("remove <name>", "remove a member from the mesh").action(lazy(async () => (await import("./remove.ts")).remove));
+  verb("leave", "leave the mesh yourself")
+    .option("--yes", "don't ask")
+    .option("--unheard", "also if nobody is online to learn of it")
+    .action(lazy(async () => (await import("./leave.ts")).leave));
   verb("set [setting] [value]", "list or change settings").action(lazy(async () => (await import("./set.ts")).set));
   verb("doctor", "check this installation").action(lazy(async () => (await import("./doctor.ts")).doctor));
   const passphrase = verb("passphrase", "protect the keys on this disk by a passphrase");

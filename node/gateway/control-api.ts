@@ -172,6 +172,23 @@ export interface SnapshotItem {
   base: boolean;
 }
 
+/** Consecutive characters of one writer: its id, the first one's number, how many. */
+export type NoteRun = [client: number, clock: number, length: number];
+export interface NoteItem {
+  /** `kine1…` */
+  id: string;
+  title: string;
+  /** "mesh" or people's names. */
+  for: "mesh" | string[];
+  openedBy: string;
+  editedBy: string | null;
+  /** When it was last changed. */
+  at: number;
+  characters: number;
+  /** Edits that wait for what they build on. */
+  waiting: number;
+}
+
 export interface AuditItem {
   at: number;
   event: "started" | "ended" | "refused";
@@ -282,6 +299,24 @@ export interface ControlApi {
   tools: [Record<string, never>, never, { items: ToolItem[] }];
   members: [Record<string, never>, never, { items: MemberItem[] }];
   remove: [{ name: string }, never, { name: string; person: string; epoch: string; reached: string[]; left: number }];
+  /** What leaving the mesh means now; changes nothing. `others`: members besides me. `shares`, `servers`: those that are for the whole mesh. */
+  "leave-plan": [
+    Record<string, never>,
+    never,
+    {
+      mesh: string;
+      role: "admin" | "member" | "removed";
+      others: number;
+      online: string[];
+      devices: string[];
+      waiting: OutboxItem[];
+      shares: string[];
+      servers: string[];
+      folder: string;
+    },
+  ];
+  /** `unheard`: also if nobody is there to learn of it. `ended`: shares that were for the whole mesh. */
+  leave: [{ unheard: boolean }, never, { mesh: string; told: string[]; ended: string[]; aside: string }];
   "share-ls": [Record<string, never>, never, { items: ShareItem[] }];
   "share-add": [
     { folder: string; name: string | null; for: "mesh" | string[] },
@@ -372,6 +407,20 @@ export interface ControlApi {
       bytes: number;
     },
   ];
+  "note-new": [{ title: string; for: "mesh" | string[]; text: string }, never, NoteItem];
+  /** `note`: id or title. `base`: what was shown to whoever edited it, so that what came meanwhile stays. */
+  "note-edit": [
+    { note: string; text: string; append: boolean; base: { runs: NoteRun[]; text: string } | null },
+    never,
+    NoteItem & { changed: boolean },
+  ];
+  "note-show": [
+    { note: string },
+    never,
+    NoteItem & { text: string; base: NoteRun[]; editors: { by: string; device: string; edits: number; at: number }[] },
+  ];
+  "note-share": [{ note: string; for: string[] }, never, NoteItem];
+  "note-ls": [Record<string, never>, never, { items: NoteItem[] }];
   /** Settings were changed on disk: read them again. */
   reload: [Record<string, never>, never, { changed: string[]; restartNeeded: string[] }];
 }

@@ -8,7 +8,7 @@ import { createContext, runVerb } from "../../node/cli/context.ts";
 import { runDaemon } from "../../node/cli/node.ts";
 import type { NodeParts } from "../../node/mesh-node.ts";
 import { loadConfig } from "../../node/config.ts";
-import type { AgentItem, AskItem, ControlHandlers, SnapshotItem } from "../../node/gateway/control-api.ts";
+import type { AgentItem, AskItem, ControlHandlers, NoteItem, SnapshotItem } from "../../node/gateway/control-api.ts";
 import { toHex } from "../../protocols/bytes.ts";
 import type { Json } from "../../protocols/tool.ts";
 import { KinError } from "../../protocols/errors.ts";
@@ -239,6 +239,19 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
     }),
     "snapshot-prune": async ({ dryRun }) => ({ id: SNAPSHOT.id, bodies: 6, bytes: 2048, dryRun }),
     "snapshot-dormant": async ({ name, on }) => ({ name, dormant: on }),
+    "note-new": async ({ title, for: readers }) => ({ ...smallNote(title), for: readers }),
+    "note-edit": async ({ note, text, append }) => ({
+      ...smallNote(`${note}: ${text} ${append}`),
+      changed: text !== "same",
+    }),
+    "note-show": async ({ note }) => ({
+      ...smallNote(note),
+      text: "milk\u001b[2J\n",
+      base: [[5, 0, 9]],
+      editors: [{ by: "ana", device: "laptop", edits: 1, at: Date.now() - 5_000 }],
+    }),
+    "note-share": async ({ note, for: readers }) => ({ ...smallNote(note), for: readers }),
+    "note-ls": async () => ({ items: [smallNote("plan")] }),
     "facts-set": async ({ key, value, unset }) => ({ key, scope: "mesh", values: [factValue(value, unset)] }),
     "facts-get": async ({ key }) => ({ key, scope: "mesh", values: [factValue("a\u001b[31m"), factValue("b")] }),
     "facts-ls": async ({ prefix }) => ({
@@ -255,6 +268,19 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       const { listen } = loadConfig(home.configFile);
       return { changed: ["listen.port"], restartNeeded: listen.port === config.listen.port ? [] : ["listen.port"] };
     },
+  };
+}
+
+function smallNote(title: string): NoteItem {
+  return {
+    id: "kine1abc",
+    title,
+    for: "mesh",
+    openedBy: "ben",
+    editedBy: "ana",
+    at: Date.now() - 5_000,
+    characters: 5,
+    waiting: 0,
   };
 }
 

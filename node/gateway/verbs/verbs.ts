@@ -3,7 +3,9 @@ import type { ControlHandlers } from "../control-api.ts";
 import { needMesh, type MeshNode } from "../mesh.ts";
 import { ask, call, wait } from "./calls.ts";
 import { exportFile } from "./export.ts";
+import { noteEdit, noteList, noteNew, noteShare, noteShow } from "./notes.ts";
 import { factsGet, factsHistory, factsList, factsSet } from "./facts.ts";
+import { leave, leavePlan } from "./leave.ts";
 import { agentItems, memberItems, peerItems, toolItems } from "./listing.ts";
 import { outboxDrop, outboxItems, outboxRetry } from "./outbox.ts";
 import { closeInvite, invite, join, remove } from "./people.ts";
@@ -28,6 +30,8 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
     tools: async () => ({ items: toolItems(needMesh(node).directory.list(), viewOf(node, needMesh(node))) }),
     members: async () => ({ items: memberItems(viewOf(node, needMesh(node))) }),
     remove: (params) => remove(node, params),
+    "leave-plan": () => leavePlan(node),
+    leave: (params) => leave(node, params),
     "share-ls": () => shareLs(node),
     "share-add": (params) => shareAdd(node, params),
     "share-rm": (params) => shareRm(node, params),
@@ -52,6 +56,11 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
     "snapshot-prune": (params, _item, signal) => snapshotPrune(node, params, signal),
     "snapshot-dormant": (params) => snapshotDormant(node, params),
     export: (params, item, signal) => exportFile(node, params, item, signal),
+    "note-new": (params) => noteNew(node, params),
+    "note-edit": (params) => noteEdit(node, params),
+    "note-show": (params) => noteShow(node, params),
+    "note-share": (params) => noteShare(node, params),
+    "note-ls": () => noteList(node),
     reload: () => reload(node),
   };
 }

@@ -1,0 +1,138 @@
+/** `kin note new | edit | show | share | ls`. */
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Context } from "./context.ts";
+import { connectControl } from "./control-client.ts";
+import { EXIT, duration, table } from "./output.ts";
+import { readPiped } from "./piped.ts";
+import type { NoteItem, Params, Result, Verb } from "../gateway/control-api.ts";
+import { KinError } from "../../protocols/errors.ts";
+
+export async function noteNew(
+  context: Context,
+  title: string,
+  options: { for: string; text?: string },
+): Promise<number> {
+  const text = options.text ?? (await readPiped(false)) ?? "";
+  const note = await request(context, "note-new", { title, for: readers(options.for), text });
+  context.output.object(note);
+  context.output.line(`"${note.title}" is there for ${whom(note)}`);
+  context.output.line(context.command(`note edit ${quoted(note.title)}`), "dim");
+  return EXIT.ok;
+}
+
+/** From `--text`, `--append`, a pipe, or the editor. */
+export async function noteEdit(
+  context: Context,
+  name: string,
+  options: { text?: string; append?: string },
+): Promise<number> {
+  if (options.text !== undefined && options.append !== undefined)
+    throw new KinError("USAGE", "--text replaces the note, --append adds to it: say one of them");
+  const typed = options.append ?? options.text ?? (await readPiped(false));
+  const params =
+    typed === null
+      ? await editByHand(context, name)
+      : { note: name, text: typed, append: options.append !== undefined, base: null };
+  const result = await request(context, "note-edit", params);
+  context.output.object(result);
+  context.output.line(result.changed ? `"${result.title}" is changed` : `"${result.title}" says that already`);
+  return EXIT.ok;
+}
+
+export async function noteShow(context: Context, name: string): Promise<number> {
+  const note = await request(context, "note-show", { note: name });
+  context.output.object(note);
+  context.output.line(`${note.title} · for ${whom(note)}`, "dim");
+  context.output.line(note.text.replace(/\n$/, ""));
+  for (const { by, device, edits, at } of note.editors)
+    context.output.line(`${by}@${device} · ${edits} ${edits === 1 ? "edit" : "edits"}, ${ago(at)}`, "dim");
+  if (note.waiting > 0) context.output.line(`${note.waiting} edits wait for what they build on`, "dim");
+  return EXIT.ok;
+}
+
+export async function noteShare(context: Context, name: string, people: string[]): Promise<number> {
+  const note = await request(context, "note-share", { note: name, for: people.flatMap(names) });
+  context.output.object(note);
+  context.output.line(`"${note.title}" is for ${whom(note)} now`);
+  return EXIT.ok;
+}
+
+export async function noteList(context: Context): Promise<number> {
+  const { items } = await request(context, "note-ls", {});
+  context.output.object({ items });
+  const rows = items.map((note) => [
+    note.title,
+    whom(note),
+    note.editedBy === null ? `${note.openedBy}, ${ago(note.at)}` : `${note.editedBy}, ${ago(note.at)}`,
+    String(note.characters),
+    note.id,
+  ]);
+  if (rows.length === 0) context.output.line(`no notes: ${context.command("note new <title>")}`);
+  else await table(context.output, ["note", "for", "last changed by", "characters", "id"], rows);
+  return EXIT.ok;
+}
+
+/** What others write while the editor is open stays: the node is told what the editor was opened with. */
+async function editByHand(context: Context, name: string): Promise<Params<"note-edit">> {
+  const editor = context.env["VISUAL"] ?? context.env["EDITOR"];
+  if (editor === undefined || editor === "" || !process.stdin.isTTY)
+    throw new KinError("USAGE", `kin note edit ${name} needs to know what to write`, {
+      hint: editor === undefined ? "--text, --append, a pipe, or set EDITOR" : "--text, --append or a pipe",
+    });
+  const { id, text, base } = await request(context, "note-show", { note: name });
+  const folder = mkdtempSync(join(tmpdir(), "kin-note-"));
+  const file = join(folder, "note.md");
+  try {
+    writeFileSync(file, text, { mode: 0o600 });
+    await runEditor(editor, file);
+    return { note: id, text: readFileSync(file, "utf8"), append: false, base: { runs: base, text } };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+/** `EDITOR` may have arguments, as in git. */
+function runEditor(editor: string, file: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn("/bin/sh", ["-c", `${editor} "$1"`, "kin", file], { stdio: "inherit" });
+    child.once("error", reject);
+    child.once("exit", (code) =>
+      code === 0
+        ? resolve()
+        : reject(new KinError("USAGE", `the editor "${editor}" ended with ${code ?? "a signal"}: nothing was changed`)),
+    );
+  });
+}
+
+async function request<V extends Verb>(context: Context, verb: V, params: Params<V>): Promise<Result<V>> {
+  const client = await connectControl(context.home.socketPath);
+  const result = await client.request(verb, params, { signal: context.signal });
+  client.close();
+  return result;
+}
+
+function readers(words: string): "mesh" | string[] {
+  return words === "mesh" ? "mesh" : names(words);
+}
+
+function names(words: string): string[] {
+  const people = words.split(",").map((word) => word.trim());
+  if (people.some((person) => person === ""))
+    throw new KinError("USAGE", `"${words}" names nobody in one place, expected names such as ana,li`);
+  return people;
+}
+
+function whom(note: NoteItem): string {
+  return note.for === "mesh" ? "all members" : note.for.join(", ");
+}
+
+function ago(at: number): string {
+  return `${duration(Date.now() - at)} ago`;
+}
+
+function quoted(title: string): string {
+  return /^[\w./-]+$/.test(title) ? title : JSON.stringify(title);
+}
