@@ -1,0 +1,154 @@
+/** What waits, with real processes: carried by a third member, tried again, explained, waited for over restarts. */
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { counter, seesTool } from "./counter.ts";
+import { makeRepository, openWorld, twoPeople, until, type Person, type World } from "./people.ts";
+
+interface Queued {
+  outcome: string;
+  id: string;
+  why: string;
+}
+
+interface Retried {
+  outcome: string;
+  state: string;
+  said: string;
+  newId: string | null;
+}
+
+async function join3(world: World, share: string | null): Promise<{ ben: Person; ana: Person; li: Person }> {
+  const { ben, ana } = await twoPeople(world, share);
+  const li = await world.person("li");
+  const { ticket } = await ben.json<{ ticket: string }>(["invite", "--name", "li"]);
+  const joined = await li.kin(["join", ticket]);
+  expect(joined, joined.err).toMatchObject({ code: 0 });
+  return { ben, ana, li };
+}
+
+/** Two who have only heard of each other look for each other when they are told to. */
+function inStep(person: Person, other: string): Promise<unknown> {
+  return until(async () => {
+    const { items } = await person.json<{ items: { peer: string; inStep: boolean }[] }>(["sync", "now"]);
+    return items.some(({ peer, inStep }) => peer.startsWith(`${other}@`) && inStep);
+  });
+}
+
+test("[carried] an ask and its answer travel through a third member who cannot read them; each step is said in words", async () => {
+  await using world = await openWorld();
+  const folder = await makeRepository(join(world.folder, "app"));
+  const { ben, ana, li } = await join3(world, folder);
+  await inStep(ana, "li");
+  await ben.kin(["down"]);
+  const { id } = await ana.json<Queued>(["ask", "ben/reviewer", "what changed?"]);
+  await until(async () => {
+    const { items } = await ana.json<{ items: { state: string }[] }>(["outbox", "ls"]);
+    return items[0]?.state === "carried";
+  });
+  const why = await ana.kin(["sync", "why", id]);
+  expect(why.out).toMatch(/li@\S+ carries it, without being able to read it/);
+  expect(why.out).toContain("ben is offline: kin is not running");
+  const retried = await ana.kin(["outbox", "retry", id, "--json"]);
+  expect(retried.code).toBe(5);
+  expect(JSON.parse(retried.out)).toMatchObject({ outcome: "waits", state: "carried" });
+  expect((await li.kin(["sync", "why", id])).err).toContain("NOT_FOUND");
+  await ana.kin(["down"]);
+  // Ben and Ana are never there at the same time.
+  await ben.kin(["up"]);
+  await until(async () => {
+    const { items } = await ben.json<{ items: { event: string; target: string }[] }>(["audit", "log"]);
+    return items.some(({ event, target }) => event === "ended" && target === "reviewer");
+  });
+  const now = await ben.kin(["sync", "now"]);
+  expect(now.out).toMatch(/li@\S+ is in step/);
+  expect(now.out).toContain("ana is offline");
+  await ben.kin(["down"]);
+  await ana.kin(["up"]);
+  const answer = await ana.kin(["wait", id, "--timeout", "60s"]);
+  expect(answer, answer.err).toMatchObject({ code: 0, out: expect.stringContaining("Greet politely") as string });
+  expect((await ana.kin(["sync", "why", id])).out).toContain("it has been answered");
+}, 240_000);
+
+test("[later] --later queues an ask to somebody who is there; kin wait gets its answer", async () => {
+  await using world = await openWorld();
+  const { ana } = await twoPeople(world, null);
+  const asked = await ana.kin(["ask", "ben/guide", "what can I ask?", "--later", "--json"]);
+  expect(asked.code).toBe(5);
+  const { id, why } = JSON.parse(asked.out.trim().split("\n").at(-1)!) as Queued;
+  expect(why).toContain("--later");
+  expect((await ana.kin(["wait", id, "--timeout", "60s"])).out).toContain("You can ask");
+  expect(await ana.kin(["outbox", "retry", id])).toMatchObject({ code: 0 });
+}, 120_000);
+
+test("[wait-restarts] kin wait goes on over restarts of either node, and ends when the answer is there", async () => {
+  await using world = await openWorld();
+  const { ben, ana } = await twoPeople(world, null);
+  await ben.kin(["down"]);
+  const { id } = await ana.json<Queued>(["ask", "ben/guide", "what can I ask?"]);
+  const waiting = ana.kin(["wait", id, "--timeout", "90s"]);
+  process.kill(await ana.pid(), "SIGKILL");
+  await until(async () => (await ana.kin(["up"])).code === 0);
+  await ana.kin(["down"]);
+  await ana.kin(["up"]);
+  await ben.kin(["up"]);
+  const answered = await waiting;
+  expect(answered, answered.err).toMatchObject({ code: 0, out: expect.stringContaining("You can ask") as string });
+}, 120_000);
+
+test("[rights-at-execution] a share that is gone when the ask arrives refuses it, and the asker learns why", async () => {
+  await using world = await openWorld();
+  const folder = await makeRepository(join(world.folder, "app"));
+  const { ben, ana } = await twoPeople(world, folder);
+  await seesTool(ana, "ben/tools/git.log");
+  await ben.kin(["down"]);
+  const { id } = await ana.json<Queued>(["call", "ben/tools/git.log", '{"max": 1}']);
+  await ana.kin(["down"]);
+  await ben.kin(["up"]);
+  expect((await ben.kin(["share", "rm", "app"])).code).toBe(0);
+  await ana.kin(["up"]);
+  const refused = await ana.kin(["wait", id, "--timeout", "60s"]);
+  expect(refused.code, refused.out + refused.err).toBe(4);
+  expect(refused.err).toContain("DENIED");
+}, 120_000);
+
+test("[ask-again] what ended with an unknown outcome is asked again only as a new call, and only when that is said", async () => {
+  await using world = await openWorld();
+  const counted = counter(world);
+  const { ben, ana } = await twoPeople(world, null, counted.settings);
+  await seesTool(ana, "ben/tools/counter.append");
+  const { id } = await ana.json<Queued>(["call", "ben/tools/counter.append", "--later"]);
+  await counted.began();
+  expect((await ana.kin(["outbox", "retry", id, "--again"])).code).toBe(2); // it still waits
+  process.kill(await ben.pid(), "SIGKILL");
+  await until(async () => (await ben.kin(["up"])).code === 0);
+  const unknown = await ana.kin(["wait", id, "--timeout", "60s"]);
+  expect(unknown.code).toBe(1);
+  expect(unknown.err).toMatch(/OUTCOME_UNKNOWN[^]*outbox retry \S+ --again/);
+  const ended = await ana.kin(["outbox", "retry", id]);
+  expect(ended.code).toBe(1);
+  expect(ended.out).toMatch(/it has ended[^]*--again/);
+  expect(await counted.runs()).toBe(1);
+  await counted.go();
+  const again = await ana.json<Retried>(["outbox", "retry", id, "--again"]);
+  expect(again).toMatchObject({ outcome: "asked-again" });
+  expect(again.newId).not.toBe(id);
+  const answered = await ana.kin(["wait", again.newId!, "--timeout", "60s"]);
+  expect(answered, answered.err).toMatchObject({ code: 0, out: expect.stringContaining("appended") as string });
+  expect(await counted.runs()).toBe(2);
+}, 120_000);
+
+test("[cancel-running] a call that runs at a colleague's is stopped by kin outbox drop", async () => {
+  await using world = await openWorld();
+  const counted = counter(world);
+  const { ben, ana } = await twoPeople(world, null, counted.settings);
+  await seesTool(ana, "ben/tools/counter.append");
+  const { id } = await ana.json<Queued>(["call", "ben/tools/counter.append", "--later"]);
+  await counted.began();
+  const dropped = await ana.kin(["outbox", "drop", id]);
+  expect(dropped.out).toContain("has it already");
+  await until(async () => {
+    const { items } = await ben.json<{ items: { target: string; outcome: string | null }[] }>(["audit", "log"]);
+    return items.some(({ target, outcome }) => target === "tools/counter.append" && outcome === "CANCELLED");
+  });
+  expect(await counted.runs()).toBe(1);
+}, 120_000);
