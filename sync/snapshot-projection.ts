@@ -6,11 +6,13 @@ import type { SnapshotFold, SnapshotView } from "./snapshot-view.ts";
 
 export async function openSnapshotProjection<Fold extends SnapshotFold>(
   replica: Replica,
-  base: SnapshotBase,
+  base: Pick<SnapshotBase, "current" | "covers">,
   view: SnapshotView<Fold>,
   options: Pick<ProjectionOptions, "changed" | "failed"> = {},
 ): Promise<Projection & { fold(): Fold }> {
   let fold = begin();
+  /** What is shown: while the view folds again, it is what it was. */
+  let shown = fold;
 
   function begin(): Fold {
     const empty = view.open();
@@ -25,6 +27,10 @@ export async function openSnapshotProjection<Fold extends SnapshotFold>(
       if (event.audience === "mesh" && !base.covers(view, event)) fold.fold(event);
     },
     clear: () => void (fold = begin()),
+    changed() {
+      shown = fold;
+      options.changed?.();
+    },
   });
-  return { ...projection, fold: () => fold };
+  return { ...projection, fold: () => shown };
 }

@@ -36,7 +36,6 @@ export interface Proposal {
 
 export interface Votes {
   take(event: ReadableEvent): void;
-  clear(): void;
   /** The newest of each device, newest first. The same snapshot may be there several times. */
   proposals(): Proposal[];
   /** Devices that have signed it, its proposers among them. */
@@ -86,9 +85,6 @@ export function createVotes(mesh: MeshId): Votes {
 
   return {
     take,
-    clear() {
-      for (const map of [proposed, signed, slept]) map.clear();
-    },
     proposals: () =>
       [...proposed]
         .flatMap(([by, said]) => said.map((one) => ({ one, by })))

@@ -126,7 +126,9 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   const { replica, base, time, warn } = deps;
   const views = deps.views.toSorted((a, b) => (a.name < b.name ? -1 : 1));
   checkViews(views);
-  const votes = createVotes(replica.mesh);
+  let votes = createVotes(replica.mesh);
+  /** While what was said folds again, `votes` are what they were. */
+  let folding = votes;
   /** What we found wrong, or could not fold yet. */
   const notes = new Map<SnapshotId, Verdict & { why: string }>();
   const nextFor = new Map<PersonId, number>();
@@ -139,9 +141,12 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
 
   const projection = await openProjection(replica, {
     kinds: SNAPSHOT_KINDS,
-    fold: votes.take,
-    clear: votes.clear,
-    changed: () => lookLater(LOOK_MS),
+    fold: (event) => folding.take(event),
+    clear: () => void (folding = createVotes(replica.mesh)),
+    changed() {
+      votes = folding;
+      lookLater(LOOK_MS);
+    },
     failed: (error) => warn(`what was said of snapshots could not be read: ${errorShape(error).message}`),
   });
   const unsubscribe = replica.on(({ type }) => {
