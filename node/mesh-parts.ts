@@ -118,6 +118,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   lifecycle.onStop("trials of documents", () => trials.close());
   const documents = await openDocuments({
     replica,
+    base,
     person: me.person,
     runTrial: trials.run,
     time,

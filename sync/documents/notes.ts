@@ -157,6 +157,8 @@ export function createNotes(deps: NotesDeps): Notes {
           return offer(stateOf(id), event, { title, privacy, isOpening: false });
         }
         default: {
+          // Who can't read it would have another text than who can.
+          if (event.audience !== "mesh") return new KinError("BAD_REQUEST", "an edit that is not for all");
           const { note: id } = parseNoteEdited(event.value);
           return stateOf(id).arrivals.push(event) === "late" ? { late: id } : null;
         }

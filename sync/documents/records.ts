@@ -129,6 +129,8 @@ export function createRecords(deps: RecordsDeps): Records {
 
   return {
     fold(event) {
+      // Who can't read it would have another record than who can.
+      if (event.audience !== "mesh") return new KinError("BAD_REQUEST", "a record's change that is not for all");
       try {
         const id = idOf(event);
         const { name } = parseRecordChanged(event.value);
