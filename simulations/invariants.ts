@@ -10,7 +10,7 @@
  */
 import { createHash } from "node:crypto";
 import { compareBytes } from "../protocols/bytes.ts";
-import { verifyHead, type StoredEvent } from "../protocols/events.ts";
+import { isBodyOf, verifyHead, type StoredEvent } from "../protocols/events.ts";
 import { idBytes } from "../protocols/ids.ts";
 import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
 import type { Membership } from "../protocols/membership.ts";
@@ -25,9 +25,17 @@ export function isEqual(processes: readonly Process[]): boolean {
   return all.size <= 1;
 }
 
+/** Of a log that was written twice all histories count: who met which first is no difference (R2). */
 function standOf(replica: Replica): string {
-  const logs = [...replica.vector().values()].map(({ log, seq, id }) => `${log} ${seq} ${id}`).toSorted();
-  return [...replica.rosterHeads().toSorted(), ...logs].join("\n");
+  const forked = new Map(replica.forkedLogs().map(({ log, ends }) => [log, ends]));
+  const logs = [...replica.vector().values()].map(({ log, seq, id }) => {
+    const ends = forked.get(log) ?? [{ seq, id }];
+    return `${log} ${ends
+      .map((end) => `${end.seq} ${end.id}`)
+      .toSorted()
+      .join()}`;
+  });
+  return [...replica.rosterHeads().toSorted(), ...logs.toSorted()].join("\n");
 }
 
 /** Calls between living machines that nobody has answered. */
@@ -60,9 +68,9 @@ export async function checkInvariants(team: Team, { clocks = true } = {}): Promi
 interface Dump {
   machine: Machine;
   membership: Membership;
-  /** In the order of log and seq. */
-  events: { stored: StoredEvent; read: ReadableEvent }[];
-  byId: Map<string, StoredEvent>;
+  /** Of all mesh logs and all their histories, in the order of log, seq and id. */
+  events: ReadableEvent[];
+  byId: ReadonlyMap<string, ReadableEvent>;
   /** Sections that must be the same on every node, each as text. */
   sections: { [name: string]: string };
   /** Of all sections. */
@@ -70,45 +78,54 @@ interface Dump {
 }
 
 async function dumpOf(team: Team, machine: Machine): Promise<Dump> {
-  const { replica, store } = machine.process!;
-  return team.complete(readDump());
-
-  async function readDump(): Promise<Dump> {
-    const logs = (await store.logs()).filter(({ opening }) => opening.chain === "mesh");
-    const events: Dump["events"] = [];
-    for (const { log, head, seq, opening } of logs.toSorted((a, b) => (a.log < b.log ? -1 : 1))) {
-      for (const stored of await store.range(log, 0, seq + 1))
-        events.push({ stored, read: await replica.read(stored) });
-      if (head === null || head.head.seq !== seq || !verifyHead(idBytes(opening.device), head))
-        team.world.violate(`${machine.name}: log ${log.slice(0, 8)} does not end at a signed head`);
-    }
-    const membership = replica.membership();
-    const sections = {
-      vector: standOf(replica),
-      membership: membershipText(membership),
-      events: events.map(({ stored }) => `${stored.id} ${bodyText(stored)}`).join("\n"),
-      standings: events.map(({ read }) => `${read.id} ${read.standing.state}`).join("\n"),
-      forks: replica
-        .forks()
-        .map(({ log }) => log)
-        .toSorted()
-        .join("\n"),
-      notes: notesThatCount(events).toSorted().join("\n"),
-    };
-    const hash = createHash("sha256").update(Object.values(sections).join("\n\n")).digest("hex");
-    return {
-      machine,
-      membership,
-      events,
-      byId: new Map(events.map(({ stored }) => [stored.id, stored])),
-      sections,
-      hash,
-    };
-  }
+  const { replica } = machine.process!;
+  const events = (await team.complete(readAll(team, machine))).toSorted(
+    (a, b) => compareText(a.log, b.log) || a.seq - b.seq || compareText(a.id, b.id),
+  );
+  const membership = replica.membership();
+  const sections = {
+    vector: standOf(replica),
+    membership: membershipText(membership),
+    // An event's id is the hash of its header, which holds the hash of its body.
+    events: events
+      .map(({ id, unreadable }) => `${id}${unreadable === "no-body" ? " without its body" : ""}`)
+      .join("\n"),
+    standings: events.map(({ id, standing }) => `${id} ${standing.state}`).join("\n"),
+    forks: replica
+      .forks()
+      .map(({ log }) => log)
+      .toSorted()
+      .join("\n"),
+    notes: notesThatCount(events).toSorted().join("\n"),
+  };
+  const hash = createHash("sha256").update(Object.values(sections).join("\n\n")).digest("hex");
+  return { machine, membership, events, byId: new Map(events.map((event) => [event.id, event])), sections, hash };
 }
 
-function bodyText({ body }: StoredEvent): string {
-  return body === null ? "-" : createHash("sha256").update(body).digest("hex");
+/** Everything of the mesh chains, each stored event checked on the way against its chain, its body's hash and the signed head. */
+async function readAll({ world }: Team, machine: Machine): Promise<ReadableEvent[]> {
+  const { replica, store } = machine.process!;
+  const events: ReadableEvent[] = [];
+  for (const { log, head, seq, opening } of await store.logs()) {
+    if (opening.chain !== "mesh") continue;
+    if (head === null || head.head.seq !== seq || !verifyHead(idBytes(opening.device), head))
+      world.violate(`${machine.name}: log ${log.slice(0, 8)} does not end at a signed head`);
+    let before: StoredEvent | null = null;
+    for (const stored of await store.range(log, 0, seq + 1)) {
+      const { header, body, id } = stored;
+      if (header.prev !== (before?.id ?? null) || header.seq !== (before === null ? 0 : before.header.seq + 1))
+        world.violate(`${machine.name}: event ${id.slice(0, 8)} does not follow the one before it`);
+      if (body !== null && !isBodyOf(header, body))
+        world.violate(`${machine.name}: event ${id.slice(0, 8)} has another's body`);
+      before = stored;
+      events.push(await replica.read(stored));
+    }
+  }
+  return [...events, ...(await replica.branchEvents())];
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : Number(a > b);
 }
 
 /** Everything that the fold says, in an order of its own. */
@@ -161,7 +178,11 @@ function checkKept(team: Team, dumps: readonly Dump[]): void {
     if (audience === "here" || witness.excused.has(id)) continue;
     // What a removed one has written after his cut may never have left his machine.
     const { device } = team.machines.find(({ name }) => name === author)!;
-    if (!living.has(author) && !isByMember(membership, { device, log, seq, id })) continue;
+    if (
+      !living.has(author) &&
+      !(membership.formerDevices.has(device) && isByMember(membership, { device, log, seq, id }))
+    )
+      continue;
     const without = dumps.find(({ byId }) => !byId.has(id));
     if (without !== undefined)
       world.violate(
@@ -181,9 +202,12 @@ const UNKNOWN_ENDS: ReadonlySet<string> = new Set(["OUTCOME_UNKNOWN", "DEADLINE_
 
 function checkOnce(team: Team, clocks: boolean): void {
   const { world, witness } = team;
-  for (const [once, machines] of witness.effects)
+  const living = new Set(team.living().map(({ name }) => name));
+  for (const [once, all] of witness.effects) {
+    const machines = all.filter((name) => living.has(name)); // what a traitor does at home is her own business
     if (machines.length > 1)
       world.violate(`twice: the call ${once.slice(-8)} had its effect ${machines.length} times, on ${machines.join()}`);
+  }
   if (clocks)
     for (const { id, caller, callee } of openAsks(team))
       world.violate(`unanswered: the call ${id.slice(0, 8)} of ${caller} to ${callee}`);
@@ -203,18 +227,15 @@ function checkRightful({ world, witness, mesh }: Team, { machine, membership, ev
   const now = machine.clock.now();
   const wrong = (read: ReadableEvent, why: string): void =>
     world.violate(`${machine.name} lets ${read.kind} ${read.id.slice(0, 8)} count: ${why}`);
-  for (const { stored, read } of events) {
-    const { header } = stored;
-    if (header.seq > 0 && byId.get(header.prev!)?.header.seq !== header.seq - 1)
-      world.violate(`${machine.name}: event ${stored.id.slice(0, 8)} does not follow the one that it names`);
+  for (const read of events) {
     if (read.standing.state !== "good") continue;
-    const outlaw = witness.outlaws.get(read.device) ?? witness.forbidden.get(read.id);
+    const outlaw = witness.outlaws.get(read.device);
     if (outlaw !== undefined) wrong(read, outlaw);
     if (!isByMember(membership, read)) wrong(read, "its author was no member then");
-    if (header.kind !== "roster" && read.at > now + SKEW_LIMIT_MS) wrong(read, "it is from the future");
-    const late = header.deps.find((dep) => {
+    if (read.kind !== "roster" && read.at > now + SKEW_LIMIT_MS) wrong(read, "it is from the future");
+    const late = read.deps.find((dep) => {
       const named = byId.get(dep);
-      return named !== undefined && compareBytes(named.header.hlc, header.hlc) >= 0;
+      return named !== undefined && compareBytes(named.hlc, read.hlc) >= 0;
     });
     if (late !== undefined) wrong(read, `it is stamped before ${late.slice(0, 8)}, which it names`);
   }
@@ -237,8 +258,8 @@ function isByMember(
 
 function notesThatCount(events: Dump["events"]): string[] {
   return events
-    .filter(({ read }) => read.kind === "note" && read.standing.state === "good" && typeof read.value === "string")
-    .map(({ read }) => read.value as string);
+    .filter(({ kind, standing, value }) => kind === "note" && standing.state === "good" && typeof value === "string")
+    .map(({ value }) => value as string);
 }
 
 function checkShown({ world }: Team, { machine, events }: Dump): void {
@@ -251,15 +272,15 @@ function checkShown({ world }: Team, { machine, events }: Dump): void {
         `${machine.name} shows "${text.slice(0, 20)}" ${notes.get(text) ?? 0} times, it counts ${count} times`,
       );
   // One's own clock was set back since: what counted already is not taken from the screen.
-  const held = new Set(events.filter(({ read }) => read.standing.state === "held").map(({ read }) => read.value));
+  const held = new Set(events.filter(({ standing }) => standing.state === "held").map(({ value }) => value));
   for (const text of notes.keys())
     if (!counts.has(text) && !held.has(text))
       world.violate(`${machine.name} shows "${text.slice(0, 20)}": ${whyNot(events, text)}`);
 }
 
 function whyNot(events: Dump["events"], text: string): string {
-  const found = events.find(({ read }) => read.value === text);
+  const found = events.find(({ value }) => value === text);
   if (found === undefined) return "there is no such event";
-  const { standing } = found.read;
+  const { standing } = found;
   return standing.state === "quarantined" ? `it is quarantined: ${standing.why}` : `it is ${standing.state}`;
 }

@@ -22,6 +22,7 @@ import { utf8Bytes } from "../protocols/bytes.ts";
 import { createDispatch } from "../node/agents/dispatch.ts";
 import { createLedger } from "../node/agents/ledger.ts";
 import { createInvocations, type Invocations } from "../node/net/invoke.ts";
+import { createPeerClocks, type PeerClocks } from "../node/net/peer-clocks.ts";
 import { createSyncing, type Syncing } from "../node/net/sync.ts";
 import { openDoor } from "../node/net/ticket-join.ts";
 import { createOutbox, type Outbox } from "../sync/outbox.ts";
@@ -179,6 +180,7 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
     records: Sealed[] | undefined,
   ): Promise<Process> {
     const marked = machine.incarnation;
+    let shown: PeerClocks | null = null;
     const store = await openMemoryStore(disk.port(mine));
     const replica = await openReplica({
       store,
@@ -191,6 +193,7 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       renewIncarnation: async () => beginIncarnation(time, random, false),
       time,
       random,
+      clocks: () => shown?.samples() ?? [],
       ...(records !== undefined && { records }),
     });
     const warn = (): void => world.count("warnings");
@@ -214,6 +217,7 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       time,
       random,
     });
+    shown = createPeerClocks(peers, time);
     const isMember = (person: PersonId, device: DeviceId): boolean =>
       replica.membership().devices.get(device)?.member.person === person;
     const me = { person: personOf(replica), device: keys.id };

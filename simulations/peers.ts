@@ -31,7 +31,7 @@ export interface SimPeersDeps {
 
 export interface SimPeers extends Pick<
   Network,
-  "device" | "on" | "open" | "handleForMembers" | "handleJoin" | "greeting"
+  "device" | "on" | "open" | "handleForMembers" | "handleJoin" | "greeting" | "peers"
 > {
   /** Dials who is new, cuts who is gone. */
   setMembership(membership: Membership): void;
@@ -278,6 +278,7 @@ export function createSimPeers(deps: SimPeersDeps): SimPeers {
     handleForMembers: (protocol, handler) => void handlers.set(protocol, handler),
     handleJoin: (handler) => (handleJoin = handler),
     greeting: (peer) => entries.get(peer)?.greeting ?? null,
+    peers: () => [],
     setMembership,
     connected: () => [...entries.values()].filter(({ greeting }) => greeting !== null).map(({ device }) => device),
     stop() {

@@ -51,8 +51,6 @@ export interface Witness {
   readonly excused: Set<EventId>;
   /** Devices whose events must not count anywhere, and why. */
   readonly outlaws: Map<DeviceId, string>;
-  /** Events that must count nowhere although their author was a member, and why. */
-  readonly forbidden: Map<EventId, string>;
 }
 
 export function onceOf(person: PersonId, key: Uint8Array): string {
@@ -94,7 +92,6 @@ export function createWitness(world: World): Witness {
     ends,
     excused: new Set(),
     outlaws: new Map(),
-    forbidden: new Map(),
   };
   return witness;
 }

@@ -26,8 +26,8 @@ export interface WorkMix {
 const USUAL: WorkMix = { note: 12, letter: 2, ask: 2, askAgain: 1, withdraw: 0.3, call: 1, epoch: 0.2, here: 2 };
 
 export interface Work {
-  /** From now on for so long, about one act every `everyMs`. Who is down does nothing. */
-  go(forMs: number, everyMs: number, mix?: Partial<WorkMix>, who?: readonly Machine[]): void;
+  /** From now on for so long, about one act every `everyMs`, of `who` towards `whom`. Who is down does nothing. */
+  go(forMs: number, everyMs: number, mix?: Partial<WorkMix>, who?: readonly Machine[], whom?: readonly Machine[]): void;
   note(machine: Machine, text?: string): Promise<void>;
   ask(from: Machine, to: Machine, key?: Uint8Array, lifeMs?: number): Promise<void>;
 }
@@ -48,6 +48,7 @@ export function createWork(team: Team): Work {
     everyMs: number,
     mix: Partial<WorkMix> = {},
     who: readonly Machine[] = team.machines,
+    whom: readonly Machine[] = team.machines,
   ): void {
     const weights: [string, number][] = Object.entries({ ...USUAL, ...mix });
     const until = world.now() + forMs;
@@ -57,7 +58,7 @@ export function createWork(team: Team): Work {
       world.after(wait, "work", () => {
         next();
         const able = upOnes(team).filter((machine) => who.includes(machine));
-        if (able.length > 0) attempt(draw(weights), dice.pick(able));
+        if (able.length > 0) attempt(draw(weights), dice.pick(able), whom);
       });
     };
     next();
@@ -70,8 +71,8 @@ export function createWork(team: Team): Work {
   }
 
   /** Refusals are answers; what else is thrown is a fault of the code under test. */
-  function attempt(what: string, machine: Machine): void {
-    const others = team.living().filter((other) => other !== machine);
+  function attempt(what: string, machine: Machine, whom: readonly Machine[]): void {
+    const others = team.living().filter((other) => other !== machine && whom.includes(other));
     act(what, machine, others).catch((error: unknown) => {
       if (!(error instanceof KinError))
         return world.violate(`${what} of ${machine.name} threw ${String((error as Error).stack)}`);

@@ -23,7 +23,7 @@ export const offlineWeek: Scenario = {
     work.go(AWAY_MS, EVERY_MS, { call: 0, epoch: 0.02 });
     await team.pass(dice.between(0.5, 1.5) * DAY_MS);
     await team.complete(openEpoch(processOf(founder!).replica));
-    await team.join(founder!, "newcomer");
+    await team.complete(team.join(founder!, "newcomer"));
     const asked = 3;
     for (let i = 0; i < asked; i++) void work.ask(asker!, traveller);
     await team.pass(DAY_MS);
