@@ -181,6 +181,98 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence:
       "A callee that is killed after started and before answered says OUTCOME_UNKNOWN, and the effect is there once.",
   },
+  {
+    id: "killed-at-each-step",
+    source: "ATTACKS P29",
+    sentence:
+      "Caller or callee killed between any two writes of a durable call: what was acknowledged ends with its one result, or with OUTCOME_UNKNOWN where the end was not recorded; a call that only reads ends with its result.",
+  },
+  {
+    id: "three-paths",
+    source: "RULES R8",
+    sentence:
+      "A durable call that comes directly, by carriers and as a live retry runs once, as long as its request lives.",
+  },
+  {
+    id: "one-executor",
+    source: "RULES R8",
+    sentence:
+      "Another device of the person runs a call only after the named one's signed decline, and only the one that it names.",
+  },
+  {
+    id: "restored-callee",
+    source: "RULES R8",
+    sentence:
+      "A restored callee runs nothing that lay there before a peer has told it what it had answered; a new incarnation answers unknown.",
+  },
+  {
+    id: "rights-at-execution",
+    source: "issue 4 part 5",
+    sentence:
+      "Membership, share and the agent's own rule are looked at when a durable call runs; the asker learns why it was refused.",
+  },
+  {
+    id: "answer-to-all-devices",
+    source: "RULES R7",
+    sentence: "An answer is sealed to all devices that the caller's person has when it is written.",
+  },
+  {
+    id: "late-result",
+    source: "issue 4 part 5",
+    sentence: "A result that arrives after its call has expired counts all the same.",
+  },
+  {
+    id: "only-the-asker",
+    source: "RULES R11",
+    sentence: "A queued call is taken back by the device that asked, and by nobody else.",
+  },
+  {
+    id: "cancel-running",
+    source: "issue 4 part 5",
+    sentence: "A durable call that runs is stopped when it is taken back, and the answer says so.",
+  },
+  {
+    id: "held-attachments",
+    source: "RULES F6",
+    sentence: "What is attached to a durable call is held until it is answered.",
+  },
+  {
+    id: "carried",
+    source: "issue 4",
+    sentence: "A call and its answer travel through a third member who cannot read them.",
+  },
+  {
+    id: "later",
+    source: "issue 4",
+    sentence: "An ask with --later is queued with a reason although its callee is there.",
+  },
+  {
+    id: "wait-restarts",
+    source: "issue 4",
+    sentence: "kin wait goes on over restarts of either node and ends when the answer is there.",
+  },
+  {
+    id: "ask-again",
+    source: "issue 4",
+    sentence:
+      "What ended without a result is asked again only when that is said, as a new call; what still waits is not.",
+  },
+  {
+    id: "away-soon",
+    source: "issue 4",
+    sentence:
+      "Why a call was queued is one plain sentence, and soon said where a machine refuses or was away a moment ago.",
+  },
+  {
+    id: "sync-status",
+    source: "issue 4",
+    sentence: "What each device lacks and since when, and which events do not count here, is said as it stands now.",
+  },
+  {
+    id: "sync-why",
+    source: "issue 4",
+    sentence: "What a call, an event or a log waits for is said in words.",
+  },
   { id: "J10", source: "ATTACKS J10", sentence: "A loop of agents A→B→A is refused by A." },
   { id: "J11", source: "ATTACKS J11", sentence: "Calls of one person over the bound are refused, others' are not." },
   {

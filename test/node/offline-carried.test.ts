@@ -80,6 +80,26 @@ test("[later] --later queues an ask to somebody who is there; kin wait gets its 
   expect(await ana.kin(["outbox", "retry", id])).toMatchObject({ code: 0 });
 }, 120_000);
 
+test("[sync-why] a log and its newest event are explained too; what is none of these is a usage error", async () => {
+  await using world = await openWorld();
+  const { ana } = await twoPeople(world, null);
+  interface Status {
+    logs: { log: string; writer: string; events: number }[];
+    items: { peer: string }[];
+  }
+  const status = await ana.json<Status>(["sync", "status"]);
+  expect(status.items).toMatchObject([{ peer: expect.stringMatching(/^ben@/) as string }]);
+  const bens = status.logs.find(({ writer }) => writer.startsWith("ben@"))!;
+  const log = await ana.kin(["sync", "why", bens.log]);
+  expect(log.out).toMatch(/^the log of ben@\S+: \d+ events are here/);
+  const event = /kine1[a-z2-7]+/.exec(log.out)?.[0] ?? "";
+  const why = await ana.json<{ kind: string; state: string; said: string[] }>(["sync", "why", event]);
+  expect(why).toMatchObject({ kind: "event" });
+  expect(why.said.join("\n")).toMatch(/of the log \w+ of ben@/);
+  expect((await ana.kin(["sync", "why", "nonsense"])).code).toBe(2);
+  expect((await ana.kin(["sync", "why", "ab".repeat(32)])).err).toContain("NOT_FOUND");
+}, 120_000);
+
 test("[wait-restarts] kin wait goes on over restarts of either node, and ends when the answer is there", async () => {
   await using world = await openWorld();
   const { ben, ana } = await twoPeople(world, null);
