@@ -912,6 +912,18 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "offline-ask",
+    file: "sync/asks.ts",
+    search: "ask.said.set(device, word);",
+    replace: "",
+  },
+  {
+    requirement: "outbox-drop",
+    file: "sync/asks.ts",
+    search: "(ask.isWithdrawn && !deps.hasStarted(ask.id))",
+    replace: "false",
+  },
+  {
     requirement: "agent-md",
     file: "node/agents/definition.ts",
     search: "${file}:${line + 1}:${Math.max(1, col)}: ${message}",
@@ -1244,7 +1256,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "killed-callee-durable",
     file: "sync/outbox.ts",
-    search: "if (started.has(id)) return reply(one, [await recalled(one)]);",
+    search: "if (known !== null) return reply(one, [known]);",
     replace: "",
   },
   {
