@@ -89,6 +89,19 @@ export async function removePerson(replica: Replica, person: PersonId): Promise<
   });
 }
 
+/**
+ * This device's person leaves: his logs end where they are. The others open a new epoch when they next write (R6): one that
+ * he opened he could read.
+ */
+export async function leaveMesh(replica: Replica): Promise<void> {
+  await replica.act((membership) => {
+    const { member } = membership.devices.get(replica.device)!;
+    const former = [...membership.formerDevices].filter(([, was]) => was.person === member.person).map(([id]) => id);
+    const mine = new Set([...member.devices.map(({ id }) => id), ...former]);
+    return { records: [{ type: "leave", cuts: cutsOf(replica, mine) }] };
+  });
+}
+
 /** A new epoch key for all current devices. */
 export async function openEpoch(replica: Replica): Promise<RosterRecord[]> {
   return replica.act((membership) => replica.newEpoch(membership, membership.devices.values()));

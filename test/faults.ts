@@ -1180,6 +1180,12 @@ export const FAULTS: readonly Fault[] = [
     replace: 'stored.some(({ error }) => error.code === "CLOSED") && stored.some(',
   },
   {
+    requirement: "leave",
+    file: "node/gateway/verbs/leave.ts",
+    search: "  await leaveMesh(mesh.replica);\n",
+    replace: "",
+  },
+  {
     requirement: "bad-peer",
     file: "node/net/streams.ts",
     search:

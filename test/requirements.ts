@@ -706,6 +706,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "issue 3",
     sentence:
       "Two machines on one cable without any route out join, ask, and find each other again at another address.",
+  {
+    id: "leave",
+    source: "RULES R3",
+    sentence:
+      "Who leaves a mesh says it himself: those who are there know it before his folder is set aside, nothing that was for the whole mesh is offered to the next, and nobody leaves unheard unless he says so.",
+  },
   },
   {
     id: "piped-input",

@@ -151,6 +151,18 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
     agents: async () => ({ items: [REVIEWER] }),
     tools: async () => ({ items: [] }),
     members: async () => ({ items: [{ name, person: "kinp1abc", role: "admin", devices: [], me: true }] }),
+    "leave-plan": async () => ({
+      mesh: "team",
+      role: "member",
+      others: 2,
+      online: ["ben"],
+      devices: ["desk"],
+      waiting: [],
+      shares: ["app"],
+      servers: ["files"],
+      folder: "/meshes/1",
+    }),
+    leave: async () => ({ mesh: "team", told: ["ben"], ended: ["app"], aside: "/meshes/1.archived" }),
     remove: async ({ name: gone }) => {
       if (gone !== "ana") throw new KinError("NOT_FOUND", `nobody here is named "${gone}"`, { hint: "kin members" });
       return { name: gone, person: "kinp1abc", epoch: "e", left: 2, reached: [] };

@@ -174,6 +174,7 @@ async function firstCards(mesh: Mesh, ticket: Ticket, signal: AbortSignal): Prom
 }
 
 export async function remove(node: MeshNode, params: Params<"remove">): Promise<Result<"remove">> {
+  checkNotMe(needMembership(node), params.name);
   const mesh = needAdmin(node, "remove members");
   const membership = mesh.replica.membership();
   const [person, tag] = params.name.split("~");
@@ -216,8 +217,16 @@ function checkRemovable(mesh: Mesh, member: Member): void {
     });
   if (member.person === membership.founder)
     throw new KinError("DENIED", `${member.name} founded ${membership.name} and can't be removed`);
-  if (member.person === mesh.me.person)
-    throw new KinError("DENIED", "nobody removes himself", { hint: "another admin can do it" });
+}
+
+/** @throws KinError LAST_ADMIN, DENIED */
+function checkNotMe(mesh: Mesh, name: string): void {
+  const membership = mesh.replica.membership();
+  const me = membership.members.get(mesh.me.person)!;
+  if (name !== me.name && name !== displayName(membership, me.person)) return;
+  const admins = [...membership.members.values()].filter(({ role }) => role === "admin");
+  if (admins.length > 1 || me.role !== "admin")
+    throw new KinError("DENIED", "nobody removes himself", { hint: "kin leave takes you out of the mesh" });
 }
 
 /** What the settings say, else the host's name made to fit, else `main`. */

@@ -6,6 +6,7 @@ import { exportFile } from "./export.ts";
 import { noteEdit, noteList, noteNew, noteShare, noteShow } from "./notes.ts";
 import { factsGet, factsHistory, factsList, factsSet } from "./facts.ts";
 import { leave, leavePlan } from "./leave.ts";
+import { agentConfig, agentConfigSet } from "./settings.ts";
 import { agentItems, memberItems, peerItems, toolItems } from "./listing.ts";
 import { outboxDrop, outboxItems, outboxRetry } from "./outbox.ts";
 import { closeInvite, invite, join, remove } from "./people.ts";
