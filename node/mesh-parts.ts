@@ -26,6 +26,7 @@ import { openLibsqlStore } from "../sync/stores/libsql.ts";
 import { createAgents, type Agents, type Cards } from "./agents/agents.ts";
 import { createDispatch } from "./agents/dispatch.ts";
 import { createLedger } from "./agents/ledger.ts";
+import { readSettings } from "./agents/settings.ts";
 import { openBlobs } from "./blobs.ts";
 import type { Config } from "./config.ts";
 import { openViews, readIncarnation, writeIncarnation } from "./database.ts";
@@ -172,6 +173,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
       }),
     views: () => views,
     readBlob: (hash, call, signal) => attachments.read(hash, call, signal),
+    settings: (agent) => readSettings(documents.records.get(me.person, agent)?.state.values() ?? {}),
   });
   lifecycle.onStop("agents", () => agents.close());
 
@@ -367,6 +369,12 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     directory.publish();
   };
   await refreshCards();
+  lifecycle.onStop(
+    "settings of agents",
+    documents.on(({ records }) => {
+      if (records) refreshCards().catch((error: Error) => warn(error.message));
+    }),
+  );
   await network.setMembership(replica.membership());
   return {
     id,

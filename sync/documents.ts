@@ -97,8 +97,8 @@ export interface Documents {
     /** One of mine; undefined unsets. False: it is that already. @throws KinError BAD_REQUEST, TOO_LARGE, NOT_A_MEMBER, REMOVED, DISK_FULL */
     set(name: string, key: string, value: Setting | undefined): Promise<boolean>;
   };
-  /** Called when something may read otherwise now. Returns how to stop. */
-  on(listener: () => void): () => void;
+  /** Called when something may read otherwise now; `records`: also a record. Returns how to stop. */
+  on(listener: (change: { records: boolean }) => void): () => void;
   /** Events that were refused, the newest last. */
   refused(): RefusedUpdate[];
   /** Resolves when all that the replica has now is folded, or waits for something that has not come. */
@@ -122,12 +122,13 @@ const PAGE_EVENTS = 512;
 export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   const { replica, base, person, runTrial, time, random, failed } = deps;
   const own = replica.device;
-  const listeners = new Set<() => void>();
+  const listeners = new Set<(change: { records: boolean }) => void>();
   let refused: RefusedUpdate[] = [];
   const late = new Set<NoteId>();
   const lateRecords = new Set<RecordDocumentId>();
   let pumping: Promise<void> | null = null;
   let again = false;
+  let recordsCame = false;
   let closed = false;
   let cancelRetry: (() => void) | null = null;
   const inOrder = createQueue();
@@ -159,6 +160,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   function fold(event: ReadableEvent): void {
     if (event.kind === "fact-set") return foldFact(event);
     if (event.kind === "record-changed") {
+      recordsCame = true;
       const result = records.fold(event);
       if (result instanceof KinError) refuse(event, result);
       else if (result !== null) lateRecords.add(result.late);
@@ -192,6 +194,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     begin();
     notes.clear();
     records.clear();
+    recordsCame = true;
     late.clear();
     lateRecords.clear();
     refused = [];
@@ -210,7 +213,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       await beginLate();
       await notes.pump();
       await records.pump();
-      for (const listener of listeners) listener();
+      const change = { records: recordsCame };
+      recordsCame = false;
+      for (const listener of listeners) listener(change);
     }
   }
 

@@ -25,6 +25,7 @@ import { libraryTool } from "../tools/builtin/library.ts";
 import { reviewTools } from "../tools/builtin/review.ts";
 import { runAgent } from "./agent.ts";
 import { MAX_DEFINITION_CHARS, parseDefinition } from "./definition.ts";
+import type { AgentSettings } from "./settings.ts";
 
 /** Agents in one folder. */
 const MAX_AGENTS = 200;
@@ -43,6 +44,8 @@ export interface AgentsDeps {
   /** views.db; null while there is no mesh. */
   views: () => Views | null;
   readBlob: ReadBlob;
+  /** What its owner has set; nothing if it is left out. */
+  settings?: ((agent: string) => AgentSettings) | undefined;
 }
 
 /** What a card says, before it has key, device and date (protocols/agent-card.ts). */
@@ -111,8 +114,8 @@ export async function createAgents(deps: AgentsDeps): Promise<Agents> {
   const rights = () => [...[...agents.values()].map((agent) => agent.right), ...tools.all().map((tool) => tool.right)];
   return {
     find: (target) => findRunnable(deps, agents, target),
-    cards: () => cardsOf(agents, tools, false),
-    mine: () => cardsOf(agents, tools, true),
+    cards: () => cardsOf(agents, deps, false),
+    mine: () => cardsOf(agents, deps, true),
     rights,
     problems: () => [...problems, ...missingTools(agents, tools)],
     reload,
@@ -134,14 +137,36 @@ function findRunnable(deps: AgentsDeps, agents: ReadonlyMap<string, Loaded>, tar
 
 function agentRunnable(deps: AgentsDeps, agent: Loaded): Runnable {
   const { definition, right } = agent;
+  const settings = deps.settings?.(definition.name) ?? {};
   return {
     readOnly: definition.tools.every((name) => deps.tools.find(name)?.readOnly === true),
     mayCall(person, args) {
+      if (settings.paused === true) throw new KinError("DENIED", `${definition.name} is paused by its owner`);
       checkSettings(definition, args);
       return accept(authorize(askerOf(deps, person), right, args["share"] as string | undefined, deps.tools.shares()));
     },
-    run: (call, emit, signal) => runAgent(definition, deps, call, emit, signal),
+    run: (call, emit, signal) =>
+      withinTime(definition.name, settings.maxSeconds, signal, (until) =>
+        runAgent(definition, deps, call, emit, until),
+      ),
   };
+}
+
+/** @throws KinError DEADLINE_EXCEEDED */
+async function withinTime<T>(
+  name: string,
+  seconds: number | undefined,
+  signal: AbortSignal,
+  run: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  if (seconds === undefined) return run(signal);
+  const late = AbortSignal.timeout(seconds * 1000);
+  try {
+    return await run(AbortSignal.any([signal, late]));
+  } catch (error) {
+    if (!late.aborted || signal.aborted) throw error;
+    throw new KinError("DEADLINE_EXCEEDED", `${name} may take ${seconds} s, as its owner has set`, { cause: error });
+  }
 }
 
 function toolRunnable(deps: AgentsDeps, tool: RegisteredTool): Runnable {
@@ -193,7 +218,7 @@ function checkSettings(definition: Definition, args: { [key: string]: Json }): v
 
 // — Cards ——————————————————————————————————————————————————————————————————————————————————————————————————————————
 
-function cardsOf(agents: ReadonlyMap<string, Loaded>, tools: Tools, mine: boolean): Cards {
+function cardsOf(agents: ReadonlyMap<string, Loaded>, { tools, settings }: AgentsDeps, mine: boolean): Cards {
   const shares = tools.shares();
   const names = shares.map((share) => share.name);
   const allowed = (right: Right): Allowed | null =>
@@ -205,7 +230,7 @@ function cardsOf(agents: ReadonlyMap<string, Loaded>, tools: Tools, mine: boolea
     if (may !== null)
       cards.agents.push({
         name,
-        description,
+        description: settings?.(name).description ?? description,
         skills,
         allowed: may,
         shares: definition.settings.includes("share") ? names : [],

@@ -65,7 +65,15 @@ function createProgram(lazy: Lazy): Command {
   verb("down", "stop the node").action(lazy(async () => (await import("./up.ts")).down));
   verb("status", "what the node is doing").action(lazy(async () => (await import("./status.ts")).status));
   verb("peers", "who is reachable, and how").action(lazy(async () => (await import("./lists.ts")).peers));
-  verb("agents", "whom I can ask").action(lazy(async () => (await import("./lists.ts")).agents));
+  const agents = verb("agents", "whom I can ask").action(lazy(async () => (await import("./lists.ts")).agents));
+  sub(
+    agents,
+    "config <agent> [setting] [value]",
+    "list or change what an agent's owner sets: description, paused, max-seconds",
+  )
+    .option("--unset", "as AGENT.md says again")
+    .option("--history", "who set what, when")
+    .action(lazy(async () => (await import("./agents.ts")).agentsConfig));
   const tools = verb("tools", "what I can call").action(lazy(async () => (await import("./lists.ts")).tools));
   sub(tools, "approve <name>", "accept what a changed tool of an MCP server says of itself now").action(
     lazy(async () => (await import("./lists.ts")).toolsApprove),
@@ -217,7 +225,7 @@ function withoutGlobalFlags(argv: readonly string[]): string[] {
 }
 
 /** Verbs that list by themselves and have other commands besides. */
-const LISTS: ReadonlySet<string> = new Set(["tools"]);
+const LISTS: ReadonlySet<string> = new Set(["tools", "agents"]);
 
 /** Before commander looks, for our own words. */
 function checkVerb(program: Command, words: readonly string[]): void {

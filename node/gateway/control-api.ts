@@ -407,6 +407,22 @@ export interface ControlApi {
       bytes: number;
     },
   ];
+  /** `history`: the oldest first. `others`: values that were set without knowledge of `value` and lost. */
+  "agent-config": [
+    { agent: string },
+    never,
+    {
+      agent: string;
+      settings: { name: string; value: Json; others: Json[] }[];
+      history: { name: string; value: Json; unset: boolean; by: string; device: string; at: number }[];
+    },
+  ];
+  /** `value` as typed; null: unset. */
+  "agent-config-set": [
+    { agent: string; name: string; value: string | null },
+    never,
+    Result<"agent-config"> & { changed: boolean },
+  ];
   "note-new": [{ title: string; for: "mesh" | string[]; text: string }, never, NoteItem];
   /** `note`: id or title. `base`: what was shown to whoever edited it, so that what came meanwhile stays. */
   "note-edit": [

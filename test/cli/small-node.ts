@@ -251,6 +251,11 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
     }),
     "snapshot-prune": async ({ dryRun }) => ({ id: SNAPSHOT.id, bodies: 6, bytes: 2048, dryRun }),
     "snapshot-dormant": async ({ name, on }) => ({ name, dormant: on }),
+    "agent-config": async ({ agent }) => smallConfig(agent),
+    "agent-config-set": async ({ agent, name, value }) => ({
+      ...smallConfig(`${agent}: ${name} ${value}`),
+      changed: true,
+    }),
     "note-new": async ({ title, for: readers }) => ({ ...smallNote(title), for: readers }),
     "note-edit": async ({ note, text, append }) => ({
       ...smallNote(`${note}: ${text} ${append}`),
@@ -280,6 +285,15 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       const { listen } = loadConfig(home.configFile);
       return { changed: ["listen.port"], restartNeeded: listen.port === config.listen.port ? [] : ["listen.port"] };
     },
+  };
+}
+
+function smallConfig(agent: string) {
+  const at = Date.now() - 5_000;
+  return {
+    agent,
+    settings: [{ name: "paused", value: true, others: [false] }],
+    history: [{ name: "paused", value: true, unset: false, by: "ben", device: "laptop", at }],
   };
 }
 

@@ -57,6 +57,8 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
     "snapshot-prune": (params, _item, signal) => snapshotPrune(node, params, signal),
     "snapshot-dormant": (params) => snapshotDormant(node, params),
     export: (params, item, signal) => exportFile(node, params, item, signal),
+    "agent-config": (params) => agentConfig(node, params),
+    "agent-config-set": (params) => agentConfigSet(node, params),
     "note-new": (params) => noteNew(node, params),
     "note-edit": (params) => noteEdit(node, params),
     "note-show": (params) => noteShow(node, params),
