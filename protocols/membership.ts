@@ -76,6 +76,17 @@ export interface Epoch {
   usable: boolean;
 }
 
+/** A log and the device for which a record allows it: what is said of another's device counts for nothing. */
+export type AllowedLog = `${DeviceId}/${LogId}`;
+
+export function allowedLog(device: DeviceId, log: LogId): AllowedLog {
+  return `${device}/${log}`;
+}
+
+export function isLogAllowed({ allowedLogs }: Pick<Membership, "allowedLogs">, device: DeviceId, log: LogId): boolean {
+  return allowedLogs.has(allowedLog(device, log));
+}
+
 /** The result of the fold. Immutable: a new one is made when records arrive. */
 export interface Membership {
   mesh: MeshId;
@@ -100,8 +111,8 @@ export interface Membership {
   formerDevices: ReadonlyMap<DeviceId, { person: PersonId; record: RecordId; cuts: ReadonlyMap<LogId, Cut> }>;
   invites: ReadonlyMap<RecordId, Invite>;
   epochs: ReadonlyMap<EpochId, Epoch>;
-  /** Logs that count whole although their device has written another one twice (R2), and the device. */
-  allowedLogs: ReadonlyMap<LogId, DeviceId>;
+  /** Logs that count whole although their device has written another one twice (R2): {@link isLogAllowed} asks. */
+  allowedLogs: ReadonlySet<AllowedLog>;
   /** Records without children: the parents of the next one. */
   heads: RecordId[];
   /** Records whose parents are missing. */

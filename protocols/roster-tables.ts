@@ -3,7 +3,16 @@
  * the accepted enders. Entries are replaced, never changed, so that a copy of the tables is a copy of its maps.
  */
 import type { DeviceId, EpochId, LogId, PersonId, RecordId } from "./ids.ts";
-import type { Cut, Epoch, Invite, Member, Membership, Role } from "./membership.ts";
+import {
+  allowedLog,
+  type AllowedLog,
+  type Cut,
+  type Epoch,
+  type Invite,
+  type Member,
+  type Membership,
+  type Role,
+} from "./membership.ts";
 import {
   bySeniority,
   closesInvite,
@@ -308,14 +317,13 @@ export function membershipOf(tables: Tables, heads: RecordId[], waiting: RecordI
   };
 }
 
-/** A log is allowed for the device that the record names; of another it would say nothing. */
-function allowedLogsOf(tables: Tables): ReadonlyMap<LogId, DeviceId> {
-  const out = new Map<LogId, DeviceId>();
-  for (const { body } of tables.allowances) {
+/** A log is allowed for the device that the record names: naming another's log says nothing of it. */
+function allowedLogsOf(tables: Tables): ReadonlySet<AllowedLog> {
+  const pairs = tables.allowances.flatMap(({ body }) => {
     const { device, logs } = body as BodyOf<"log-allowed">;
-    for (const log of logs) out.set(log, device);
-  }
-  return new Map([...out].toSorted(([a], [b]) => (a < b ? -1 : 1)));
+    return logs.map((log) => allowedLog(device, log));
+  });
+  return new Set(pairs.toSorted());
 }
 
 function memberOf(person: PersonEntry): Member {

@@ -8,6 +8,7 @@ import type { SigningKey } from "../protocols/crypto/keys.ts";
 import { KinError } from "../protocols/errors.ts";
 import type { EventKind, StoredEvent } from "../protocols/events.ts";
 import { idBytes, idOf, type DeviceId, type EventId, type LogId } from "../protocols/ids.ts";
+import { isLogAllowed } from "../protocols/membership.ts";
 import { makeLogWord, MAX_ALLOWED_LOGS } from "../protocols/roster-record.ts";
 import { asMap } from "../protocols/signature.ts";
 import type { Branches } from "./branches.ts";
@@ -85,8 +86,8 @@ export function createGoingOn(deps: GoingOnDeps): GoingOn {
   async function allow(): Promise<void> {
     const open = mine().map(({ log }) => log);
     const wanted = [...new Set([ownLogs().living(), ...open])].filter((log) => !forks.has(log));
-    const { allowedLogs, devices } = membership();
-    if (wanted.every((log) => allowedLogs.has(log))) return;
+    const { devices } = membership();
+    if (wanted.every((log) => isLogAllowed(membership(), device, log))) return;
     const allowed = { device, logs: wanted.slice(0, MAX_ALLOWED_LOGS).toSorted() };
     if (deps.personKey !== null && !isWordSpent()) {
       const word = makeLogWord(deps.personKey, mesh, allowed, ground.random.bytes(16));

@@ -11,7 +11,7 @@
  */
 import type { StoredEvent } from "../protocols/events.ts";
 import type { DeviceId, EventId, LogId } from "../protocols/ids.ts";
-import type { Membership } from "../protocols/membership.ts";
+import { isLogAllowed, type Membership } from "../protocols/membership.ts";
 import type { Branches } from "./branches.ts";
 import { forkPoint } from "./fork.ts";
 import type { Ground } from "./ground.ts";
@@ -62,7 +62,7 @@ export function createWitness(
     if (proof !== undefined) return forkPoint(proof);
     const device = logs.get(log)?.opening.device;
     if (device === undefined || !forked.has(device) || logs.get(log)!.opening.chain === "here") return Infinity;
-    return membership().allowedLogs.has(log) ? Infinity : -1;
+    return isLogAllowed(membership(), device, log) ? Infinity : -1;
   }
 
   function isWitnessed(log: LogId, seq: number, id: EventId): boolean {

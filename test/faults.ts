@@ -63,6 +63,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "log-allowed",
+    file: "protocols/roster-tables.ts",
+    search: "logs.map((log) => allowedLog(device, log))",
+    replace: "logs.flatMap((log) => [...tables.devices.keys()].map((any) => allowedLog(any ?? device, log)))",
+  },
+  {
     requirement: "R2",
     file: "protocols/events.ts",
     search: "idBytes(mesh), ...logOpeningValue(opening) })",
@@ -750,6 +756,18 @@ export const FAULTS: readonly Fault[] = [
     replace: '(ask === "open" || answered.error.code === "DISK_FULL")',
   },
   {
+    requirement: "P18",
+    file: "sync/stores/wal.ts",
+    search: "if (commitsBehind > 1) return",
+    replace: "if (commitsBehind > 1e9) return",
+  },
+  {
+    requirement: "P18",
+    file: "sync/stores/log-file.ts",
+    search: "if (row[0] !== position + i) throw corrupt(",
+    replace: "if (row[0] < 0) throw corrupt(",
+  },
+  {
     requirement: "store-port",
     file: "sync/stores/batch.ts",
     search: "if (!isBodyOf(event.header, body)) throw bad(",
@@ -777,18 +795,6 @@ export const FAULTS: readonly Fault[] = [
     requirement: "view-folds",
     file: "sync/projection.ts",
     search: 'if (change.type === "rejudged") asked.restart = true;',
-    replace: "",
-  },
-  {
-    requirement: "offline-ask",
-    file: "sync/outbox.ts",
-    search: "open.delete(ask);\n    ask.answer =",
-    replace: "ask.answer =",
-  },
-  {
-    requirement: "outbox-drop",
-    file: "sync/outbox.ts",
-    search: "if (!started.has(ask.id)) open.delete(ask);",
     replace: "",
   },
   {
@@ -824,7 +830,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "restored-callee",
     file: "sync/outbox.ts",
-    search: "if (old.has(ask.id) && deps.hasHeard?.() === false) return false;",
+    search: "if (deps.hasHeard?.() === false) return false;",
     replace: "",
   },
   {

@@ -47,6 +47,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "A run of events is proved by its prev links and the one signature of its head.",
   },
   { id: "F5", source: "RULES F5", sentence: "A sealed body opens in no other mesh and under no other header." },
+  {
+    id: "log-allowed",
+    source: "RULES R2",
+    sentence: "After a fork a device's person lets its logs count once, for that device alone; then it takes an admin.",
+  },
   { id: "R2", source: "RULES R2", sentence: "Another incarnation of a device is another log." },
   { id: "R6", source: "RULES R6", sentence: "A mesh body opens under no other epoch and with no other key." },
   {
@@ -491,6 +496,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "A disk that is full, read-only or failing loses nothing acknowledged, is said, and is gone on with when it is well.",
   },
   {
+    id: "P18",
+    source: "ATTACKS P18",
+    sentence:
+      "Damage of log.db and of its write-ahead log is noticed, or has no effect: nothing is read wrong without a word.",
+  },
+  {
     id: "store-port",
     source: "issue 3 part 8",
     sentence: "The libSQL store and the memory store keep the same promises.",
@@ -700,18 +711,18 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "RULES R15",
     sentence: "A stored roster record that is not what was signed is named at the start, never folded around.",
   },
-  { id: "bad-peer", source: "issue 3", sentence: "One bad peer or one faulty handler never stops the others." },
-  {
-    id: "lan-without-internet",
-    source: "issue 3",
-    sentence:
-      "Two machines on one cable without any route out join, ask, and find each other again at another address.",
   {
     id: "leave",
     source: "RULES R3",
     sentence:
       "Who leaves a mesh says it himself: those who are there know it before his folder is set aside, nothing that was for the whole mesh is offered to the next, and nobody leaves unheard unless he says so.",
   },
+  { id: "bad-peer", source: "issue 3", sentence: "One bad peer or one faulty handler never stops the others." },
+  {
+    id: "lan-without-internet",
+    source: "issue 3",
+    sentence:
+      "Two machines on one cable without any route out join, ask, and find each other again at another address.",
   },
   {
     id: "piped-input",

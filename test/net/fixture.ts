@@ -73,7 +73,7 @@ export function meshOf(people: readonly Someone[], mesh: MeshId = MESH): Members
     formerDevices: new Map(),
     invites: new Map(),
     epochs: new Map(),
-    allowedLogs: new Map(),
+    allowedLogs: new Set(),
     heads: [],
     waiting: [],
     void: new Map(),
