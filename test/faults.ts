@@ -762,12 +762,6 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (commitsBehind > 1e9) return",
   },
   {
-    requirement: "P18",
-    file: "sync/stores/log-file.ts",
-    search: "if (row[0] !== position + i) throw corrupt(",
-    replace: "if (row[0] < 0) throw corrupt(",
-  },
-  {
     requirement: "store-port",
     file: "sync/stores/batch.ts",
     search: "if (!isBodyOf(event.header, body)) throw bad(",

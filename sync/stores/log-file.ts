@@ -32,6 +32,7 @@ import {
   type Stored,
 } from "./batch.ts";
 import { planRepair } from "./repair.ts";
+import { walDamage } from "./wal.ts";
 import { unpackBatches, type PackedBatches } from "./packed-batch.ts";
 
 /** "kinL": tells our file from any other SQLite file. */
@@ -42,6 +43,8 @@ const PAGE_BYTES = 4096;
 /** Rows of one INSERT: the call costs more than the row (measured 7.2 µs a row alone, 1.7 µs in sixteens). */
 const ROWS_PER_INSERT = 16;
 const SUM_BYTES = 8;
+/** Keys are printable ASCII, so DEL is above every one that starts with a prefix. */
+const END_OF_KEYS = "\u007f";
 
 /** Far more than a write-ahead log grows to between two checkpoints; a larger one is a foreign thing. */
 const MAX_REWRITTEN_BYTES = 256 * 1024 * 1024;
@@ -115,7 +118,18 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   let transactionCount = 0;
   /** A transaction failed: what we remember of the file may not be what it holds. */
   let isStale = true;
-  onFile(() => undefined);
+  onFile(checkState);
+
+  /** A damaged key is not found: what was done once (R8) would be done again. So all keys are looked at, and not only those read. */
+  function checkState(): void {
+    let before = "";
+    for (const row of sql.states.iterate("", END_OF_KEYS) as Iterable<StateRow>) {
+      valueOf(row);
+      const key = textOf(row[0]);
+      if (key <= before) throw corrupt(`the values ${before} and ${key} are not in their order`);
+      before = key;
+    }
+  }
 
   function onFile<T>(work: () => T): T {
     return guarded(() => {
@@ -211,8 +225,9 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
         if (known === undefined || seq > known.seq) return undefined;
         const pending = group.byPlace.get(`${log} ${seq}`);
         if (pending !== undefined) return pending;
-        const row = sql.idAt.get(known.row, seq) as [Uint8Array] | undefined;
-        return row && idOf(plain(row[0]));
+        const row = (sql.range.all(known.row, seq, seq + 1) as EventRow[])[0];
+        if (row === undefined) throw corrupt(`event ${seq} of log ${log} is gone`); // and not another branch of it
+        return eventOf(row).id;
       },
       event: (id) => {
         const stored = group.byId.get(id) ?? findEvent(id);
@@ -320,9 +335,8 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   }
 
   function values(prefix: string): { key: string; value: Uint8Array }[] {
-    // Keys are printable ASCII, so DEL is above every one that starts with the prefix.
     return onFile(() =>
-      (sql.states.all(prefix, `${prefix}\u007f`) as StateRow[]).map((row) => ({
+      (sql.states.all(prefix, prefix + END_OF_KEYS) as StateRow[]).map((row) => ({
         key: textOf(row[0]),
         value: valueOf(row),
       })),
@@ -336,7 +350,9 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
       const found: Damage = { events: [], heads: [] };
       const known = logs.get(log);
       for (let seq = Math.max(from, 0); seq < Math.min(to, (known?.seq ?? -1) + 1); seq++) {
-        if (goodEvent(log, seq) === undefined) found.events.push(seq);
+        const event = goodEvent(log, seq);
+        // Also by its id: a damaged index would say that it isn't there.
+        if (event === undefined || tried(() => findEvent(event.id)) === undefined) found.events.push(seq);
         if (tried(() => sql.headAt.get(known!.row, seq)) !== undefined && goodHead(log, seq) === undefined)
           found.heads.push(seq);
       }
@@ -346,7 +362,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
 
   function goodEvent(log: LogId, seq: number): StoredEvent | undefined {
     return tried(() => {
-      const row = sql.range.get(logs.get(log)?.row ?? -1, seq, seq + 1) as EventRow | undefined;
+      const row = (sql.range.all(logs.get(log)?.row ?? -1, seq, seq + 1) as EventRow[])[0];
       return row && eventOf(row);
     });
   }
@@ -410,7 +426,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
 // ── The file ──
 
 function openDatabase(file: string, maxBytes: number | undefined): Database.Database {
-  rewriteWal(`${file}-wal`);
+  settleWal(`${file}-wal`);
   const db = new Database(file);
   try {
     db.pragma("locking_mode = EXCLUSIVE");
@@ -428,14 +444,16 @@ function openDatabase(file: string, maxBytes: number | undefined): Database.Data
 }
 
 /**
- * Writes the write-ahead log over itself and syncs it. After a sync that failed, Linux takes the pages for clean: a later sync
+ * Refuses a damaged write-ahead log, of which SQLite would forget a part; writes a good one over itself and syncs it. After a sync that failed, Linux takes the pages for clean: a later sync
  * says that all is well, and what stands before it in the file is lost with the power all the same.
  */
-function rewriteWal(wal: string): void {
+function settleWal(wal: string): void {
   if (!existsSync(wal) || statSync(wal).size > MAX_REWRITTEN_BYTES) return;
   const fd = openSync(wal, "r+");
   try {
     const bytes = readFileSync(fd);
+    const damage = walDamage(bytes);
+    if (damage !== null) throw corrupt(`${wal}: ${damage}`);
     for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at, bytes.length - at, at);
     fsyncSync(fd);
   } finally {
@@ -494,7 +512,6 @@ function prepareAll(db: Database.Database) {
     setBody: db.prepare("UPDATE events SET body = ? WHERE id = ?"),
     setState: db.prepare("INSERT OR REPLACE INTO state (key, value, sum) VALUES (?, ?, ?)"),
     deleteState: db.prepare("DELETE FROM state WHERE key = ?"),
-    idAt: read(`SELECT ${blob("id")} FROM events WHERE log = ? AND seq = ?`),
     eventById: read(`${SELECT_EVENT} WHERE e.id = ?`),
     range: read(`${SELECT_EVENT} WHERE e.log = ? AND e.seq >= ? AND e.seq < ? ORDER BY e.seq`),
     since: read(`${SELECT_EVENT} WHERE e.position >= ? ORDER BY e.position LIMIT ?`),
