@@ -292,8 +292,12 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   function states(): LogState[] {
     return onFile(() =>
       [...logs].map(([log, { row, opening, seq, id, hlc }]) => {
-        const head = sql.lastHead.get(row) as HeadRow | undefined;
-        return { log, opening, seq, id, hlc, head: head === undefined ? null : headOf(log, head) };
+        // A damaged one is found by `damaged`; it keeps nobody from the logs.
+        const head = tried(() => {
+          const last = sql.lastHead.get(row) as HeadRow | undefined;
+          return last && headOf(log, last);
+        });
+        return { log, opening, seq, id, hlc, head: head ?? null };
       }),
     );
   }
@@ -513,6 +517,7 @@ function prepareAll(db: Database.Database) {
     setState: db.prepare("INSERT OR REPLACE INTO state (key, value, sum) VALUES (?, ?, ?)"),
     deleteState: db.prepare("DELETE FROM state WHERE key = ?"),
     eventById: read(`${SELECT_EVENT} WHERE e.id = ?`),
+    // Only ever asked with `all`: libsql's `get` after an `all` of the same statement gives the first row of that one.
     range: read(`${SELECT_EVENT} WHERE e.log = ? AND e.seq >= ? AND e.seq < ? ORDER BY e.seq`),
     since: read(`${SELECT_EVENT} WHERE e.position >= ? ORDER BY e.position LIMIT ?`),
     headAt: read("SELECT 1 FROM heads WHERE log = ? AND seq = ?"),
