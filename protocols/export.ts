@@ -176,15 +176,18 @@ export function cutOf(
   return former.cuts.get(log) ?? "none";
 }
 
-/** The `stop` of a range. `idAtCut`: the id that the range has at the seq of {@link cutOf}, if it holds that seq. */
+/**
+ * The `stop` of a range. `forkedAt`: the first seq that the log has twice, if a proof of that is in the file. `idAtCut`: the id
+ * that the range has at the seq of {@link cutOf}, if it holds that seq.
+ */
 export function stopOf(
   range: Omit<LogRange, "stop">,
-  by: { membership: Membership; fork: ForkProof | undefined; idAtCut: EventId | undefined },
+  by: { membership: Membership; forkedAt: number | undefined; idAtCut: EventId | undefined },
 ): number | null {
   const { opening, from, to } = range;
   if (opening.chain === "here") return null;
   const ends = [...endOfCut(range, cutOf(by.membership, range), by.idAtCut)];
-  if (by.fork !== undefined) ends.push(by.fork.a.head.seq);
+  if (by.forkedAt !== undefined) ends.push(by.forkedAt);
   const end = Math.min(...ends);
   return end > to ? null : Math.max(end, from);
 }

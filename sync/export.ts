@@ -43,6 +43,7 @@ import { MAX_EVENTS_PER_HEAD } from "../protocols/limits.ts";
 import type { Membership } from "../protocols/membership.ts";
 import { asMap, parseSealed, type Sealed } from "../protocols/signature.ts";
 import { MAX_RECORDS_PER_FRAME, partOf, partsBySize, type ForkProof } from "../protocols/sync.ts";
+import { forkedAt } from "./fork.ts";
 import type { Replica } from "./replica.ts";
 import { lastHead } from "./runs.ts";
 
@@ -121,9 +122,10 @@ export async function writeExport(deps: ExportDeps, request: ExportRequest): Pro
   const named = await namedEvents(deps, request);
   const ranges = await withStops(deps, view, await rangesOf(deps, request, view, named));
   const inFile = new Set(ranges.map(({ log }) => log));
-  const forks = [...view.forks.values()].filter(({ log }) => inFile.has(log));
+  const devices = new Set(ranges.map(({ opening }) => opening.device));
+  const forks = [...view.forks.values()].filter(({ opening }) => devices.has(opening.device));
   const opened = request.open ? await openAll(deps, named) : [];
-  const keys = await agentKeysOf(deps, view, new Set(ranges.map(({ opening }) => opening.device)));
+  const keys = await agentKeysOf(deps, view, devices);
   const { records } = view;
   const out = createFrameWriter(deps);
 
@@ -188,16 +190,21 @@ async function witnessAudit({ replica }: ExportDeps): Promise<void> {
 
 // ── What goes in ──
 
+/** How far each log goes here, to its newest signed head; of one that was written twice the history that the store keeps. */
 async function lookAt({ replica }: ExportDeps, { here }: ExportRequest): Promise<View> {
-  const vector = [...replica.vector().values()];
+  const states = new Map((await replica.store.logs()).map((state) => [state.log, state]));
+  const told = [...replica.vector().values()];
   await replica.idle(); // the records in these logs are folded now
   const membership = replica.membership();
   const [records, forks] = [replica.records(), new Map(replica.forks().map((proof) => [proof.log, proof]))];
-  const own = here ? await replica.store.logs() : [];
-  const mine = own.filter(({ opening }) => opening.chain === "here" && opening.device === replica.device);
+  const mine = [...states.values()].filter(
+    ({ opening }) => opening.chain === "here" && opening.device === replica.device,
+  );
   const logs = new Map<LogId, ExportableLog>();
-  for (const { log, opening, seq } of [...vector, ...mine]) {
-    const head = isOrWasMembers(membership, opening.device) ? await lastHead(replica.store, log, 0, seq) : undefined;
+  for (const { log, opening, seq } of [...told, ...(here ? mine : [])]) {
+    if (!isOrWasMembers(membership, opening.device)) continue;
+    const end = forks.has(log) ? (states.get(log)?.seq ?? -1) : seq;
+    const head = await lastHead(replica.store, log, 0, end);
     if (head !== undefined) logs.set(log, { log, opening, last: head.head.seq });
   }
   return { logs, membership, records, forks };
@@ -328,7 +335,8 @@ async function withStops({ replica }: ExportDeps, view: View, ranges: readonly R
   for (const range of ranges) {
     const cut = cutOf(membership, range);
     const atCut = cut === null || cut === "none" ? [] : await replica.store.range(range.log, cut.seq, cut.seq + 1);
-    out.push({ ...range, stop: stopOf(range, { membership, fork: forks.get(range.log), idAtCut: atCut[0]?.id }) });
+    const endOfFork = forkedAt(range, forks.values(), membership);
+    out.push({ ...range, stop: stopOf(range, { membership, forkedAt: endOfFork, idAtCut: atCut[0]?.id }) });
   }
   return out;
 }

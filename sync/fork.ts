@@ -17,6 +17,7 @@ import {
   type StoredEvent,
 } from "../protocols/events.ts";
 import { idBytes, type EventId } from "../protocols/ids.ts";
+import { isLogAllowed, type Membership } from "../protocols/membership.ts";
 import { MAX_RUN_EVENTS, type ForkProof } from "../protocols/sync.ts";
 
 /** @throws KinError BAD_REQUEST, BAD_SIGNATURE if it proves nothing. */
@@ -67,6 +68,23 @@ function bad(proof: ForkProof, why: string): KinError {
 /** Seq of the last event that both histories share; −1 if not even the first. Without `parting` it is the highest that it can be. */
 export function forkPoint({ a, parting }: Pick<ForkProof, "a" | "parting">): number {
   return a.head.seq - (parting?.a.length ?? 1);
+}
+
+/**
+ * The first seq of a mesh log that does not count by itself, as these proofs say (R2): after the parting of a log that was written
+ * twice; all of another log of its device, unless the roster allows it. Undefined: all of it counts.
+ */
+export function forkedAt(
+  { log, opening }: Pick<ForkProof, "log" | "opening">,
+  proofs: Iterable<ForkProof>,
+  membership: Membership,
+): number | undefined {
+  let isForked = false;
+  for (const proof of proofs) {
+    if (proof.log === log) return forkPoint(proof) + 1;
+    isForked ||= proof.opening.device === opening.device;
+  }
+  return isForked && !isLogAllowed(membership, opening.device, log) ? 0 : undefined;
 }
 
 /** One history from just after the parting up to a signed head. */

@@ -141,8 +141,8 @@ export function verifyCalls(
 
   function readWithdrawn(word: CallWord): void {
     const call = callOf(idOf(only(word, ["re"])["re"]));
-    if (call.asked !== null && call.asked.from.person !== word.person)
-      throw bad("it takes back what somebody else asked");
+    if (call.asked !== null && call.asked.from.device !== word.device)
+      throw bad("it takes back what another device asked");
     call.withdrawn.push(word.event);
   }
 }

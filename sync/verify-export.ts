@@ -44,7 +44,7 @@ import { parseRosterRecord, parseRosterValue, recordIdOf, type RosterRecord } fr
 import { createRoster } from "../protocols/roster.ts";
 import { asMap, parseSealed, type Sealed } from "../protocols/signature.ts";
 import type { ForkProof } from "../protocols/sync.ts";
-import { checkForkProof } from "./fork.ts";
+import { checkForkProof, forkedAt } from "./fork.ts";
 import { verifyCalls, type CallWord, type ProvenCall } from "./verify-calls.ts";
 
 /** Roster records, agent keys, forks and ranges of one file, each: far above any mesh, and a bound. */
@@ -53,6 +53,9 @@ const MAX_ITEMS = 65_536;
 const MAX_STAMPS = 1_000_000;
 /** Events that are named as without effect; the rest is counted. */
 const MAX_NAMED = 8;
+
+/** A sealed body is a map of three ({n, e, x} or {n, r, x}), a clear one of two ({n, c}). */
+const SEALED_BODY = 0xa3;
 
 /** One range of a log, proved. */
 export interface ProvenLog extends LogRange {
@@ -392,7 +395,7 @@ function createChecks(given: MeshId | null) {
     const { kind } = event.header;
     if (kind === "roster") checkCarried(event, body);
     if (kind === "here-head") audits.takeWitness(now.range.opening.device, clearOrNull(event, body), event);
-    if (kind !== "roster" && kind !== "agent-key" && kind !== "log-opened") sealed++;
+    if (body[0] === SEALED_BODY) sealed++;
     const key = opened.get(event.id);
     if (key === undefined) return;
     opened.delete(event.id);
@@ -441,10 +444,9 @@ function createChecks(given: MeshId | null) {
     if (run.length > 0) throw bad(`log ${log} ends with ${run.length} events that no signed head proves`);
     if (tip === null || tip.seq !== to)
       throw bad(`log ${log} should go from ${from} to ${to} and ends at ${tip === null ? "nothing" : tip.seq}`);
-    const fork = forks.get(log);
-    const stop = stopOf(range, { membership: membership!, fork, idAtCut });
-    const why =
-      stop === null ? null : fork !== undefined && Math.max(fork.a.head.seq, from) === stop ? "forked" : "removed";
+    const endOfFork = forkedAt(range, forks.values(), membership!);
+    const stop = stopOf(range, { membership: membership!, forkedAt: endOfFork, idAtCut });
+    const why = whyStopped(stop, endOfFork, from);
     if (stop !== range.stop) throw bad(wrongStop(range, stop, why));
     if (opening.chain === "here") audits.endHere(range);
     const { device } = opening;
@@ -493,10 +495,15 @@ function createChecks(given: MeshId | null) {
   return { take, report, isDone: () => by !== null, mesh: () => mesh, log: () => reading?.range.log ?? null };
 }
 
+function whyStopped(stop: number | null, endOfFork: number | undefined, from: number): ProvenLog["why"] {
+  if (stop === null) return null;
+  return endOfFork !== undefined && Math.max(endOfFork, from) === stop ? "forked" : "removed";
+}
+
 function wrongStop({ log, from, to, stop }: LogRange, right: number | null, why: ProvenLog["why"]): string {
   const claimed = stop === null ? `all events from ${from} to ${to} have effect` : `it ends at ${stop}`;
   if (right === null) return `the file says of log ${log} that ${claimed}, and nothing in it ends that log`;
-  const cause = why === "forked" ? "it was written twice" : "its device was removed";
+  const cause = why === "forked" ? "it, or another log of its device, was written twice" : "its device was removed";
   return `log ${log} has no effect from ${right} on, because ${cause}; the file says that ${claimed}`;
 }
 

@@ -328,6 +328,7 @@ TYPES = {
     "invite-opened": ("key name role expires shares", ""),
     "invite-closed": ("invite", ""),
     "epoch": ("after keyHash keys", ""),
+    "log-allowed": ("device logs", "word"),
 }
 
 
@@ -401,7 +402,7 @@ class Record:
                 need(is_list(cut, 3, 3) and is_bytes(cut[0], 32) and is_uint(cut[1]) and is_bytes(cut[2], 32), what + ": cuts")
             need(ascending([cut[0] for cut in cuts]), what + ": cuts are not ascending")
         scope = body["n"] if self.type == "genesis" else self.mesh
-        if self.type == "device-removed":
+        if self.type in ("device-removed", "log-allowed"):
             need(is_bytes(body["device"], 32), what + ": device")
         elif "device" in body:
             device = self._device(what, body["device"])
@@ -430,6 +431,10 @@ class Record:
             for share in shares:
                 need(is_list(share, 2, 2) and is_bytes(share[0], 32) and is_uint(share[1]) and 1 <= share[1] <= 50, what + ": shares")
             need(ascending([share[0] for share in shares]) and sum(share[1] for share in shares) <= 50, what + ": shares")
+        if self.type == "log-allowed":
+            logs = body["logs"]
+            need(is_list(logs, 1, 16) and all(is_bytes(one, 32) for one in logs) and ascending(logs), what + ": logs")
+            self.word = Sealed(body["word"]) if "word" in body else None
         if self.type == "epoch":
             after, sealed = body["after"], body["keys"]
             need(is_list(after, 0, 64) and all(is_bytes(one, 32) for one in after) and ascending(after), what + ": after")
@@ -464,7 +469,7 @@ class Record:
 class Tables:
     def __init__(self):
         self.persons, self.devices, self.invites, self.epochs = {}, {}, {}, {}
-        self.accepted, self.void = [], set()
+        self.accepted, self.void, self.allowances = [], set(), []
 
 
 class Roster:
@@ -640,7 +645,25 @@ class Roster:
         if r.type == "device-removed":
             entry = v.devices.get(body["device"])
             return entry is None or entry["person"] != r.person
+        if r.type == "log-allowed" and r.word is not None:
+            entry = v.devices.get(body["device"])
+            return entry is None or entry["person"] != r.person
         return True
+
+    @staticmethod
+    def _word_spent(t, device):
+        return any(one.word is not None and one.body["device"] == device for one in t.allowances)
+
+    def _worded(self, r, key):
+        """Is its word by this person key, for exactly these logs?"""
+        if r.word.key != key or not r.word.good("certificate"):
+            return False
+        try:
+            said = fields(decode(r.word.bytes), "a word", "v mesh device logs n")
+        except Bad:
+            return False
+        right = said["v"] == 1 and said["mesh"] == r.mesh and said["device"] == r.body["device"]
+        return right and said["logs"] == r.body["logs"] and is_bytes(said["n"], 16)
 
     def _void_by_type(self, r, v):
         body, kind = r.body, r.type
@@ -696,6 +719,14 @@ class Roster:
             return invite is None or self.invite_closed(v, invite["record"])
         if kind == "epoch":
             return any(one not in v.epochs for one in body["after"])
+        if kind == "log-allowed":
+            device = body["device"]
+            if device not in v.devices or not self.device_lives(v, device):
+                return True
+            if r.word is None:
+                return False
+            person = v.persons[v.devices[device]["person"]]
+            return not self._worded(r, person["personKey"]) or self._word_spent(v, device)
         return False  # sealing-key
 
     def _void_admit(self, r, v):
@@ -806,7 +837,7 @@ class Roster:
         body = r.body
         if "person" in body and body["person"] not in t.persons:
             return True
-        if r.type == "device-removed" and body["device"] not in t.devices:
+        if r.type in ("device-removed", "log-allowed") and body["device"] not in t.devices:
             return True
         return r.type == "invite-closed" and body["invite"] not in t.invites
 
@@ -821,6 +852,8 @@ class Roster:
         if r.type == "admit":
             invite = t.invites.get(r.body["invite"])
             return invite is not None and any((d, u) == (r.device, r.body["use"]) for d, u, _ in invite["used"])
+        if r.type == "log-allowed":
+            return r.word is not None and self._word_spent(t, r.body["device"])
         return r.type == "device-added" and len(self.living_devices(t, r.body["person"])) >= 16
 
     # 9.6
@@ -874,6 +907,8 @@ class Roster:
             t.invites[r.id] = {"record": r, "used": []}
         elif r.type == "epoch":
             t.epochs[r.id] = r
+        elif r.type == "log-allowed":
+            t.allowances.append(r)
 
     def _device_grants(self, t, r, person):
         author = t.devices.get(r.device)
@@ -892,6 +927,9 @@ class Roster:
 
     def lives(self, device):
         return self.device_lives(self.tables, device)
+
+    def allowed(self, device, log):
+        return any(one.body["device"] == device and log in one.body["logs"] for one in self.tables.allowances)
 
     def _cuts_of(self, enders):
         last = [e for e in enders if not any(self.before(other, e) for other in enders)]
@@ -1014,24 +1052,37 @@ def check_fork(mesh, device, incarnation, frame):
     need(a.log == log and b.log == log, what + " is about another log")
     need(a.good(device) and b.good(device), what + " holds a head that is not its device's")
     need(is_list(headers, 0, 1024) and len(headers) == b.seq - a.seq, what + " does not lead from one head to the other")
-    at_a, prev = b.id, None
+    at_a = check_way(log, headers, a.seq + 1, b.id, what)["prev"] if headers else b.id
+    need(at_a != a.id, what + " proves nothing: one chain holds both heads")
+    need(("pa" in frame) == ("pb" in frame), what + " shows one way from the parting")
+    if "pa" not in frame:
+        return log, a.seq
+    one, other = frame["pa"], frame["pb"]
+    need(is_list(one, 1, 1024) and is_list(other, 1, 1024) and len(one) == len(other), what + ": ways of other lengths")
+    need(len(one) <= a.seq + 1, what + ": ways that are too long")
+    start = a.seq - len(one) + 1
+    first_a, first_b = check_way(log, one, start, a.id, what), check_way(log, other, start, at_a, what)
+    need(first_a["prev"] == first_b["prev"], what + ": its histories part before what it shows")
+    need(one[0] != other[0], what + ": its histories part after what it says")
+    return log, start
+
+
+def check_way(log, headers, start, last, what):
+    """Headers of one chain from `start` to the event `last`. Returns the first."""
+    first, prev = None, None
     for i, data in enumerate(headers):
         need(isinstance(data, bytes), what + " is malformed")
         header = parse_header(data)
-        need(header["log"] == log and header["seq"] == a.seq + 1 + i, what + " does not follow")
-        if i == 0:
-            at_a = header["prev"]
-        else:
-            need(header["prev"] == prev, what + " is no chain")
-        prev = sha(data)
-    need(not headers or prev == b.id, what + " does not end at its upper head")
-    need(at_a != a.id, what + " proves nothing: one chain holds both heads")
-    return log, a.seq
+        need(header["log"] == log and header["seq"] == start + i, what + " does not follow")
+        need(i == 0 or header["prev"] == prev, what + " is no chain")
+        first, prev = first or header, sha(data)
+    need(prev == last, what + " does not end where it says")
+    return first
 
 
 # -- 17 bodies --
 
-CLEAR = ("log-opened", "roster", "agent-key")
+CLEAR = ("log-opened", "roster", "agent-key", "re-issued")
 
 
 def parse_body(event):
@@ -1168,7 +1219,7 @@ def check_calls(shown, mesh, keys):
     def withdrawn(event, device, person, value):
         fields(value, "invocation-withdrawn", "re")
         call = call_of(value["re"])
-        need(call["asked"] is None or call["asked"].sender[0] == person, "it takes back what somebody else asked")
+        need(call["asked"] is None or call["asked"].sender[1] == device, "it takes back what another device asked")
         call["withdrawn"] += 1
 
     for kind, check in (("asked", asked), ("declined", declined), ("answered", answered), ("withdrawn", withdrawn)):
@@ -1220,6 +1271,7 @@ class Export:
     def __init__(self, given):
         self.given, self.mesh, self.last, self.done, self.at = given, None, None, False, 0
         self.records, self.roster, self.forks, self.opened, self.shown = {}, None, {}, {}, []
+        self.forked_devices = set()
         self.log, self.logs, self.events, self.sealed = None, [], 0, 0
         self.witnessed, self.audit = {}, {}
 
@@ -1228,7 +1280,7 @@ class Export:
         for self.at, payload in frames(data):
             frame = decode(payload)
             need(isinstance(frame, dict) and frame.get("t") in SHAPES, "a frame of an unknown type")
-            fields(frame, "a frame", "t " + SHAPES[frame["t"]])
+            fields(frame, "a frame", "t " + SHAPES[frame["t"]], "pa pb" if frame["t"] == "fork" else "")
             self._order(frame["t"])
             getattr(self, "_" + frame["t"])(frame)
         self.at = len(data)
@@ -1280,6 +1332,7 @@ class Export:
         log, seq = check_fork(self.mesh, device, incarnation, frame)
         need(log not in self.forks, "two fork proofs of one log")
         self.forks[log] = seq
+        self.forked_devices.add(device)
 
     def _open(self, frame):
         need(is_list(frame["e"], 1, 64), "a malformed frame")
@@ -1345,7 +1398,7 @@ class Export:
         if event.kind == "here-head":
             self._witness(event, device)
         if event.id not in self.opened:
-            self.sealed += event.kind not in CLEAR
+            self.sealed += event.body[:1] == b"\xa3"  # {n, e, x} or {n, r, x}; clear is {n, c}
             return
         need(event.kind != "epoch-sealed", "event %s holds the key of an epoch, and the export opens it" % short(event.id))
         how, data = self.unopened.pop(event.id)
@@ -1405,6 +1458,8 @@ class Export:
         if log["opening"][2] == "here":
             return None
         ends = [self.forks[log["log"]]] if log["log"] in self.forks else []
+        if not ends and log["opening"][0] in self.forked_devices and not self.roster.allowed(log["opening"][0], log["log"]):
+            ends.append(0)
         if cut == "none":
             ends.append(0)
         elif cut is not None:
