@@ -170,7 +170,9 @@ export function createForks(deps: ForksDeps): Forks {
 
   async function has(log: LogId, seq: number, id: EventId): Promise<boolean> {
     if (branches.has(id)) return true;
-    return (logs.get(log)?.tip?.seq ?? -1) >= seq && (await store.range(log, seq, seq + 1))[0]?.id === id;
+    if ((logs.get(log)?.tip?.seq ?? -1) < seq) return false;
+    const [mine] = await store.range(log, seq, seq + 1);
+    return mine === undefined || mine.id === id; // a damaged row is not another history
   }
 
   return { load, takeParted, receive, ended, place, has };

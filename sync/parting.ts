@@ -1,5 +1,7 @@
 /**
- * How one session finds where the peer's history of a log parts from ours, and fetches what it has of it (R2). A log has one
+ * What one session asks for besides what the vectors say: other histories of forked logs, and what is damaged here (P18).
+ *
+ * How it finds where the peer's history of a log parts from ours, and fetches what it has of it (R2). A log has one
  * history until it is seen that it has two; then each end that the peer names and we lack is asked for, from a place that
  * lies lower each time until the answer meets what we have, and upward from there to the end.
  *
@@ -22,7 +24,6 @@ interface Asking {
   tipSeq: number;
   from: number;
   step: number;
-  isSent: boolean;
 }
 
 export interface Parting {
@@ -47,6 +48,10 @@ export function createParting(replica: Replica, me: object): Parting {
   const named = new Map<LogId, { known: PeerLog; ends: Map<EventId, number> }>();
   const told = new Set<EventId>();
   const asking = new Map<LogId, Asking>();
+  /** Where what was asked begins, until its answer comes: it may have become needless meanwhile. */
+  const sent = new Map<LogId, number>();
+  /** Up to where a damaged log has been asked for on this stream. */
+  const mended = new Map<LogId, number>();
   const unresolved = new Map<LogId, Set<EventId>>();
   const givenUp = new Set<EventId>();
 
@@ -84,18 +89,33 @@ export function createParting(replica: Replica, me: object): Parting {
       if (known.claimed !== null && (forked.has(log) || conflicts.includes(log)))
         name(log, known, known.claimed.seq, known.claimed.id);
     let isBlocked = false;
+    const damaged = damagedPart(logs);
+    if (damaged !== null) return damaged;
     for (const [log, { ends }] of named) {
       await resolve(log, ends);
       const ask = asking.get(log) ?? begin(log, ends);
-      if (ask === undefined || ask.isSent) continue;
+      if (ask === undefined || sent.has(log)) continue;
       if (!replica.claims.take(log, me)) {
         isBlocked = true;
         continue;
       }
-      ask.isSent = true;
+      sent.set(log, ask.from);
       return { type: "part", log, tip: ask.tip, from: ask.from };
     }
     return isBlocked ? "blocked" : null;
+  }
+
+  /** The first damaged place of each log is asked for once on a stream, if the peer has it; a run mends what follows too. */
+  function damagedPart(logs: PeerLogs): (SyncFrame & { type: "part" }) | null {
+    for (const [log, { events, heads }] of replica.damage()) {
+      const peer = logs.get(log);
+      const from = [...events, ...heads].find((seq) => seq > (mended.get(log) ?? -1));
+      if (from === undefined || peer?.claimed == null || peer.has < from || sent.has(log)) continue;
+      mended.set(log, from);
+      sent.set(log, from);
+      return { type: "part", log, tip: peer.claimed.id, from };
+    }
+    return null;
   }
 
   /** Which of the named ends we still lack. */
@@ -121,20 +141,22 @@ export function createParting(replica: Replica, me: object): Parting {
     const tipSeq = ends.get(tip)!;
     const last = Math.min(replica.vector().get(log)?.seq ?? -1, tipSeq);
     const from = proof === undefined ? last - FIRST_STEP + 1 : Math.min(forkPoint(proof), last) + 1;
-    const ask = { tip, tipSeq, from: Math.max(0, Math.min(from, tipSeq)), step: FIRST_STEP, isSent: false };
+    const ask = { tip, tipSeq, from: Math.max(0, Math.min(from, tipSeq)), step: FIRST_STEP };
     asking.set(log, ask);
     return ask;
   }
 
   async function got(run: EventRun, { stored, lower }: Received, known: PeerLog): Promise<void> {
     const { log, from } = run;
+    if (replica.damage().has(log)) await replica.mend(run);
     const end = run.head.head;
     const ask = asking.get(log);
-    if (ask === undefined) {
+    if (!sent.delete(log) && ask === undefined) {
       const claimed = known.claimed ?? end;
       name(log, known, claimed.seq, claimed.id);
       return;
     }
+    if (ask === undefined || ask.from !== from) return;
     if (lower === true) {
       if (ask.from === 0 && from === 0)
         throw new KinError("BAD_REQUEST", `a history of log ${log} that never meets another of it`);
@@ -144,14 +166,13 @@ export function createParting(replica: Replica, me: object): Parting {
       if (end.seq >= ask.tipSeq || (stored === 0 && end.seq < ask.from)) givenUp.add(ask.tip);
       ask.from = end.seq + 1;
     }
-    ask.isSent = false;
   }
 
   return {
     take,
     untold,
     next,
-    isAsked: (log, from) => asking.get(log)?.isSent === true && asking.get(log)?.from === from,
+    isAsked: (log, from) => sent.get(log) === from,
     isParted: (log) => unresolved.has(log),
     peerLogOf: (log) => named.get(log)?.known,
     got,

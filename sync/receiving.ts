@@ -52,6 +52,8 @@ export interface Receiving {
   /** Rows of bodies that are to come, and their remembering once they are durable. */
   missingRows(events: StoredEvent[]): NonNullable<StoreBatch["values"]>;
   noteMissing(events: StoredEvent[]): void;
+  /** Stored events whose body is gone are missed from now on. */
+  missBodies(events: StoredEvent[]): Promise<void>;
   /** Tells events that came late: their body, or the branch that they are on. */
   deliverLate(events: StoredEvent[]): Promise<void>;
   /** Own events that are durable now, in the order of the log; those before them that another append wrote, too. */
@@ -215,6 +217,12 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     return right.length;
   }
 
+  async function missBodies(events: StoredEvent[]): Promise<void> {
+    if (events.length === 0) return;
+    await store.append({ values: missingRows(events) });
+    noteMissing(events);
+  }
+
   async function find(id: EventId): Promise<StoredEvent | undefined> {
     return (await branches.event(id)) ?? store.event(id);
   }
@@ -259,6 +267,7 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     prune,
     missingRows,
     noteMissing,
+    missBodies,
     deliverLate,
     takeOwn,
     deliver,

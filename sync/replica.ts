@@ -44,6 +44,7 @@ import { createGround, type Ground, type KnownLog } from "./ground.ts";
 import { createGoingOn, type GoingOn } from "./going-on.ts";
 import { createHeld, type Held } from "./held.ts";
 import { openOwnLogs, type OwnLogs } from "./own-logs.ts";
+import { createMending, leaveOutDamage, type Mending } from "./mending.ts";
 import { recut, type Standing } from "./quarantine.ts";
 import { createReading, type Reading } from "./reading.ts";
 import { createReceiving } from "./receiving.ts";
@@ -51,7 +52,7 @@ import type { Vector } from "./reconcile.ts";
 import { createRecords } from "./records.ts";
 import { createReissues } from "./reissue.ts";
 import { runFrom } from "./runs.ts";
-import { tipOf, type EventStore, type StoreBatch } from "./store.ts";
+import { tipOf, type Damage, type EventStore, type StoreBatch } from "./store.ts";
 import { medianSkew, type ClockSample } from "./skew.ts";
 import { createWitness } from "./witness.ts";
 import { createWriting } from "./writing.ts";
@@ -137,6 +138,9 @@ export type ReplicaChange =
   | { type: "rejudged"; logs: LogId[] }
   /** A peer knew more of our log than we did, or our log forked: the next append opens a new one (R2). */
   | { type: "incarnation-ended"; log: LogId }
+  /** Rows of a log can't be read: they are left out, and fetched again from who has them (P18). */
+  | { type: "damaged"; log: LogId; events: number }
+  | { type: "mended"; log: LogId; events: number }
   /** Something that the replica does by itself failed; it is tried again at the next change. */
   | { type: "trouble"; error: ErrorShape };
 
@@ -223,6 +227,11 @@ export interface Replica {
   /** Takes in records that came outside of events (join, `present`, sync). Returns how many were new. @throws KinError BAD_SIGNATURE, BAD_REQUEST, TOO_LARGE */
   learn(records: Sealed[]): Promise<number>;
 
+  /** Places of logs that may travel whose rows are damaged: whoever has them can mend them. */
+  damage(): ReadonlyMap<LogId, Damage>;
+  /** Puts the events and the head of a run in the place of damaged ones. Returns how many. @throws KinError BAD_SIGNATURE, FORKED, BAD_REQUEST */
+  mend(run: EventRun): Promise<number>;
+
   forks(): ForkProof[];
   /** Logs that were written twice, and where their histories end here (R2). */
   forkedLogs(): ForkedLog[];
@@ -260,7 +269,13 @@ const PAGE_EVENTS = 512;
 
 /** @throws KinError BAD_REQUEST if no record of `options` or of the store is the mesh's genesis; CORRUPT */
 export async function openReplica(options: ReplicaOptions): Promise<Replica> {
-  const { store, mesh, deviceKey, epochKeys, time, random } = options;
+  const { mesh, deviceKey, epochKeys, time, random } = options;
+  let damageSeen = false;
+  const store = leaveOutDamage(options.store, () => {
+    damageSeen = true;
+    isOpen && mending.look();
+  });
+  let isOpen = false;
   const device = idOf<"device">(deviceKey.publicKey);
   const clock = createClock({ time, bound: await store.value(CLOCK_BOUND_KEY) });
   const ground = createGround({ mesh, device, store, clock, time, random });
@@ -291,7 +306,9 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     membership,
     records: () => roster.records(),
     keys: epochKeys,
-    sealingKeys: options.sealingKeys,
+    get sealingKeys() {
+      return options.sealingKeys;
+    },
     bodyKeys,
     read: reading.read,
     write: (entries, values) => writing.write({ entries, values }),
@@ -321,6 +338,12 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     goOn: () => ground.inBackground(goingOn.settle()),
     deliverBranch: receiving.deliverLate,
     endIncarnation: (log) => ownLogs.end(log),
+  });
+  const mending: Mending = createMending({
+    ground,
+    store: options.store,
+    deliverLate: receiving.deliverLate,
+    missBodies: receiving.missBodies,
   });
   const held: Held = createHeld(ground, receiving.deliver);
   const writing = createWriting({
@@ -360,6 +383,8 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   await epochs.takeFromRoster();
   const loose = await records.loose();
   if (loose.length > 0) await writing.write({ records: loose });
+  isOpen = true;
+  if (damageSeen) mending.look();
 
   async function membershipChanged(before: Membership, after: Membership): Promise<void> {
     ground.emit({ type: "membership", membership: after });
@@ -385,7 +410,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   return {
     mesh,
     device,
-    store,
+    store: options.store,
     claims,
     roster,
     membership,
@@ -416,6 +441,8 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     knowsRecords: (ids) => [...ids].every((id) => roster.has(id)),
     recordsIn: records.within,
     learn: records.learn,
+    damage: mending.damage,
+    mend: mending.mend,
     forks: () => [...ground.forks.values()],
     forkedLogs: forks.ended,
     hasEvent: forks.has,

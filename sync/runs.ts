@@ -19,7 +19,8 @@ export async function runFrom(
   const { events, left } = await lightRange(store, log, from, from + MAX_RUN_EVENTS);
   const last = events.at(-1)?.header.seq;
   const head = last === undefined ? undefined : await lastHead(store, log, from, left.length > 0 ? left[0]!.seq : last);
-  if (head === undefined) return undefined;
+  // Where damage was left out, the head may lie beyond what can be read: nothing is proved then.
+  if (head === undefined || head.head.seq > last!) return undefined;
   const within = events.filter(({ header }) => header.seq <= head.head.seq);
   return {
     run: { log, from, events: within, head },
@@ -80,5 +81,6 @@ export async function unknownPart(store: RunStore, run: EventRun, tip: Tip | nul
   if (from === have + 1) return events[0]!.header.prev === tip.id ? events : "fork";
   const last = Math.min(end, have);
   const mine = last === have ? tip.id : (await store.range(log, last, last + 1))[0]?.id;
-  return events[last - from]!.id === mine ? events.slice(have + 1 - from) : "fork";
+  // A damaged row says nothing: what follows it was taken for the same chain once.
+  return mine === undefined || events[last - from]!.id === mine ? events.slice(have + 1 - from) : "fork";
 }

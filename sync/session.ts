@@ -124,6 +124,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
   let over: SyncEnd | null = null;
   let caughtUp = false;
   let blocked = false;
+  let unserved = false;
   const due = { vector: true, news: false, wants: false, bodies: false, loose: false, ends: false };
   let wake: () => void = () => undefined;
   let cancelLook: (() => void) | null = null;
@@ -146,6 +147,9 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
 
   function noticeChange(change: { type: string }): void {
     if (change.type === "grown" || change.type === "forked") due.news = due.ends = true;
+    if (change.type === "damaged") due.ends = true;
+    // What was asked while its rows were damaged is asked again on the next stream.
+    if (change.type === "mended" && unserved) end({ reason: "stopped", error: null });
     if (change.type === "membership") {
       due.wants = due.news = true;
       if (!isMember()) end({ reason: "refused-by-us", error: notMember() });
@@ -406,11 +410,24 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
   async function askPart(): Promise<SyncFrame | null> {
     if (!due.ends) return null;
     due.ends = false;
-    const ask = await parting.next(forksOf(replica.vector(), logs), logs);
+    const ask = await parting.next([...forksOf(replica.vector(), logs), ...(await strangeOwn())], logs);
     due.ends = ask !== null && ask !== "blocked";
     if (ask === "blocked") lookLater();
     noticeCaughtUp();
     return ask === "blocked" ? null : ask;
+  }
+
+  /** Our own logs of which the peer has an event that we have not, though ours are longer: an old copy of us went on (R2, R8). */
+  async function strangeOwn(): Promise<LogId[]> {
+    const out: LogId[] = [];
+    for (const [log, { opening, claimed }] of logs)
+      if (
+        opening.device === replica.device &&
+        claimed !== null &&
+        claimed.seq <= (replica.vector().get(log)?.seq ?? -1)
+      )
+        if (!(await replica.hasEvent(log, claimed.seq, claimed.id))) out.push(log);
+    return out;
   }
 
   function noteTold(entry: VectorEntry): void {
@@ -506,7 +523,10 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
   /** Cuts the run from `from` into frames. Returns the seq that it reaches, null if there is none. */
   async function prepareRun(log: LogId, from: number): Promise<number | null> {
     const found = await replica.runFrom(log, from);
-    if (found === undefined) return null;
+    if (found === undefined) {
+      unserved ||= replica.damage().has(log);
+      return null;
+    }
     const { head } = found.run;
     prepareFrames(log, found.run);
     serving.bodies.push(...found.left);

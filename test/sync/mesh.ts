@@ -8,6 +8,7 @@ import { admit, openInvite } from "../../sync/acts.ts";
 import { openReplica, type EpochKeys, type Incarnation, type Replica } from "../../sync/replica.ts";
 import type { ClockSample } from "../../sync/skew.ts";
 import { runSync, type SyncEnd } from "../../sync/session.ts";
+import type { EventStore } from "../../sync/store.ts";
 import { createMemoryDisk, type MemoryDisk } from "../../sync/stores/memory-disk.ts";
 import { openMemoryStore } from "../../sync/stores/memory.ts";
 import { openEpochKey } from "../../protocols/epoch.ts";
@@ -93,12 +94,14 @@ export async function openMember(
     /** Null: it is not on this machine. */
     personKey?: null;
     clocks?: () => readonly ClockSample[];
+    /** @default a memory store on `disk` */
+    openStore?: () => Promise<EventStore>;
   },
 ): Promise<TestMember> {
   const { time, disk = createMemoryDisk(), epochKeys = heldKeys() } = options;
   const incarnation = options.incarnation ?? incarnationOf(name, { fresh: true });
   const keys = keysOf(name);
-  const store = await openMemoryStore(disk);
+  const store = await (options.openStore?.() ?? openMemoryStore(disk));
   let current = incarnation;
   const replica = await openReplica({
     store,
@@ -148,8 +151,9 @@ export async function foundMesh(
 export async function admitMember(
   inviter: TestMember,
   name: string,
-  { role = "member", time = inviter.time }: { role?: "admin" | "member"; time?: Time } = {},
+  options: Partial<Parameters<typeof openMember>[2]> & { role?: "admin" | "member" } = {},
 ): Promise<TestMember> {
+  const { role = "member", time = inviter.time } = options;
   const { replica } = inviter;
   const ticketKey = signingKeyFromSeed(bytesOf(`${name} ticket`));
   const keys = keysOf(name);
@@ -180,7 +184,7 @@ export async function admitMember(
     if (key !== null) await epochKeys.put(epoch, key);
   }
   const records = answer.records.map(({ sealed }) => sealed);
-  return openMember(name, replica.mesh, { time, epochKeys, records });
+  return openMember(name, replica.mesh, { ...options, time, epochKeys, records });
 }
 
 export interface Syncing {
