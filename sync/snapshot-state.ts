@@ -12,11 +12,11 @@
  */
 import { compareBytes, concat, decode, encode, type Value } from "../protocols/bytes.ts";
 import { KinError } from "../protocols/errors.ts";
-import type { StoredEvent } from "../protocols/events.ts";
-import type { DeviceId, EventId, LogId } from "../protocols/ids.ts";
-import { isWithinCut, type Membership } from "../protocols/membership.ts";
+import type { LogOpening, StoredEvent } from "../protocols/events.ts";
+import type { EventId, LogId } from "../protocols/ids.ts";
+import { isWithinCut } from "../protocols/membership.ts";
 import { MAX_SNAPSHOT_BYTES, type SnapshotVector } from "../protocols/snapshot.ts";
-import type { ForkProof } from "../protocols/sync.ts";
+import { forkedAt, forkPoint } from "./fork.ts";
 import type { Replica } from "./replica.ts";
 import { MAX_ROW_BYTES, type SnapshotFold, type SnapshotView } from "./snapshot-view.ts";
 
@@ -105,36 +105,52 @@ export interface BaseRows {
   rows(view: SnapshotView): Uint8Array[] | undefined;
 }
 
-type Source = Pick<Replica, "read" | "store" | "vector" | "membership" | "forks">;
+type Source = Pick<Replica, "read" | "event" | "store" | "vector" | "membership" | "forks" | "hasEvent">;
 
-/** Why a vector would count what does not count (C24), in words; null if it is sound. */
-export function whyUnsound(
-  at: SnapshotVector,
-  {
-    membership,
-    forks,
-    deviceOf,
-  }: { membership: Membership; forks: readonly ForkProof[]; deviceOf(log: LogId): DeviceId | undefined },
-): string | null {
+/** Why a vector would count what does not count (C24), in words; null: it is sound. `waits`: more of the log may show that it is. */
+export async function whyUnsound(replica: Source, at: SnapshotVector): Promise<{ why: string; waits: boolean } | null> {
+  const membership = replica.membership();
   for (const [log, { seq, id }] of at) {
-    const device = deviceOf(log);
-    if (device === undefined) continue; // not here yet: not for us to judge
-    const fork = forks.find((proof) => proof.log === log);
-    if (fork !== undefined && seq >= fork.a.head.seq)
-      return `it hides a fork: it reaches event ${seq} of log ${log}, which was written twice from ${fork.a.head.seq} on`;
+    const opening = openingOf(replica, log);
+    if (opening === undefined) continue; // not here yet: not for us to judge
+    const { device } = opening;
+    const forked = forkedAt({ log, opening }, replica.forks(), membership);
+    if (forked !== undefined && seq >= forked && !(await stands(replica, id)))
+      return {
+        waits: true,
+        why: `it hides a fork: what log ${log} says from event ${forked} on does not count by itself`,
+      };
     if (isWithinCut(membership, device, log, seq, id)) continue;
     const former = membership.formerDevices.get(device);
-    if (former === undefined) return `log ${log} is of device ${device}, which is no member's`;
+    if (former === undefined) return { waits: false, why: `log ${log} is of device ${device}, which is no member's` };
     const end = former.cuts.get(log)?.seq;
     const who = membership.removed.get(former.person)?.name ?? `device ${device.slice(0, 8)}`;
-    return `it hides the removal of ${who}: it reaches event ${seq} of log ${log}, ${end === undefined ? "of which nothing counts" : `which ends at ${end}`}`;
+    const counts = end === undefined ? "of which nothing counts" : `which ends at ${end}`;
+    return { waits: false, why: `it hides the removal of ${who}: it reaches event ${seq} of log ${log}, ${counts}` };
   }
   return null;
+}
+
+function openingOf(replica: Source, log: LogId): LogOpening | undefined {
+  return replica.vector().get(log)?.opening ?? replica.forks().find((proof) => proof.log === log)?.opening;
+}
+
+/** Beyond a fork counts what others had built on (R2). */
+async function stands(replica: Source, id: EventId): Promise<boolean> {
+  const event = await replica.event(id);
+  return event === undefined || event.standing.state === "good";
 }
 
 /** True if `a` reaches at least as far as `b` in each log. */
 export function reaches(a: SnapshotVector, b: SnapshotVector): boolean {
   return [...b].every(([log, { seq }]) => (a.get(log)?.seq ?? -1) >= seq);
+}
+
+/** True if all headers up to there are here, on whatever history. */
+export async function isHere(replica: Source, at: SnapshotVector): Promise<boolean> {
+  for (const [log, { seq, id }] of at)
+    if ((replica.vector().get(log)?.seq ?? -1) < seq && !(await replica.hasEvent(log, seq, id))) return false;
+  return true;
 }
 
 /** The furthest vector whose events count, are all here with what `views` need, and hold their own causes. */
@@ -143,24 +159,20 @@ export async function furthestVector(
   views: readonly SnapshotView[],
   base: BaseRows | null,
 ): Promise<SnapshotVector> {
-  const { membership, forks, vector } = {
-    membership: replica.membership(),
-    forks: replica.forks(),
-    vector: replica.vector(),
-  };
+  const membership = replica.membership();
   const kinds = kindsOf(views);
   const ids = new Map<LogId, { from: number; ids: EventId[] }>();
   const places = new Map<EventId, { log: LogId; seq: number }>();
   const causes: { log: LogId; seq: number; deps: EventId[] }[] = [];
-  for (const { log, opening, seq } of vector.values()) {
+  for (const { log, opening, seq } of replica.vector().values()) {
     const from = (base?.at.get(log)?.seq ?? -1) + 1;
     const here: EventId[] = [];
     ids.set(log, { from, ids: here });
-    const fork = forks.find((proof) => proof.log === log);
+    const forked = forkedAt({ log, opening }, replica.forks(), membership);
     for await (const { id, header, body } of eventsOf(replica, log, from, seq)) {
       const isMissing = body === null && kinds.has(header.kind) && header.audience === "mesh";
-      const isPastFork = fork !== undefined && header.seq >= fork.a.head.seq;
-      if (isMissing || isPastFork || !isWithinCut(membership, opening.device, log, header.seq, id)) break;
+      if (forked !== undefined && header.seq >= forked && !(await stands(replica, id))) break;
+      if (isMissing || !isWithinCut(membership, opening.device, log, header.seq, id)) break;
       places.set(id, { log, seq: header.seq });
       here.push(id);
       if (header.deps.length > 0) causes.push({ log, seq: header.seq, deps: header.deps });
@@ -169,7 +181,8 @@ export async function furthestVector(
   const reach = new Map([...ids].map(([log, { from, ids: here }]) => [log, from + here.length - 1]));
   const isIn = async (dep: EventId): Promise<boolean> => {
     const place = places.get(dep) ?? (await placeOf(replica, dep));
-    return place !== undefined && place.seq <= (reach.get(place.log) ?? -1);
+    if (place === undefined) return false;
+    return place.seq <= (reach.get(place.log) ?? base?.at.get(place.log)?.seq ?? -1) || isBeyondFork(replica, place);
   };
   for (let lowered = true; lowered;) {
     lowered = false;
@@ -191,7 +204,13 @@ export async function furthestVector(
 }
 
 async function placeOf(replica: Source, id: EventId): Promise<{ log: LogId; seq: number } | undefined> {
-  return (await replica.store.event(id))?.header;
+  return replica.event(id);
+}
+
+/** A log that was written twice is in a vector up to where its histories part; what was built on the rest comes after it all the same. */
+function isBeyondFork(replica: Source, { log, seq }: { log: LogId; seq: number }): boolean {
+  const proof = replica.forks().find((one) => one.log === log);
+  return proof !== undefined && seq > forkPoint(proof);
 }
 
 async function* eventsOf(replica: Source, log: LogId, from: number, to: number): AsyncGenerator<StoredEvent> {
@@ -231,6 +250,8 @@ export async function foldState(
   for (const [log, { seq, id }] of at) {
     const baseSeq = base?.at.get(log)?.seq ?? -1;
     const mine = replica.vector().get(log);
+    // Of a log that was written twice the base may hold more than the vectors name.
+    if (isWhole && base?.at.get(log)?.id === id) continue;
     if (mine === undefined || mine.seq < seq)
       return not(
         "behind",
@@ -256,7 +277,7 @@ export async function foldState(
     if (seen.has(cause)) continue;
     const place = await placeOf(replica, cause);
     if (place === undefined) return not("behind", `event ${cause}, which others come after, is not here yet`);
-    if (place.seq > (at.get(place.log)?.seq ?? -1))
+    if (place.seq > (at.get(place.log)?.seq ?? -1) && !isBeyondFork(replica, place))
       return not("open", `it leaves out event ${place.seq} of log ${place.log}, which what it holds comes after`);
   }
   return { ok: true, state: encodeState(folds.map(({ view, fold }) => ({ ...view, rows: [...fold.rows()] }))) };

@@ -28,7 +28,7 @@ import { createQueue } from "./ground.ts";
 import { openProjection } from "./projection.ts";
 import type { Replica } from "./replica.ts";
 import type { SnapshotBase } from "./snapshot-base.ts";
-import { foldState, furthestVector, kindsOf, parseState, reaches, whyUnsound } from "./snapshot-state.ts";
+import { foldState, furthestVector, isHere, kindsOf, parseState, reaches, whyUnsound } from "./snapshot-state.ts";
 import type { SnapshotView } from "./snapshot-view.ts";
 import {
   counts,
@@ -189,9 +189,11 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
 
   async function judge({ snapshot, by }: Proposal): Promise<void> {
     if (votes.signers(snapshot.id).has(replica.device) || notes.get(snapshot.id)?.state === "refused") return;
-    const why = unsound(snapshot) ?? otherViews(snapshot);
+    const unsound = await whyUnsound(replica, snapshot.at);
+    const why = (unsound?.waits === false ? unsound.why : null) ?? otherViews(snapshot);
     if (why !== null) return refuse(snapshot, by, why);
-    if (!isHere(snapshot)) return wait(snapshot, "events that it reaches to are not here yet");
+    if (unsound !== null) return wait(snapshot, unsound.why);
+    if (!(await isHere(replica, snapshot.at))) return wait(snapshot, "events that it reaches to are not here yet");
     if (!isTurnOf(by)) return;
     const folded = await foldState(replica, views, base.current(), snapshot.at);
     if (!folded.ok) {
@@ -230,14 +232,6 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
     return replica.membership().devices.get(device)?.member.name ?? `device ${device.slice(0, 8)}`;
   }
 
-  function unsound(snapshot: Snapshot): string | null {
-    return whyUnsound(snapshot.at, {
-      membership: replica.membership(),
-      forks: replica.forks(),
-      deviceOf: (log) => replica.vector().get(log)?.opening.device,
-    });
-  }
-
   /** Another version of kin folds other views: neither is wrong, but they can't sign for each other. */
   function otherViews(snapshot: Snapshot): string | null {
     const theirs = snapshot.views.map(({ name, version }) => `${name} ${version}`).join(", ");
@@ -256,12 +250,16 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   async function adoptOne(): Promise<void> {
     const now = time.monotonic();
     if (nextFetch > now) return void lookLater(nextFetch - now);
+    const isLacking = (await replica.missingBodies(1)).length > 0;
     for (const snapshot of candidates()) {
-      if (votes.signers(snapshot.id).has(replica.device) || !countsForMe(snapshot)) continue;
-      if (!isHere(snapshot) || !isFurther(snapshot) || !(await standsForMissing(snapshot))) continue;
-      const why = unsound(snapshot);
-      if (why !== null) {
-        notes.set(snapshot.id, { state: "refused", why });
+      // What we signed once may lack all the same: the disk was restored.
+      if (!isLacking && votes.signers(snapshot.id).has(replica.device)) continue;
+      if (!countsForMe(snapshot)) continue;
+      if (!(await isHere(replica, snapshot.at)) || !isFurther(snapshot) || !(await standsForMissing(snapshot)))
+        continue;
+      const unsound = await whyUnsound(replica, snapshot.at);
+      if (unsound !== null) {
+        notes.set(snapshot.id, { state: unsound.waits ? "waits" : "refused", why: unsound.why });
         continue;
       }
       try {
@@ -305,11 +303,6 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
     return [...all.values()].toSorted((a, b) => eventsIn(b) - eventsIn(a));
   }
 
-  /** We have all headers up to there, and they are the same. */
-  function isHere({ at }: Snapshot): boolean {
-    return [...at].every(([log, { seq }]) => (replica.vector().get(log)?.seq ?? -1) >= seq);
-  }
-
   function isFurther({ at }: Snapshot): boolean {
     const current = base.current();
     return current === null || (reaches(at, current.at) && !reaches(current.at, at));
@@ -328,8 +321,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
 
   async function checkHeaders({ at }: Snapshot): Promise<void> {
     for (const [log, { seq, id }] of at) {
-      const [event] = await replica.store.range(log, seq, seq + 1);
-      if (event?.id !== id)
+      if (!(await replica.hasEvent(log, seq, id)))
         throw new KinError("FORKED", `it names another event ${seq} of log ${log} than the one that is here`);
     }
   }
@@ -351,30 +343,31 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   async function prune({ dryRun = false, signal }: Parameters<Snapshots["prune"]>[0] = {}): Promise<Pruned> {
     return oneAtATime(async () => {
       await projection.settled();
-      const snapshot = prunable();
+      const snapshot = await prunable();
       if (!dryRun) await beginWith(snapshot);
       return { snapshot, ...(await dropBodies(snapshot, { held: true, dryRun, signal })) };
     });
   }
 
-  function prunable(): Snapshot {
-    const found = candidates().find((snapshot) => whyNotPrune(snapshot) === null);
-    if (found !== undefined) return found;
+  async function prunable(): Promise<Snapshot> {
+    for (const snapshot of candidates()) if ((await whyNotPrune(snapshot)) === null) return snapshot;
     const nearest = candidates()[0];
     throw new KinError(
       "NOT_FOUND",
-      nearest === undefined ? "there is no snapshot to prune behind" : `nothing can be pruned: ${whyNotPrune(nearest)}`,
+      nearest === undefined
+        ? "there is no snapshot to prune behind"
+        : `nothing can be pruned: ${await whyNotPrune(nearest)}`,
       { hint: nearest === undefined ? "kin snapshot make" : "kin snapshot ls" },
     );
   }
 
-  function whyNotPrune(snapshot: Snapshot): string | null {
+  async function whyNotPrune(snapshot: Snapshot): Promise<string | null> {
     const membership = replica.membership();
     const signers = votes.signers(snapshot.id);
     const short = snapshot.id.slice(0, 12);
     if (!signers.has(replica.device)) return `this node has not signed snapshot ${short}`;
-    const why = unsound(snapshot);
-    if (why !== null) return `snapshot ${short} does not stand: ${why}`;
+    const unsound = await whyUnsound(replica, snapshot.at);
+    if (unsound !== null) return `snapshot ${short} does not stand: ${unsound.why}`;
     if (!counts(personsWhoRecomputed(signers, membership), membership, null))
       return `snapshot ${short} is signed by too few: two persons must have recomputed it`;
     const waits = waitingFor(votes, snapshot, membership).map(nameOf);
@@ -400,7 +393,10 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   ): Promise<{ bodies: number; bytes: number }> {
     const kinds = kindsOf(views);
     const dropped = { bodies: 0, bytes: 0 };
-    for (const [log, { seq: last }] of at)
+    for (const [log, { seq, id: end }] of at) {
+      const [stored] = await replica.store.range(log, seq, seq + 1);
+      // Of a log that was written twice only what its histories share is surely what the snapshot stands for.
+      const last = stored?.id === end ? seq : (replica.vector().get(log)?.seq ?? -1);
       for (let from = 0; from <= last; from += DROP_EVENTS) {
         signal?.throwIfAborted();
         closing.signal.throwIfAborted();
@@ -417,6 +413,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
         }
         if (ids.length > 0 && !dryRun) await replica.prune(ids);
       }
+    }
     return dropped;
   }
 

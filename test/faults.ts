@@ -1381,4 +1381,10 @@ export const FAULTS: readonly Fault[] = [
     search: "    nextFor.set(person, now + GAP_MS);",
     replace: "    nextFor.set(person, now);",
   },
+  {
+    requirement: "snapshot-fork",
+    file: "sync/snapshot-state.ts",
+    search: "seq >= forked && !(await stands(replica, id)))",
+    replace: "seq >= forked)",
+  },
 ];

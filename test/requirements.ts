@@ -860,4 +860,10 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "issue 4 part 7",
     sentence: "Proposals of one person cost the others one folding a minute.",
   },
+  {
+    id: "snapshot-fork",
+    source: "RULES R2, R16",
+    sentence:
+      "After a device has written twice, even from before a snapshot, snapshots go on and what others had built on stays.",
+  },
 ];

@@ -352,3 +352,56 @@ test("C25: an event that the base stands for is not folded again, though its bod
   expect(await bodiesOf(mate, "note")).toEqual({ held: 6, dropped: 0 });
   await tally.close();
 });
+
+test("after a device has written twice from before the snapshot, snapshots go on: what others had built on stays [snapshot-fork]", async () => {
+  const { time, mates } = await teamOf("ana", "ben", "cem");
+  const [ana, ben, cem] = mates as [Mate, Mate, Mate];
+  await set(ben, "b", "0");
+  await syncAll(...mates);
+  const backup = ben.member.disk.crash();
+  await set(ben, "b", "1");
+  await syncAll(...mates);
+  await set(ana, "a", "1");
+  await syncAll(...mates);
+  const first = (await ana.snapshots.make()).snapshot;
+  await syncAll(...mates);
+  await lookAll(time, ...mates);
+  for (const mate of [ana, cem]) await mate.snapshots.prune();
+  await ben.close();
+
+  const restored = await mateOf(await ben.member.reopen(backup));
+  restored.peers = [ana, cem];
+  await set(restored, "b", '"twice"');
+  const team = [ana, restored, cem];
+  for (let round = 0; round < 4; round++) {
+    await syncAll(...team);
+    await set(restored, `r${round}`, "1");
+  }
+  await syncAll(...team);
+  expect(ana.member.replica.forks()).toHaveLength(1);
+  await lookAll(time, ...team);
+  for (const mate of team) {
+    await mate.facts.settled();
+    expect(factsOf(mate), mate.member.name).toMatchObject({ a: ["1"], r3: ["1"] });
+  }
+  expect(new Set(team.map(hashOf)).size).toBe(1);
+
+  time.pass(61_000);
+  const { snapshot } = await cem.snapshots.make();
+  expect([...snapshot.at].every(([log, { seq }]) => seq >= (first.at.get(log)?.seq ?? -1))).toBe(true);
+  await syncAll(...team);
+  await lookAll(time, ...team);
+  expect(infoOf(ana, snapshot)).toMatchObject({ counts: true, waitingFor: [] });
+  expect((await ana.snapshots.prune()).snapshot.id).toBe(snapshot.id);
+  const dan = await mateOf(await admitMember(ana.member, "dan"));
+  dan.peers = [ana];
+  await meet(dan, ana);
+  await dan.snapshots.look();
+  await dan.facts.settled();
+  expect(hashOf(dan)).toBe(hashOf(ana));
+  for (const mate of team) {
+    mate.member.replica.refold();
+    await mate.facts.settled();
+    expect(hashOf(mate), mate.member.name).toBe(hashOf(dan));
+  }
+});
