@@ -35,6 +35,8 @@ const MAX_RUNNING = 4;
 const MAX_RUNNING_PER_PERSON = 2;
 /** Asks that are remembered for `answer` and `look`, ours and theirs each; those that have ended make room first. */
 const MAX_REMEMBERED = 8192;
+/** Calls with an unknown outcome that the user of this device is told of; the newest. */
+const MAX_DOUBTS = 100;
 /** How often expired asks are looked for. */
 const EXPIRY_LOOK_MS = 60_000;
 const WHY = "outbox/why/";
@@ -120,6 +122,8 @@ export interface Outbox {
   answer(id: EnvelopeId, signal: AbortSignal): Promise<CallEvent[] | null>;
   /** What this device is asked and has not answered. */
   pending(): PendingAsk[];
+  /** Calls that it has answered OUTCOME_UNKNOWN since its start: its user may know whether they ran (R8). At most {@link MAX_DOUBTS}. */
+  doubts(): PendingAsk[];
   /** From now on asks are run by `handle`, each at most once. Called once. */
   onAsked(handle: HandleInvocation): void;
   /** Looks again for what can be run, e.g. because a device is there now. */
@@ -150,6 +154,7 @@ export async function createOutbox(
   /** How it ended, where the answer could not be written yet (a full disk): written at a later look. */
   const owed = new Map<EnvelopeId, CallEvent[]>();
   const running = new Map<EnvelopeId, Running>();
+  const doubts: PendingAsk[] = [];
   /** What could not be answered; the next look for expired ones tries again what has not started. */
   const stuck = new Set<EnvelopeId>();
   const listeners = new Set<() => void>();
@@ -177,8 +182,6 @@ export async function createOutbox(
     changed: noticeAll,
     failed: (error) => deps.warn("the calls in the log could not be read", error),
   });
-  /** What lay here when we started. */
-  const old = new Set([...asks.open].map(({ id }) => id));
   await forgetReasons();
   let cancelLook = time.after(EXPIRY_LOOK_MS, lookForExpired);
 
@@ -305,10 +308,12 @@ export async function createOutbox(
   // ── the executing side ──
 
   function pending(): PendingAsk[] {
-    return [...asks.open].map(({ id, opened, askedAt, expiresAt }) => {
-      const state = started.has(id) ? "started" : "waiting";
-      return { id, from: opened.envelope.from, askedAt, expiresAt, state };
-    });
+    return [...asks.open].map(pendingOf);
+  }
+
+  function pendingOf({ id, opened, askedAt, expiresAt }: Ask): PendingAsk {
+    const state = started.has(id) ? "started" : "waiting";
+    return { id, from: opened.envelope.from, askedAt, expiresAt, state };
   }
 
   function onAsked(by: HandleInvocation): void {
@@ -344,7 +349,7 @@ export async function createOutbox(
     if (stuck.has(ask.id) || devicesOf(from.person).length === 0) return false; // nobody to answer
     if (started.has(ask.id)) return owed.has(ask.id) || !startedHere.has(ask.id);
     if (whyNotRun(ask) !== null) return true;
-    if (old.has(ask.id) && deps.hasHeard?.() === false) return false;
+    if (deps.hasHeard?.() === false) return false;
     const needsCaller = ask.request.parts.some((part) => "blob" in part) && from.device !== me;
     return !needsCaller || deps.isThere?.(from.device) !== false;
   }
@@ -468,6 +473,9 @@ export async function createOutbox(
     owed.set(one.id, events);
     const sealed = await Promise.all(events.map((event) => sealEvent(one, event)));
     const value = { re: idBytes(one.id), ev: sealed.map((item) => sealedValue(item) as Value) };
+    const isDoubtful = events.some((event) => event.type === "failure" && event.error.code === "OUTCOME_UNKNOWN");
+    if (isDoubtful && !doubts.some(({ id }) => id === one.id)) doubts.push(pendingOf(one));
+    if (doubts.length > MAX_DOUBTS) doubts.shift();
     await answerWith("invocation-answered", one, value, devicesOf(from.person));
     owed.delete(one.id);
   }
@@ -479,7 +487,6 @@ export async function createOutbox(
     if (isOpen(one.id)) return;
     started.delete(one.id);
     startedHere.delete(one.id);
-    old.delete(one.id);
   }
 
   function sealEvent(one: Ask, event: CallEvent): Promise<Sealed> {
@@ -518,7 +525,20 @@ export async function createOutbox(
     await projection.close();
   }
 
-  return { ask, waiting, all, look, drop, answer, pending, onAsked, lookAgain: noticeAll, decline, close };
+  return {
+    ask,
+    waiting,
+    all,
+    look,
+    drop,
+    answer,
+    pending,
+    doubts: () => [...doubts],
+    onAsked,
+    lookAgain: noticeAll,
+    decline,
+    close,
+  };
 }
 
 function failure(code: string, message: string): CallEvent & { type: "failure" } {

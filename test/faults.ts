@@ -816,12 +816,6 @@ export const FAULTS: readonly Fault[] = [
     replace: 'course.state === "waiting" &&',
   },
   {
-    requirement: "one-executor",
-    file: "sync/asks.ts",
-    search: "if (person !== ask.opened.envelope.to.person || ask.said",
-    replace: "if (ask.said",
-  },
-  {
     requirement: "restored-callee",
     file: "sync/outbox.ts",
     search: "if (deps.hasHeard?.() === false) return false;",

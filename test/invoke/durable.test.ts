@@ -339,6 +339,8 @@ test("R8: a new incarnation answers unknown, asks nobody to run it again by itse
     error: { message: expect.stringContaining("restored") as string },
   });
   expect(effects.runs).toEqual([]);
+  // Its user is told: he may know what the lost one did.
+  expect(bens.outbox.doubts()).toMatchObject([{ id, from: { device: ana.replica.device } }]);
 });
 
 // ---- the rights of the moment

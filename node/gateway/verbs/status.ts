@@ -72,6 +72,12 @@ function warnings(node: MeshNode, mesh: Mesh | null): string[] {
       `the clock of ${displayName(membership, peer.person)}@${deviceName(membership, peer.device)} is ${minutes} min ${peer.skewMs > 0 ? "ahead of" : "behind"} yours`,
     );
   }
+  const doubts = mesh.outbox.doubts();
+  if (doubts.length > 0) {
+    const whose = [...new Set(doubts.map(({ from }) => displayName(membership, from.person)))].join(", ");
+    const what = doubts.length === 1 ? "a call" : `${doubts.length} calls`;
+    said.push(`${what} of ${whose} may have run here, nobody knows how far: look whether the effect is there (R8)`);
+  }
   if (mesh.replica.forks().length > 0)
     said.push(`${mesh.replica.forks().length} logs have forked: their devices went on in new ones`);
   return [...said, ...mesh.problems()];
