@@ -64,8 +64,8 @@ export interface Keystore {
   sealingKeys(): readonly SealingKeyEntry[];
   /** Makes a new sealing key, durable when it returns; the older stay until {@link Keystore.dropSealingKeys}. */
   rotateSealingKey(now: number): SealingKeyEntry;
-  /** Deletes all that were made before `madeBefore`, except the newest. Says how many. */
-  dropSealingKeys(madeBefore: number): number;
+  /** Deletes all that a newer one has replaced before `replacedBefore`. Says how many. */
+  dropSealingKeys(replacedBefore: number): number;
   /** The newest key of an agent in a mesh; made, durably, if there is none or the last one has ended (R17). */
   agentKey(mesh: MeshId, agent: string): AgentKeyPair;
   /** A key of the next generation; the older private key is deleted. */
@@ -142,8 +142,8 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
       putSealing([entry, ...sealing]);
       return entry;
     },
-    dropSealingKeys: (madeBefore) => {
-      const kept = sealing.filter((entry, index) => index === 0 || entry.madeAt >= madeBefore);
+    dropSealingKeys: (replacedBefore) => {
+      const kept = sealing.filter((_, index) => index === 0 || sealing[index - 1]!.madeAt >= replacedBefore);
       const dropped = sealing.length - kept.length;
       if (dropped > 0) putSealing(kept);
       return dropped;

@@ -10,6 +10,8 @@ import type { InvokeDeps } from "../protocols/invoke-deps.ts";
 import { INVOKE_PROTOCOL, type CallTarget } from "../protocols/invoke.ts";
 import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
 import { createSealer, type Sealed } from "../protocols/signature.ts";
+import { announceSealingKey } from "../sync/acts.ts";
+import { MAX_DURABLE_LIFE_MS } from "../sync/asks.ts";
 import { newIncarnation } from "../sync/log.ts";
 import { openDocuments } from "../sync/documents.ts";
 import { createTrialThread } from "../sync/documents/worker.ts";
@@ -99,7 +101,10 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     deviceKey: keystore.device,
     personKey: keystore.person,
     clocks: () => clocks.samples(),
-    sealingKeys: [...keystore.sealingKeys()],
+    // Read anew: a rotation adds one.
+    get sealingKeys() {
+      return [...keystore.sealingKeys()];
+    },
     epochKeys,
     incarnation: marked ?? beginIncarnation(isNew),
     renewIncarnation: async () => beginIncarnation(false),
@@ -277,10 +282,20 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
       outbox.waiting().flatMap(({ expiresAt, attached }) => (expiresAt > time.now() ? attached : [])),
     );
     blobs.sweep(held, time.now()).catch((error: Error) => warn(`attachments could not be swept: ${error.message}`));
+    dropOldSealingKeys();
     cancelSweep = time.after(BLOB_SWEEP_MS, sweepBlobs);
   };
   let cancelSweep = time.after(0, sweepBlobs);
   lifecycle.onStop("blobs", () => cancelSweep());
+
+  /** What was sealed to them has expired, and the answers to it too (R7). */
+  function dropOldSealingKeys(): void {
+    try {
+      keystore.dropSealingKeys(time.now() - MAIL_EXPIRY_MS);
+    } catch (error) {
+      lost("old sealing keys could not be deleted", error);
+    }
+  }
 
   /** Another living device of this person that offers it. */
   function siblingWith(target: CallTarget): DeviceId | undefined {
@@ -375,6 +390,11 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
       if (records) refreshCards().catch((error: Error) => warn(error.message));
     }),
   );
+  // A crash right after a rotation has left a key that nobody was told of.
+  if (replica.membership().devices.has(device))
+    announceSealingKey(replica, keystore.sealingKeys()[0]!.publicKey).catch((error: unknown) =>
+      lost("the sealing key could not be told", error),
+    );
   await network.setMembership(replica.membership());
   return {
     id,
@@ -402,6 +422,8 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   };
 }
 
+/** An ask to a sealing key may be written until its author hears of the next one, and its answer lives as long again. */
+const MAIL_EXPIRY_MS = 2 * MAX_DURABLE_LIFE_MS;
 /** Attachments that nothing needs any more are looked for this often. */
 const BLOB_SWEEP_MS = 30 * 60_000;
 /** How long a newly connected peer may take to tell its cards. */

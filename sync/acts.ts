@@ -2,6 +2,7 @@
  * What a node does to the mesh, each as one act: its records, what goes with them and the new epoch leave in one
  * transaction (F5, R5, R6). Who may do what is the fold's question; an act that it would void is refused before it is written.
  */
+import { equal } from "../protocols/bytes.ts";
 import { sealEpochKey } from "../protocols/epoch.ts";
 import { KinError } from "../protocols/errors.ts";
 import type { DeviceId, PersonId, RecordId } from "../protocols/ids.ts";
@@ -99,6 +100,21 @@ export async function leaveMesh(replica: Replica): Promise<void> {
     const former = [...membership.formerDevices].filter(([, was]) => was.person === member.person).map(([id]) => id);
     const mine = new Set([...member.devices.map(({ id }) => id), ...former]);
     return { records: [{ type: "leave", cuts: cutsOf(replica, mine) }] };
+  });
+}
+
+/**
+ * This device is sealed to under another key from now on, and so is a new epoch: whoever had the old key reads nothing that
+ * is written after (R7). Does nothing if the roster says so already.
+ */
+export async function announceSealingKey(replica: Replica, sealing: Uint8Array): Promise<void> {
+  await replica.act(async (membership) => {
+    if (equal(membership.devices.get(replica.device)!.device.sealingKey, sealing)) return { records: [] };
+    const withNew = [...membership.devices.values()].map(({ device }) =>
+      device.id === replica.device ? { device: { ...device, sealingKey: sealing } } : { device },
+    );
+    const epoch = await replica.newEpoch(membership, withNew);
+    return { ...epoch, records: [{ type: "sealing-key", sealing }, ...epoch.records] };
   });
 }
 

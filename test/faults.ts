@@ -1233,6 +1233,12 @@ export const FAULTS: readonly Fault[] = [
     requirement: "step-rights",
     file: "node/agents/agent.ts",
     search: "const asker = { person, me: person === deps.me(), through: definition.name };",
+  {
+    requirement: "keys-rotate",
+    file: "sync/acts.ts",
+    search: "device.id === replica.device ? { device: { ...device, sealingKey: sealing } } : { device }",
+    replace: "({ device })",
+  },
     replace: "const asker = { person, me: true, through: definition.name };",
   },
   {

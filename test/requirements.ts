@@ -764,6 +764,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     id: "hanging-tool",
     source: "issue 3",
     sentence: "A tool that hangs past the deadline ends as DEADLINE_EXCEEDED, and the node goes on.",
+  {
+    id: "keys-rotate",
+    source: "RULES R7, R17",
+    sentence:
+      "A new sealing key comes with a new epoch and leaves what is under way readable; a new key of an agent ends the old one; what cannot be rotated from here is said in words.",
+  },
   },
   {
     id: "cut-mid-stream",

@@ -181,6 +181,10 @@ function createProgram(lazy: Lazy): Command {
   sub(share, "rm <name>", "end a share").action(lazy(async () => (await import("./share.ts")).shareRemove));
 
   verb("remove <name>", "remove a member from the mesh").action(lazy(async () => (await import("./remove.ts")).remove));
+  const keys = verb("keys", "the keys of this node");
+  sub(keys, "rotate <what> [agent]", "a new key: sealing, or agent NAME").action(
+    lazy(async () => (await import("./keys.ts")).keysRotate),
+  );
   verb("leave", "leave the mesh yourself")
     .option("--yes", "don't ask")
     .option("--unheard", "also if nobody is online to learn of it")

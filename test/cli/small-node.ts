@@ -151,6 +151,7 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
     agents: async () => ({ items: [REVIEWER] }),
     tools: async () => ({ items: [] }),
     members: async () => ({ items: [{ name, person: "kinp1abc", role: "admin", devices: [], me: true }] }),
+    "keys-rotate": async ({ what, agent }) => ({ what, agent, generation: agent === null ? null : 2, said: "told" }),
     "leave-plan": async () => ({
       mesh: "team",
       role: "member",

@@ -89,7 +89,8 @@ test("R7: sealing keys rotate, the newest first; old ones are deleted, the newes
   const second = store.rotateSealingKey(20);
   store.rotateSealingKey(30);
   expect(store.sealingKeys().map((key) => key.madeAt)).toEqual([30, 20, 10]);
-  expect(store.dropSealingKeys(20)).toBe(1);
+  expect(store.dropSealingKeys(20), "10 was in use until 20").toBe(0);
+  expect(store.dropSealingKeys(21)).toBe(1);
   expect(openKeystore(keys).sealingKeys()[1]).toEqual(second);
   expect(store.dropSealingKeys(1_000)).toBe(1);
   expect(

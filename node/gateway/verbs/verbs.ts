@@ -5,6 +5,7 @@ import { ask, call, wait } from "./calls.ts";
 import { exportFile } from "./export.ts";
 import { noteEdit, noteList, noteNew, noteShare, noteShow } from "./notes.ts";
 import { factsGet, factsHistory, factsList, factsSet } from "./facts.ts";
+import { keysRotate } from "./keys.ts";
 import { leave, leavePlan } from "./leave.ts";
 import { agentConfig, agentConfigSet } from "./settings.ts";
 import { agentItems, memberItems, peerItems, toolItems } from "./listing.ts";
@@ -31,6 +32,7 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
     tools: async () => ({ items: toolItems(needMesh(node).directory.list(), viewOf(node, needMesh(node))) }),
     members: async () => ({ items: memberItems(viewOf(node, needMesh(node))) }),
     remove: (params) => remove(node, params),
+    "keys-rotate": (params) => keysRotate(node, params),
     "leave-plan": () => leavePlan(node),
     leave: (params) => leave(node, params),
     "share-ls": () => shareLs(node),

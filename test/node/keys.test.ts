@@ -1,0 +1,82 @@
+/** `kin keys rotate`, with real processes: what was under way still opens, what comes after needs the new key. */
+import { readFile, readdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { openWorld, twoPeople, until, type Person } from "./people.ts";
+
+const LIMIT_MS = 120_000;
+
+interface SealingFile {
+  keys: { key: string; madeAt: number }[];
+}
+
+async function sealingFile({ home }: Person): Promise<SealingFile> {
+  return JSON.parse(await readFile(join(home, "keys", "sealing.json"), "utf8")) as SealingFile;
+}
+
+async function askLater(from: Person, text: string): Promise<string> {
+  return (await from.json<{ id: string }>(["ask", "ana/guide", text, "--later"])).id;
+}
+
+async function answered(by: Person, id: string): Promise<boolean> {
+  return (await by.kin(["wait", id, "--timeout", "30s"])).code === 0;
+}
+
+test(
+  "R7 keys-rotate: a new sealing key is told; a call under way to the old one is still answered, a later one needs only the new",
+  async () => {
+    await using world = await openWorld();
+    const { ben, ana } = await twoPeople(world, null);
+    await ana.kin(["down"]);
+    const before = await askLater(ben, "sealed to the old key");
+    await ben.kin(["down"]);
+
+    await ana.kin(["up"]);
+    const rotated = await ana.kin(["keys", "rotate", "sealing"]);
+    expect(rotated, rotated.err).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("a new sealing key") as string,
+    });
+    const file = await sealingFile(ana);
+    expect(file.keys).toHaveLength(2);
+
+    await ben.kin(["up"]);
+    expect(await answered(ben, before)).toBe(true);
+
+    await ana.kin(["down"]);
+    const after = await askLater(ben, "sealed to the new key");
+    await writeFile(join(ana.home, "keys", "sealing.json"), JSON.stringify({ ...file, keys: file.keys.slice(0, 1) }));
+    await ana.kin(["up"]);
+    expect(await answered(ben, after)).toBe(true);
+    expect((await ana.kin(["facts", "set", "still", "readable"])).code).toBe(0);
+    await until(async () => (await ben.kin(["facts", "get", "still"])).out.includes("readable"));
+  },
+  LIMIT_MS,
+);
+
+test(
+  "R17 keys-rotate: an agent answers under its new key at once; what kin cannot rotate it says in words",
+  async () => {
+    await using world = await openWorld();
+    const { ben, ana } = await twoPeople(world, null);
+    const [mesh] = await readdir(join(ben.home, "meshes"));
+    expect((await ana.kin(["ask", "ben/guide", "who is there?"])).code).toBe(0);
+    expect(await ben.json(["keys", "rotate", "agent", "guide"])).toMatchObject({ agent: "guide", generation: 2 });
+    const file = await readFile(join(ben.home, "keys", mesh!, "agents", "guide.json"), "utf8");
+    expect((JSON.parse(file) as { keys: object[] }).keys).toMatchObject([{ generation: 2 }]);
+    expect((await ana.kin(["ask", "ben/guide", "and now?"])).code).toBe(0);
+    await ben.kin(["down"]);
+    await ben.kin(["up"]);
+    expect((await ana.kin(["ask", "ben/guide", "and after a restart?"])).code).toBe(0);
+
+    const said = async (...words: string[]): Promise<string> => {
+      const { code, err } = await ben.kin(["keys", "rotate", ...words]);
+      return `${code} ${err}`;
+    };
+    expect(await said("agent", "nobody")).toMatch(/^1 kin: none of your agents is called "nobody"[\s\S]*guide/);
+    expect(await said("person")).toMatch(/^4 .*changed by an admin or by a recovery key[\s\S]*another folder/);
+    expect(await said("device")).toMatch(/^4 .*its address in the network/);
+    expect(await said("sealed")).toMatch(/^2 .*no key that kin can rotate[\s\S]*kin keys rotate sealing/);
+  },
+  LIMIT_MS,
+);
