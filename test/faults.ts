@@ -63,6 +63,66 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "export-proves",
+    file: "protocols/export.ts",
+    search: "return end > to ? null : Math.max(end, from);",
+    replace: "return end >= to ? null : Math.max(end, from);",
+  },
+  {
+    requirement: "export-opens",
+    file: "sync/export.ts",
+    search: 'if (header.kind === "epoch-sealed")',
+    replace: 'if (header.kind === "epoch-seal")',
+  },
+  {
+    requirement: "export-call",
+    file: "sync/verify-calls.ts",
+    search: "call.asked ??= {",
+    replace: "void {",
+  },
+  {
+    requirement: "export-receipt",
+    file: "sync/verify-calls.ts",
+    search: "if (re !== call.id)",
+    replace: "if (re === undefined)",
+  },
+  {
+    requirement: "export-cut",
+    file: "protocols/export.ts",
+    search: "if (to < cut.seq) return [from];",
+    replace: "if (to < cut.seq) return [];",
+  },
+  {
+    requirement: "export-audit",
+    file: "sync/export.ts",
+    search: "if (request.here) await witnessAudit(deps);",
+    replace: "if (request.here) void witnessAudit;",
+  },
+  {
+    requirement: "export-tampered",
+    file: "sync/verify-export.ts",
+    search: "if (!equal(end.file, hash))",
+    replace: "if (!equal(end.file, end.file))",
+  },
+  {
+    requirement: "export-nodes",
+    file: "node/gateway/verbs/export.ts",
+    search: "all: people.length + events.length + calls.length === 0,",
+    replace: "all: true,",
+  },
+  {
+    requirement: "independent",
+    file: "test/independent/verify.py",
+    search: 'ends.append(cut[0] + 1 if log["at_cut"] == cut[1] else cut[0])',
+    replace: "ends.append(cut[0])",
+  },
+  {
+    requirement: "independent-tampered",
+    file: "test/independent/verify.py",
+    search: 'need(head.good(device), "the head',
+    replace: 'need(True, "the head',
+  },
+  {
     requirement: "log-allowed",
     file: "protocols/roster-tables.ts",
     search: "logs.map((log) => allowedLog(device, log))",
@@ -1174,6 +1234,12 @@ export const FAULTS: readonly Fault[] = [
     replace: 'stored.some(({ error }) => error.code === "CLOSED") && stored.some(',
   },
   {
+    requirement: "keys-rotate",
+    file: "sync/acts.ts",
+    search: "device.id === replica.device ? { device: { ...device, sealingKey: sealing } } : { device }",
+    replace: "({ device })",
+  },
+  {
     requirement: "leave",
     file: "node/gateway/verbs/leave.ts",
     search: "  await leaveMesh(mesh.replica);\n",
@@ -1233,12 +1299,6 @@ export const FAULTS: readonly Fault[] = [
     requirement: "step-rights",
     file: "node/agents/agent.ts",
     search: "const asker = { person, me: person === deps.me(), through: definition.name };",
-  {
-    requirement: "keys-rotate",
-    file: "sync/acts.ts",
-    search: "device.id === replica.device ? { device: { ...device, sealingKey: sealing } } : { device }",
-    replace: "({ device })",
-  },
     replace: "const asker = { person, me: true, through: definition.name };",
   },
   {

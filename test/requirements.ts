@@ -48,6 +48,59 @@ export const REQUIREMENTS: readonly Requirement[] = [
   },
   { id: "F5", source: "RULES F5", sentence: "A sealed body opens in no other mesh and under no other header." },
   {
+    id: "export-proves",
+    source: "issue 4 part 10",
+    sentence: "An export proves who is in the mesh and each log up to a signed head to whoever has only the mesh id.",
+  },
+  {
+    id: "export-opens",
+    source: "issue 4 part 10",
+    sentence:
+      "An export shows only what it is asked to: a direct body by its own key, a mesh body on its maker's word, an epoch's key never.",
+  },
+  {
+    id: "export-call",
+    source: "issue 4 part 10",
+    sentence: "An exported call is proved by the seals of who asked and who answered.",
+  },
+  {
+    id: "export-receipt",
+    source: "issue 4 part 10",
+    sentence: "A receipt for another request, or for somebody who did not ask, proves nothing.",
+  },
+  {
+    id: "export-cut",
+    source: "RULES R5",
+    sentence:
+      "An exported event of a removed member comes with the chain that shows whether it was written before the removal.",
+  },
+  {
+    id: "export-audit",
+    source: "ATTACKS P24",
+    sentence:
+      "The audit leaves the machine on purpose only, and cut, rewritten or left out it is found by what peers witnessed.",
+  },
+  {
+    id: "export-tampered",
+    source: "issue 4 part 10",
+    sentence: "kin verify finds each bent export and says what is wrong with it.",
+  },
+  {
+    id: "export-nodes",
+    source: "issue 4 part 10",
+    sentence: "kin export of real nodes is proved by kin verify without a node, and by the Python program.",
+  },
+  {
+    id: "independent",
+    source: "issue 4 part 10",
+    sentence: "A verifier in Python, written from the protocol page, proves the same of an export as kin does.",
+  },
+  {
+    id: "independent-tampered",
+    source: "issue 4 part 10",
+    sentence: "The Python verifier finds each bent export.",
+  },
+  {
     id: "log-allowed",
     source: "RULES R2",
     sentence: "After a fork a device's person lets its logs count once, for that device alone; then it takes an admin.",
@@ -712,6 +765,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "A stored roster record that is not what was signed is named at the start, never folded around.",
   },
   {
+    id: "keys-rotate",
+    source: "RULES R7, R17",
+    sentence:
+      "A new sealing key comes with a new epoch and leaves what is under way readable; a new key of an agent ends the old one; what cannot be rotated from here is said in words.",
+  },
+  {
     id: "leave",
     source: "RULES R3",
     sentence:
@@ -764,12 +823,6 @@ export const REQUIREMENTS: readonly Requirement[] = [
     id: "hanging-tool",
     source: "issue 3",
     sentence: "A tool that hangs past the deadline ends as DEADLINE_EXCEEDED, and the node goes on.",
-  {
-    id: "keys-rotate",
-    source: "RULES R7, R17",
-    sentence:
-      "A new sealing key comes with a new epoch and leaves what is under way readable; a new key of an agent ends the old one; what cannot be rotated from here is said in words.",
-  },
   },
   {
     id: "cut-mid-stream",

@@ -29,7 +29,7 @@ function logOf(report: ExportReport, who: { replica: { device: string } }, chain
   return report.logs.filter((log) => log.device === who.replica.device && log.opening.chain === chain);
 }
 
-test("an export of the whole mesh proves who is in it, each log up to a signed head, and where one ends [export]", async () => {
+test("an export of the whole mesh proves who is in it, each log up to a signed head, and where one ends [export-proves]", async () => {
   const report = await proved(file);
   const { ben, ana, cem, dora } = team;
   expect([...report.membership.members.values()].map(({ name }) => name).toSorted()).toEqual(["ana", "ben", "dora"]);
@@ -123,16 +123,16 @@ test("an epoch's key is never shown, not even by who may read it [export-opens]"
   expect(verdict.ok ? "it passed" : verdict.problem.message).toContain("holds the key of an epoch");
 });
 
-test("what is not here can't be exported [export]", async () => {
+test("what is not here can't be exported [export-proves]", async () => {
   await expect(exportOf(team.ben, { events: [idOf(bytesOf("none"))] })).rejects.toThrow("there is no event");
   await expect(exportOf(team.ben, { calls: [idOf(bytesOf("none"))] })).rejects.toThrow("no event here asks the call");
 });
 
-test("without a mesh id the file's own is taken, and said to be its own [export]", async () => {
+test("without a mesh id the file's own is taken, and said to be its own [export-proves]", async () => {
   expect((await proved(file, null)).mesh).toBe(mesh);
 });
 
-test("the file may come in pieces of any size [export]", async () => {
+test("the file may come in pieces of any size [export-proves]", async () => {
   const whole = await proved(file);
   const pieces = Array.from({ length: Math.ceil(file.length / 7) }, (_, i) => file.subarray(i * 7, i * 7 + 7));
   const verdict = await verifyExport(pieces, mesh);

@@ -3,7 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { makeRepository, openWorld, twoPeople, until, type Person } from "../node/people.ts";
-import { inPython, runVerifier } from "./python.ts";
+import { inPython as it, runVerifier } from "./python.ts";
 
 interface Made {
   file: string;
@@ -32,57 +32,53 @@ async function askedAndAnswered(ben: Person, ana: Person): Promise<string> {
   return id;
 }
 
-inPython(
-  "a call between two real nodes is proved to an outsider with only the mesh id, by kin and by Python [export-nodes]",
-  async () => {
-    await using world = await openWorld();
-    const folder = await makeRepository(join(world.folder, "app"));
-    const { ben, ana } = await twoPeople(world, folder);
-    const call = await askedAndAnswered(ben, ana);
-    const outsider = await world.person("outsider");
-    const file = join(world.folder, "call.kin");
-    const made = await ana.json<Made>(["export", "--out", file, "--call", call]);
-    expect(made.opened).toBe(2);
+it("a call between two real nodes is proved to an outsider with only the mesh id, by kin and by Python [export-nodes]", async () => {
+  await using world = await openWorld();
+  const folder = await makeRepository(join(world.folder, "app"));
+  const { ben, ana } = await twoPeople(world, folder);
+  const call = await askedAndAnswered(ben, ana);
+  const outsider = await world.person("outsider");
+  const file = join(world.folder, "call.kin");
+  const made = await ana.json<Made>(["export", "--out", file, "--call", call]);
+  expect(made).toMatchObject({ opened: 2, all: false });
 
-    const verified = await outsider.json<Verified>(["verify", file, "--mesh", made.mesh]);
-    expect(verified).toMatchObject({
-      ok: true,
-      by: { person: "ana" },
-      calls: [
-        { asked: { to: "ben/reviewer", text: "what changed?" }, answers: [{ from: "ben/reviewer", end: "result" }] },
-      ],
-    });
-    expect(verified.members.map(({ name }) => name).toSorted()).toEqual(["ana", "ben"]);
-    expect(verified.calls[0]!.answers[0]!.text).toContain("Greet politely");
-    const people = await outsider.kin(["verify", file]);
-    expect(people).toMatchObject({ code: 0, err: "" });
-    expect(people.out).toContain("compare it with the mesh id");
-    expect(people.out).toContain("Greet politely");
+  const verified = await outsider.json<Verified>(["verify", file, "--mesh", made.mesh]);
+  expect(verified).toMatchObject({
+    ok: true,
+    by: { person: "ana" },
+    calls: [
+      { asked: { to: "ben/reviewer", text: "what changed?" }, answers: [{ from: "ben/reviewer", end: "result" }] },
+    ],
+  });
+  expect(verified.members.map(({ name }) => name).toSorted()).toEqual(["ana", "ben"]);
+  expect(verified.calls[0]!.answers[0]!.text).toContain("Greet politely");
+  const people = await outsider.kin(["verify", file]);
+  expect(people).toMatchObject({ code: 0, err: "" });
+  expect(people.out).toContain("compare it with the mesh id");
+  expect(people.out).toContain("Greet politely");
 
-    const python = await runVerifier(["--mesh", made.mesh, file]);
-    expect(JSON.parse(python.out)).toMatchObject({
-      ok: true,
-      by: "ana",
-      calls: [{ asked: true, answers: ["result"] }],
-    });
+  const python = await runVerifier(["--mesh", made.mesh, file]);
+  expect(JSON.parse(python.out)).toMatchObject({
+    ok: true,
+    by: "ana",
+    calls: [{ asked: true, answers: ["result"] }],
+  });
 
-    const all = await ben.json<Made>(["export", "--out", join(world.folder, "all.kin"), "--here"]);
-    const whole = await outsider.json<Verified>(["verify", all.file, "--mesh", all.mesh]);
-    expect(whole.audit[0]!.events).toBeGreaterThan(2);
-    expect(whole.audit[0]!.witnessedTo).toBe(whole.audit[0]!.events - 1);
-    expect(whole.logs.every(({ stop }) => stop === null)).toBe(true);
-    expect((await runVerifier(["--mesh", all.mesh, all.file])).code).toBe(0);
+  const all = await ben.json<Made>(["export", "--out", join(world.folder, "all.kin"), "--here"]);
+  const whole = await outsider.json<Verified>(["verify", all.file, "--mesh", all.mesh]);
+  expect(whole.audit[0]!.events).toBeGreaterThan(2);
+  expect(whole.audit[0]!.witnessedTo).toBe(whole.audit[0]!.events - 1);
+  expect(whole.logs.every(({ stop }) => stop === null)).toBe(true);
+  expect((await runVerifier(["--mesh", all.mesh, all.file])).code).toBe(0);
 
-    const bent = await readFile(all.file);
-    bent[bent.length >> 1]! ^= 1;
-    await writeFile(file, bent);
-    const refused = await outsider.kin(["verify", file, "--mesh", all.mesh]);
-    expect(refused.code).toBe(1);
-    expect(refused.err).toMatch(/is not what it says it is: .+\n.*at byte \d+/);
-    expect((await runVerifier(["--mesh", all.mesh, file])).code).toBe(1);
-  },
-  120_000,
-);
+  const bent = await readFile(all.file);
+  bent[bent.length >> 1]! ^= 1;
+  await writeFile(file, bent);
+  const refused = await outsider.kin(["verify", file, "--mesh", all.mesh]);
+  expect(refused.code).toBe(1);
+  expect(refused.err).toMatch(/is not what it says it is: .+\n.*at byte \d+/);
+  expect((await runVerifier(["--mesh", all.mesh, file])).code).toBe(1);
+}, 120_000);
 
 test("who was removed exports what he had, and an outsider sees where his log ends [export-nodes]", async () => {
   await using world = await openWorld();

@@ -9,7 +9,7 @@ import { afterAll, beforeAll, expect } from "vitest";
 import { formatText, idBytes } from "../../protocols/ids.ts";
 import { verifyExport } from "../../sync/verify-export.ts";
 import { bytesOf } from "../sync/chains.ts";
-import { inPython, runVerifier } from "./python.ts";
+import { inPython as test, runVerifier } from "./python.ts";
 import { closePage, openPage, TAMPERED } from "./tampered.ts";
 import { exportOf, makeTeam, wrongReceipts, type Team } from "./team.ts";
 
@@ -49,16 +49,13 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-inPython(
-  "the Python program reads the page as we do: every vector of what an export is made of [independent]",
-  async () => {
-    const { code, out, err } = await runVerifier(["--vectors", VECTORS]);
-    expect({ code, err }).toEqual({ code: 0, err: "" });
-    expect(Number(/^(\d+) vectors/.exec(out)?.[1])).toBeGreaterThan(250);
-  },
-);
+test("the Python program reads the page as we do: every vector of what an export is made of [independent]", async () => {
+  const { code, out, err } = await runVerifier(["--vectors", VECTORS]);
+  expect({ code, err }).toEqual({ code: 0, err: "" });
+  expect(Number(/^(\d+) vectors/.exec(out)?.[1])).toBeGreaterThan(250);
+});
 
-inPython("it proves a good export, and the same of it as we do [independent]", async () => {
+test("it proves a good export, and the same of it as we do [independent]", async () => {
   const { mesh } = team.ben.replica;
   const call = await exportOf(team.ana, { all: false, calls: [team.call.id] });
   const { code, said } = await verified([file, call], idBytes(mesh));
@@ -82,7 +79,7 @@ inPython("it proves a good export, and the same of it as we do [independent]", a
   }
 });
 
-inPython(`it finds each of ${TAMPERED.length} bent exports, and any flipped byte [independent-tampered]`, async () => {
+test(`it finds each of ${TAMPERED.length} bent exports, and any flipped byte [independent-tampered]`, async () => {
   const bent = TAMPERED.map(({ bend, seal, raw }) => {
     const page = openPage(file);
     bend(page, team);
