@@ -8,23 +8,14 @@ import type { ReadableEvent } from "../../sync/replica.ts";
 import {
   admitMember,
   allEvents,
-  foundMesh,
+  benAndAna,
   note,
   notesOf,
   startSync,
   syncOnce,
-  testTime,
-  until,
   type TestMember,
+  until,
 } from "./mesh.ts";
-
-async function benAndAna() {
-  const time = testTime();
-  const ben = await foundMesh("ben", time);
-  const ana = await admitMember(ben, "ana");
-  await syncOnce(ana, ben);
-  return { time, ben, ana };
-}
 
 async function noteEvents(member: TestMember): Promise<ReadableEvent[]> {
   return (await allEvents(member)).filter(({ kind }) => kind === "note");

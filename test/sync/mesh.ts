@@ -282,3 +282,12 @@ export async function until(is: () => boolean | Promise<boolean>, what: string):
   }
   throw new Error(`it never came to be that ${what}`);
 }
+
+/** Ben's mesh with Ana in it, in step. */
+export async function benAndAna() {
+  const time = testTime();
+  const ben = await foundMesh("ben", time);
+  const ana = await admitMember(ben, "ana");
+  await syncOnce(ana, ben);
+  return { time, ben, ana };
+}

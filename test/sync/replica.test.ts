@@ -9,6 +9,7 @@ import { bytesOf } from "./chains.ts";
 import {
   admitMember,
   allEvents,
+  benAndAna,
   foundMesh,
   incarnationOf,
   memberOf,
@@ -17,18 +18,10 @@ import {
   startSync,
   stateOf,
   syncOnce,
+  type TestMember,
   testTime,
   until,
-  type TestMember,
 } from "./mesh.ts";
-
-async function benAndAna() {
-  const time = testTime();
-  const ben = await foundMesh("ben", time);
-  const ana = await admitMember(ben, "ana");
-  await syncOnce(ana, ben);
-  return { time, ben, ana };
-}
 
 function changesOf({ replica }: TestMember): ReplicaChange[] {
   const changes: ReplicaChange[] = [];
