@@ -55,10 +55,12 @@ export function authorize(
   shareName: string | undefined,
   shares: readonly Share[],
 ): Decision {
-  const what = `${right.kind} ${right.name}`;
+  const tool = `${right.kind} ${right.name}`;
   if (!mayUse(asker, right, shares))
-    return { allowed: false, code: "DENIED", message: `you are not allowed to use the ${what} here` };
+    return { allowed: false, code: "DENIED", message: `you are not allowed to use the ${tool} here` };
   if (!right.onShare && shareName === undefined) return { allowed: true, share: null };
+  // What he called is what he can mend: the agent, not the tool of its step.
+  const what = asker.through === null ? tool : `agent ${asker.through}`;
   return chooseShare(asker, what, shareName, readableShares(asker, shares), right.onShare);
 }
 

@@ -78,7 +78,10 @@ test("reviewer: an attached diff is reviewed instead of the share, also where se
   expect((data as Found).findings).toMatchObject([{ kind: "debug", path: "x.py", line: 4 }, { kind: "tests" }]);
   expect(text).toContain("The attached diff");
   expect(text).not.toContain("first thing");
-  expect(await codeOf(scene.ask(ANA, "reviewer", "what changed?"))).toBe("SHARE_NEEDED");
+  await expect(scene.ask(ANA, "reviewer", "what changed?"), "it names what was called").rejects.toMatchObject({
+    code: "SHARE_NEEDED",
+    message: expect.stringMatching(/^the agent reviewer needs the argument "share"/) as string,
+  });
   expect((await scene.ask(ANA, "reviewer", "what changed?", { share: "two" })).text).toContain("first thing");
 });
 
