@@ -40,7 +40,7 @@ import type { RunTrial } from "./documents/trial.ts";
 import { writeText, type TextRun } from "./documents/yjs.ts";
 import { openProjection } from "./projection.ts";
 import type { NewEntry, ReadableEvent, Replica } from "./replica.ts";
-import type { SnapshotBase } from "./snapshot-base.ts";
+import type { Base, SnapshotBase } from "./snapshot-base.ts";
 
 export interface DocumentsDeps {
   replica: Replica;
@@ -120,12 +120,16 @@ const NOTE_KEY_BYTES = 32;
 const PAGE_EVENTS = 512;
 
 export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
-  const { replica, base, person, runTrial, time, random, failed } = deps;
+  const { replica, person, runTrial, time, random, failed } = deps;
+  let begun: Base | null = null;
   const own = replica.device;
   const listeners = new Set<(change: { records: boolean }) => void>();
   let refused: RefusedUpdate[] = [];
   const late = new Set<NoteId>();
   const lateRecords = new Set<RecordDocumentId>();
+  /** Of this device, being written now: it made them of what it has, so they are not tried. */
+  const trusted = new Set<EventId>();
+  let isWriting = false;
   let pumping: Promise<void> | null = null;
   let again = false;
   let recordsCame = false;
@@ -134,7 +138,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   const inOrder = createQueue();
   const parts = {
     mesh: replica.mesh,
-    own,
+    isTrusted: (id: EventId) => trusted.has(id),
     runTrial,
     refused: ({ id, device }: Pick<ReadableEvent, "id" | "device">, kind: string, error: KinError) =>
       refuse({ id, device, kind }, error),
@@ -159,6 +163,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   function fold(event: ReadableEvent): void {
     if (event.kind === "fact-set") return foldFact(event);
+    if (isWriting && event.device === own) trusted.add(event.id);
     if (event.kind === "record-changed") {
       recordsCame = true;
       const result = records.fold(event);
@@ -182,11 +187,12 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   function foldFact(event: ReadableEvent): void {
     // What is said to some only is no fact of the mesh: no snapshot could hold it.
-    if (event.audience === "mesh" && base?.covers(factsView, event) !== true) refuse(event, facts.fold(event));
+    if (event.audience === "mesh" && begun?.covers(factsView, event) !== true) refuse(event, facts.fold(event));
   }
 
   function begin(): void {
-    facts.load(base?.current()?.rows(factsView) ?? []);
+    begun = deps.base?.current() ?? null;
+    facts.load(begun?.rows(factsView) ?? []);
   }
 
   function clear(): void {
@@ -278,12 +284,23 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
         const log = ownLog();
         const entries = make(log);
         if (entries.length === 0) return false;
-        const written = await replica.append(entries);
-        await settled();
+        const written = await appendOwn(entries);
         if (written.every((event) => event.log === log)) return true;
       }
       throw new KinError("FORKED", "this device's log ended again and again while a document was written");
     });
+  }
+
+  async function appendOwn(entries: NewEntry[]): Promise<ReadableEvent[]> {
+    isWriting = true;
+    try {
+      const written = await replica.append(entries);
+      await settled();
+      return written;
+    } finally {
+      isWriting = false;
+      trusted.clear();
+    }
   }
 
   async function setFact(scope: FactScope, key: string, json: string | null): Promise<void> {

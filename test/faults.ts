@@ -105,6 +105,24 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (!equal(end.file, end.file))",
   },
   {
+    requirement: "export-words",
+    file: "node/cli/export.ts",
+    search: "if (opened > said)",
+    replace: "if (opened > 99)",
+  },
+  {
+    requirement: "verify-words",
+    file: "node/cli/verify.ts",
+    search: '...(meshGiven ? [] : ["that this is',
+    replace: '...(true ? [] : ["that this is',
+  },
+  {
+    requirement: "verify-fails",
+    file: "node/cli/verify.ts",
+    search: "hint: `found at byte ${offset} (${code}); ",
+    replace: "hint: `(${code}); ",
+  },
+  {
     requirement: "export-nodes",
     file: "node/gateway/verbs/export.ts",
     search: "all: people.length + events.length + calls.length === 0,",
@@ -1240,6 +1258,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "({ device })",
   },
   {
+    requirement: "R8",
+    file: "node/database.ts",
+    search: "renew: async () => begin(false)",
+    replace: "renew: async () => begin(isNew)",
+  },
+  {
     requirement: "leave",
     file: "node/gateway/verbs/leave.ts",
     search: "  await leaveMesh(mesh.replica);\n",
@@ -1388,7 +1412,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "no-resurrection",
     file: "sync/snapshot-projection.ts",
-    search: "&& !base.covers(view, event)",
+    search: "&& begun?.covers(view, event) !== true",
     replace: "",
   },
   {
@@ -1444,7 +1468,80 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "snapshot-fork",
     file: "sync/snapshot-state.ts",
-    search: "seq >= forked && !(await stands(replica, id)))",
-    replace: "seq >= forked)",
+    search: "forked !== undefined && seq >= forked && !(await stands(replica, id)))",
+    replace: "forked !== undefined && seq >= forked)",
+  },
+  {
+    requirement: "C16",
+    file: "sync/documents/yjs.ts",
+    search: "if (client !== update.client) throw",
+    replace: "if (client < 0) throw",
+  },
+  {
+    requirement: "C17",
+    file: "sync/documents/notes.ts",
+    search: "  if (from < mine)",
+    replace: "  if (from < 0)",
+  },
+  {
+    requirement: "C18",
+    file: "sync/documents/notes.ts",
+    search: '  if (from > mine) return "waits";',
+    replace: "",
+  },
+  {
+    requirement: "C19",
+    file: "sync/documents/yjs.ts",
+    search: "if (!isEmpty && run.clock < known) return false;",
+    replace: "",
+  },
+  {
+    requirement: "C20",
+    file: "sync/documents/automerge.ts",
+    search: "if (length === 0 || out.length + length > most) throw",
+    replace: "if (length === 0) throw",
+  },
+  {
+    requirement: "C21",
+    file: "sync/documents/records.ts",
+    search: "  if (seq <= mine)",
+    replace: "  if (seq < 0)",
+  },
+  {
+    requirement: "C22",
+    file: "sync/documents/automerge.ts",
+    search: "if (type !== CHANGE_CHUNK) throw",
+    replace: "if (type > 255) throw",
+  },
+  { requirement: "group-C", file: "test/attacks/c.ts", search: 'id: "C22"', replace: 'id: "C2"' },
+  {
+    requirement: "notes-converge",
+    file: "sync/documents/yjs.ts",
+    search: "for (const { index, length } of visibleRanges(root, base, at, removed)) root.delete(index, length);",
+    replace: "root.delete(place, removed);",
+  },
+  {
+    requirement: "notes-merge",
+    file: "sync/documents.ts",
+    search: "return { base: runs, hunks: diffText(text, edit.text.toWellFormed()) };",
+    replace: "return { base: runs, hunks: [{ at: 0, removed: text.length, inserted: edit.text }] };",
+  },
+  {
+    requirement: "notes-private",
+    file: "sync/documents.ts",
+    search: "const update = note.key === null ? { open: bytes } : sealUpdate(at, note.key, bytes, random);",
+    replace: "const update = at.note === note.id ? { open: bytes } : sealUpdate(at, note.key!, bytes, random);",
+  },
+  {
+    requirement: "notes-removed",
+    file: "sync/documents.ts",
+    search: "    notes.clear();",
+    replace: "",
+  },
+  {
+    requirement: "documents-converge",
+    file: "sync/documents/arrivals.ts",
+    search: "  for (const { undo } of rest.toReversed()) undo();",
+    replace: "",
   },
 ];

@@ -86,6 +86,21 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "kin verify finds each bent export and says what is wrong with it.",
   },
   {
+    id: "export-words",
+    source: "issue 4 part 10",
+    sentence: "kin export says what is in the file, and what of it an outsider can read.",
+  },
+  {
+    id: "verify-words",
+    source: "issue 4 part 10",
+    sentence: "kin verify needs no node, no keys and no network, and says what is proven, by whom, and what is not.",
+  },
+  {
+    id: "verify-fails",
+    source: "issue 4 part 10",
+    sentence: "kin verify ends with 1 and names what is wrong with a file and where.",
+  },
+  {
     id: "export-nodes",
     source: "issue 4 part 10",
     sentence: "kin export of real nodes is proved by kin verify without a node, and by the Python program.",
@@ -924,5 +939,67 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "RULES R2, R16",
     sentence:
       "After a device has written twice, even from before a snapshot, snapshots go on and what others had built on stays.",
+  },
+  {
+    id: "C16",
+    source: "ATTACKS C16",
+    sentence: "An edit that writes as another client than its author's log does is refused by everybody.",
+  },
+  {
+    id: "C17",
+    source: "ATTACKS C17",
+    sentence: "Of two edits under one client and clock the first in the log counts, on every node.",
+  },
+  {
+    id: "C18",
+    source: "ATTACKS C18",
+    sentence: "An edit that waits for what never comes has no effect and stops nobody but its author.",
+  },
+  {
+    id: "C19",
+    source: "ATTACKS C19",
+    sentence: "An edit counts as a whole or not at all, and only if an honest author could have made it.",
+  },
+  {
+    id: "C20",
+    source: "ATTACKS C20",
+    sentence: "A change of a record is never unpacked and bounded before it is read.",
+  },
+  {
+    id: "C21",
+    source: "ATTACKS C21",
+    sentence: "Of two changes with one seq the first in the log counts, on every node.",
+  },
+  { id: "C22", source: "ATTACKS C22", sentence: "What Automerge once crashed on never reaches it." },
+  {
+    id: "group-C",
+    source: "ATTACKS group C",
+    sentence: "Every case of attack group C that is about documents is a test.",
+  },
+  {
+    id: "notes-converge",
+    source: "DESIGN §7",
+    sentence:
+      "Honest edits of a note are right on every copy, in any order that keeps causes first, to the same bytes.",
+  },
+  {
+    id: "notes-merge",
+    source: "issue 4",
+    sentence: "Two who edit a note apart keep each other's words, and both see who edited.",
+  },
+  {
+    id: "notes-private",
+    source: "issue 4 part 6",
+    sentence: "A private note is read by its people only, also by who is let in later, with what was written before.",
+  },
+  {
+    id: "notes-removed",
+    source: "RULES R5",
+    sentence: "What a removed member wrote into a note after his cut has no effect, also on who had seen it.",
+  },
+  {
+    id: "documents-converge",
+    source: "issue 4 part 6",
+    sentence: "Notes, facts and records that were written apart are the same bytes wherever the same events are.",
   },
 ];

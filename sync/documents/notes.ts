@@ -15,7 +15,7 @@ import {
   type Seen,
 } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
-import { idBytes, type DeviceId, type LogId, type MeshId, type PersonId } from "../../protocols/ids.ts";
+import { idBytes, type DeviceId, type EventId, type LogId, type MeshId, type PersonId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
 import type { RunTrial } from "./trial.ts";
@@ -60,8 +60,8 @@ export interface Notes {
 
 export interface NotesDeps {
   mesh: MeshId;
-  /** Edits of this device are not tried: it made them. */
-  own: DeviceId;
+  /** This device made it just now: it is not tried. */
+  isTrusted(id: EventId): boolean;
   runTrial: RunTrial;
   /** An edit has no effect on any node. */
   refused(event: DocumentEvent, kind: "note-edited", error: KinError): void;
@@ -90,7 +90,7 @@ interface State {
   arrivals: Arrivals;
 }
 
-type Edit = TextUpdate & { device: DeviceId };
+type Edit = TextUpdate & { event: EventId };
 
 export function createNotes(deps: NotesDeps): Notes {
   const notes = new Map<NoteId, State>();
@@ -111,7 +111,7 @@ export function createNotes(deps: NotesDeps): Notes {
       judge: (edit) => judge(state, edit),
       note: (edit) => note(state, edit),
       attempt: async (edits) =>
-        edits.every(({ device }) => device === deps.own)
+        edits.every(({ event }) => deps.isTrusted(event))
           ? { right: edits.length, refused: null }
           : deps.runTrial({ form: "text", state: state.text.state(), updates: edits }),
       apply(edits, events) {
@@ -124,20 +124,20 @@ export function createNotes(deps: NotesDeps): Notes {
     return state;
   }
 
-  function readEdit(state: State, { log, device, value }: DocumentEvent): Edit | null {
+  function readEdit(state: State, { id: event, log, device, value }: DocumentEvent): Edit | null {
     const { seen, update } = parseNoteEdited(value);
     const offer = best(state);
     if (offer === undefined) return null;
     const client = yjsClientOf(log, state.id);
     if (offer.privacy === null) {
       if (!("open" in update)) throw new KinError("BAD_REQUEST", "a sealed edit of a note that is for the mesh");
-      return { ...parseTextUpdate(update.open, client, seen), device };
+      return { ...parseTextUpdate(update.open, client, seen), event };
     }
     if ("open" in update) throw new KinError("BAD_REQUEST", "an edit in the open of a note that is private");
     const at = { mesh: deps.mesh, note: state.id, author: device };
     for (const { privacy } of state.offers) {
       const bytes = privacy === null ? null : openUpdate(at, privacy.key, update);
-      if (bytes !== null) return { ...parseTextUpdate(bytes, client, seen), device };
+      if (bytes !== null) return { ...parseTextUpdate(bytes, client, seen), event };
     }
     return null; // its key may come yet
   }

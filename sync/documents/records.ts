@@ -57,8 +57,8 @@ export interface Records {
 
 export interface RecordsDeps {
   mesh: MeshId;
-  /** Changes of this device are not tried: it made them. */
-  own: DeviceId;
+  /** This device made it just now: it is not tried. */
+  isTrusted(id: EventId): boolean;
   runTrial: RunTrial;
   refused(event: DocumentEvent, kind: "record-changed", error: KinError): void;
   held(error: unknown): void;
@@ -84,7 +84,7 @@ interface State {
   arrivals: Arrivals;
 }
 
-type Change = RecordChange & { device: DeviceId };
+type Change = RecordChange & { event: EventId };
 
 export function createRecords(deps: RecordsDeps): Records {
   const records = new Map<RecordDocumentId, State>();
@@ -107,14 +107,14 @@ export function createRecords(deps: RecordsDeps): Records {
   function newState(id: RecordDocumentId, person: PersonId, name: string): State {
     const state: State = { id, person, name, ...emptyRecord(), arrivals: undefined as never };
     state.arrivals = createArrivals<Change>({
-      read: ({ log, device, value }) => ({
+      read: ({ id: event, log, value }) => ({
         ...parseChange(parseRecordChanged(value).change, automergeActorOf(log, id)),
-        device,
+        event,
       }),
       judge: (change) => judge(state, change),
       note: (change) => note(state, change),
       attempt: async (changes) =>
-        changes.every(({ device }) => device === deps.own)
+        changes.every(({ event }) => deps.isTrusted(event))
           ? { right: changes.length, refused: null }
           : deps.runTrial({ form: "record", state: state.record.state(), updates: changes }),
       apply(changes, events) {
