@@ -25,7 +25,6 @@ export async function exportFile(context: Context, options: Options): Promise<nu
   const { log = [], event = [], call = [] } = options;
   if (log.length + event.length + call.length > MAX_NAMED)
     throw new KinError("USAGE", `${log.length + event.length + call.length} things to export: at most ${MAX_NAMED}`);
-  const client = await connectControl(context.home.socketPath);
   const params = {
     out: outFile(options.out),
     replace: options.force ?? false,
@@ -35,6 +34,7 @@ export async function exportFile(context: Context, options: Options): Promise<nu
     here: options.here ?? false,
     sealed: options.sealed ?? false,
   };
+  const client = await connectControl(context.home.socketPath);
   const made = await client.request("export", params, {
     item: ({ bytes }) => output.note(`${megabytes(bytes)} so far`),
     signal: context.signal,

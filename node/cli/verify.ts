@@ -125,7 +125,7 @@ function logRow(log: ProvenLog, names: Names): string[] {
 
 function endOf({ stop, why }: ProvenLog): string | null {
   if (stop === null) return null;
-  return why === "forked" ? `at ${stop}: written twice from there` : `at ${stop}: its device was removed`;
+  return `at ${stop}: its device ${why === "forked" ? "has written two histories" : "was removed"}`;
 }
 
 function printCalls(output: Output, { calls }: ExportReport, names: Names): void {
@@ -217,7 +217,9 @@ function notProven(report: ExportReport, meshGiven: boolean): string[] {
     ...(misStamped.count > 0
       ? [`${misStamped.count} events that are stamped before what they name: they have no effect`]
       : []),
-    ...(audit.length > 0 ? ["the last entries of the audit that the mesh log does not name yet"] : []),
+    ...(audit.some(({ events, witnessedTo }) => (witnessedTo ?? -1) < events - 1)
+      ? ["that nothing is missing at the end of the audit, after what the mesh log names"]
+      : []),
     ...(membership.devices.has(by.device) ? [] : ["that who made the file was still a member then"]),
   ];
 }
