@@ -39,6 +39,27 @@ export interface IncarnationMark {
   bornAt: number;
 }
 
+/** An incarnation; `fresh`: begun at this start. */
+export type BegunIncarnation = IncarnationMark & { fresh?: true };
+
+/**
+ * The incarnation that this start runs as, and how the next one is begun. Only one that is begun where nothing was before is
+ * the first: a later one, in the same run too, may not run what was asked before its birth (R8).
+ * @param isNew there is no log yet
+ */
+export function openIncarnation(
+  folder: MeshFolder,
+  isNew: boolean,
+  draw: () => Pick<IncarnationMark, "id" | "bornAt">,
+): { current: BegunIncarnation; renew(): Promise<BegunIncarnation> } {
+  const begin = (first: boolean): BegunIncarnation => {
+    const next = { ...draw(), first };
+    writeIncarnation(folder, next);
+    return { ...next, fresh: true };
+  };
+  return { current: readIncarnation(folder) ?? begin(isNew), renew: async () => begin(false) };
+}
+
 /** The incarnation that this folder was last run as; null if none was marked. @throws KinError CORRUPT */
 export function readIncarnation(folder: MeshFolder): IncarnationMark | null {
   if (!existsSync(folder.incarnationFile)) return null;

@@ -21,7 +21,7 @@ import { openSnapshotBase } from "../sync/snapshot-base.ts";
 import { openSnapshots } from "../sync/snapshot.ts";
 import { createOutbox } from "../sync/outbox.ts";
 import { openProgress } from "../sync/progress.ts";
-import { openReplica, type EpochKeys, type Incarnation } from "../sync/replica.ts";
+import { openReplica, type EpochKeys } from "../sync/replica.ts";
 import { runSync } from "../sync/session.ts";
 import { createTally } from "../sync/tally.ts";
 import { openLibsqlStore } from "../sync/stores/libsql.ts";
@@ -31,7 +31,7 @@ import { createLedger } from "./agents/ledger.ts";
 import { readSettings } from "./agents/settings.ts";
 import { openBlobs } from "./blobs.ts";
 import type { Config } from "./config.ts";
-import { openViews, readIncarnation, writeIncarnation } from "./database.ts";
+import { openIncarnation, openViews } from "./database.ts";
 import { listedItems } from "./gateway/verbs/listing.ts";
 import type { Mesh, MeshNode } from "./gateway/mesh.ts";
 import { pinPeople, resolveEntry, sharesOf } from "./gateway/shares.ts";
@@ -87,12 +87,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     put: async (epoch, key) => keystore.putEpochKey(id, epoch, key),
   };
 
-  const marked = readIncarnation(folder);
-  const beginIncarnation = (first: boolean): Incarnation => {
-    const next = { id: newIncarnation(random), first, bornAt: time.now() };
-    writeIncarnation(folder, next);
-    return { ...next, fresh: true };
-  };
+  const incarnations = openIncarnation(folder, isNew, () => ({ id: newIncarnation(random), bornAt: time.now() }));
   const clocks = createPeerClocks(network, time);
   lifecycle.onStop("peers' clocks", () => clocks.stop());
   const replica = await openReplica({
@@ -106,8 +101,8 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
       return [...keystore.sealingKeys()];
     },
     epochKeys,
-    incarnation: marked ?? beginIncarnation(isNew),
-    renewIncarnation: async () => beginIncarnation(false),
+    incarnation: incarnations.current,
+    renewIncarnation: incarnations.renew,
     time,
     random,
     records,

@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { isAlive } from "../../node/alive.ts";
 import { diskError, writeAtomic } from "../../node/atomic-file.ts";
-import { openViews, readIncarnation, writeIncarnation } from "../../node/database.ts";
+import { openIncarnation, openViews, readIncarnation, writeIncarnation } from "../../node/database.ts";
 import { prepareMeshFolder, resolveHome } from "../../node/home.ts";
 import { createLifecycle } from "../../node/lifecycle.ts";
 import { MAX_LOG_BYTES, createTelemetry } from "../../node/telemetry.ts";
@@ -84,6 +84,21 @@ test.skipIf(!canMount)(
     ]);
   },
 );
+
+test("R8: an incarnation is the first only where nothing was before; one begun later in the first run is not, after a restart neither", async () => {
+  const home = resolveHome({ KIN_HOME: folder });
+  let drawn = 0;
+  const draw = () => ({ id: new Uint8Array(16).fill(++drawn), bornAt: drawn });
+  const mesh = prepareMeshFolder(home, idOf<"mesh">(new Uint8Array(32).fill(1)));
+  const run = openIncarnation(mesh, true, draw);
+  expect(run.current).toMatchObject({ first: true, fresh: true, bornAt: 1 });
+  const renewed = await run.renew();
+  expect(renewed).toMatchObject({ first: false, fresh: true, bornAt: 2 });
+  const again = openIncarnation(mesh, false, draw).current;
+  expect(again).toEqual({ id: renewed.id, first: false, bornAt: 2 });
+  const restored = prepareMeshFolder(home, idOf<"mesh">(new Uint8Array(32).fill(2)));
+  expect(openIncarnation(restored, false, draw).current).toMatchObject({ first: false, fresh: true });
+});
 
 test("the incarnation is marked outside every database, and a damaged mark is not believed", () => {
   const mesh = prepareMeshFolder(resolveHome({ KIN_HOME: folder }), idOf<"mesh">(new Uint8Array(32)));
