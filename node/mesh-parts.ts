@@ -102,7 +102,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     },
     epochKeys,
     incarnation: incarnations.current,
-    renewIncarnation: incarnations.renew,
+    renewIncarnation: () => incarnations.renew(),
     time,
     random,
     records,
