@@ -268,6 +268,7 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       invoke,
       time,
       recall: (person, request) => ledger.wordOn(person, request),
+      hasHeard: () => progress.hasHeard(),
       isThere: (device) => peers.greeting(device) !== null,
       warn,
     });

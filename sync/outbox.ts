@@ -59,8 +59,8 @@ export interface OutboxDeps {
   /** Is this device connected? An ask waits until what is attached to it can be fetched from there (F6). @default always */
   isThere?: ((device: DeviceId) => boolean) | undefined;
   /**
-   * Has a peer told since our start how much it has of our log? What lay here before the start is not run until then: if this
-   * store is an old copy, the peer shows that it was answered (R2, R8). @default always
+   * Has a peer told since our start how much it has of our log, and have we got it? Nothing is run or answered until then: if
+   * this store is an old copy, the peer shows what was answered, and that our log goes on elsewhere (R2, R8). @default always
    */
   hasHeard?: (() => boolean) | undefined;
   /** Another living device of our person that offers the target, where this one does not: the ask is handed to it. @default none */
@@ -347,9 +347,10 @@ export async function createOutbox(
   function canSettle(ask: Ask): boolean {
     const { from } = ask.opened.envelope;
     if (stuck.has(ask.id) || devicesOf(from.person).length === 0) return false; // nobody to answer
-    if (started.has(ask.id)) return owed.has(ask.id) || !startedHere.has(ask.id);
-    if (whyNotRun(ask) !== null) return true;
+    if (owed.has(ask.id)) return true;
     if (deps.hasHeard?.() === false) return false;
+    if (started.has(ask.id)) return !startedHere.has(ask.id);
+    if (whyNotRun(ask) !== null) return true;
     const needsCaller = ask.request.parts.some((part) => "blob" in part) && from.device !== me;
     return !needsCaller || deps.isThere?.(from.device) !== false;
   }
