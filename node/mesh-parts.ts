@@ -134,6 +134,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     views: [cardsView, factsView],
     time,
     fetch: (snapshot, signal) => fetchSnapshot({ network, mesh: id, epochKey, warn }, snapshot, signal),
+    settled: () => Promise.all([documents.settled(), logCards.settled()]),
     warn,
   });
   lifecycle.onStop("snapshots", () => snapshots.close());

@@ -134,6 +134,7 @@ export async function openProjection(replica: Replica, options: ProjectionOption
       const page = await replica.events({
         position,
         limit: PAGE_EVENTS,
+        unpruned: true,
         ...(kinds !== undefined && { kinds }),
       });
       if (page.next === position || asked.restart) break;

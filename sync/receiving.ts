@@ -252,7 +252,7 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
 
   async function prune(ids: EventId[]): Promise<void> {
     const missed = ids.filter((id) => missing.has(id)).map((id) => ({ key: `missing/${id}`, value: null }));
-    await store.append({ drops: ids, values: missed });
+    await store.append({ drops: ids.filter((id) => !missing.has(id)), values: missed });
     for (const id of ids) missing.delete(id);
   }
 

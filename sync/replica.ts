@@ -196,6 +196,8 @@ export interface Replica {
     position?: number;
     limit?: number;
     kinds?: ReadonlySet<EventKind>;
+    /** Without those for which a snapshot stands: a view has nothing to fold of them. @default false */
+    unpruned?: boolean;
   }): Promise<{ next: number; events: ReadableEvent[] }>;
 
   /** How far we are in each log that may travel; `here` chains are not among them (R9). */
@@ -273,7 +275,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   let damageSeen = false;
   const store = leaveOutDamage(options.store, () => {
     damageSeen = true;
-    isOpen && mending.look();
+    if (isOpen) mending.look();
   });
   let isOpen = false;
   const device = idOf<"device">(deviceKey.publicKey);
@@ -424,7 +426,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
       const found = await find(id);
       return found === undefined ? undefined : reading.read(found);
     },
-    events: (asked) => eventsFrom(store, ground.logs, reading, asked),
+    events: (asked) => eventsFrom(store, ground.logs, reading, receiving.isMissing, asked),
     vector: () => ground.vector,
     accepts: receiving.accepts,
     runFrom: async (log, from) =>
@@ -479,13 +481,17 @@ async function eventsFrom(
   store: EventStore,
   logs: Ground["logs"],
   reading: Reading,
-  { position = 0, limit = PAGE_EVENTS, kinds }: Parameters<Replica["events"]>[0] = {},
+  isMissing: (id: EventId) => boolean,
+  { position = 0, limit = PAGE_EVENTS, kinds, unpruned = false }: Parameters<Replica["events"]>[0] = {},
 ) {
   const stored = await store.since(position, limit);
   // A log that is stored and not yet taken in is told when it is.
   const untaken = stored.findIndex(({ event }) => !logs.has(event.header.log));
   const page = untaken < 0 ? stored : stored.slice(0, untaken);
-  const wanted = page.filter(({ event }) => kinds === undefined || kinds.has(event.header.kind));
+  const wanted = page.filter(
+    ({ event: { id, header, body } }) =>
+      (kinds === undefined || kinds.has(header.kind)) && !(unpruned && body === null && !isMissing(id)),
+  );
   const readable: ReadableEvent[] = [];
   for (const { event } of wanted) readable.push(await reading.read(event));
   return { next: page.length === 0 ? position : page.at(-1)!.position + 1, events: readable };

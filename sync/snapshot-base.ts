@@ -23,12 +23,13 @@ const PART_BYTES = 512 * 1024;
 export interface Base extends BaseRows {
   snapshot: Snapshot;
   state: Uint8Array;
+  /** True if it stands for this event in this view: who began with it doesn't fold the event again, whoever brings its body (C25). */
+  covers(view: SnapshotView, event: Pick<StoredEvent["header"], "log" | "seq">): boolean;
 }
 
 export interface SnapshotBase {
+  /** A view that folds anew asks once, and goes on with what it got until it folds anew again. */
   current(): Base | null;
-  /** True if the base stands for this event in this view: it is not folded again, whoever brings its body (C25). */
-  covers(view: SnapshotView, event: Pick<StoredEvent["header"], "log" | "seq">): boolean;
   /** Durable when it resolves. @throws KinError BAD_REQUEST if the state is none, DISK_FULL */
   put(snapshot: Snapshot, state: Uint8Array): Promise<void>;
 }
@@ -40,9 +41,6 @@ export async function openSnapshotBase(store: EventStore, mesh: MeshId): Promise
 
   return {
     current: () => current,
-    covers(view, { log, seq }) {
-      return current !== null && current.rows(view) !== undefined && seq <= (current.at.get(log)?.seq ?? -1);
-    },
     async put(snapshot, state) {
       const next = baseOf(snapshot, state);
       for (let n = 0; n * PART_BYTES < state.length; n++)
@@ -76,14 +74,16 @@ async function forget(store: EventStore, kept: Snapshot | null): Promise<void> {
 
 function baseOf(snapshot: Snapshot, state: Uint8Array): Base {
   const sections = new Map<string, Section>(parseState(state).map((section) => [section.name, section]));
+  function rows({ name, version }: SnapshotView): Uint8Array[] | undefined {
+    const section = sections.get(name);
+    return section?.version === version ? section.rows : undefined;
+  }
   return {
     snapshot,
     state,
     at: snapshot.at,
-    rows({ name, version }) {
-      const section = sections.get(name);
-      return section?.version === version ? section.rows : undefined;
-    },
+    rows,
+    covers: (view, { log, seq }) => rows(view) !== undefined && seq <= (snapshot.at.get(log)?.seq ?? -1),
   };
 }
 

@@ -24,6 +24,7 @@ import {
   type Snapshot,
   type SnapshotId,
 } from "../protocols/snapshot.ts";
+import { MAX_WANTED_BODIES } from "../protocols/sync.ts";
 import { createQueue } from "./ground.ts";
 import { openProjection } from "./projection.ts";
 import type { Replica } from "./replica.ts";
@@ -46,6 +47,8 @@ export interface SnapshotsDeps {
   time: Pick<Time, "monotonic" | "after">;
   /** The state from somebody who has it, checked against what was signed. @throws KinError if nobody has it */
   fetch(snapshot: Snapshot, signal: AbortSignal): Promise<Uint8Array>;
+  /** Resolves when the views have folded all that is here. */
+  settled(): Promise<unknown>;
   /** Told what could not be done by itself. */
   warn(sentence: string): void;
 }
@@ -250,7 +253,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   async function adoptOne(): Promise<void> {
     const now = time.monotonic();
     if (nextFetch > now) return void lookLater(nextFetch - now);
-    const isLacking = (await replica.missingBodies(1)).length > 0;
+    const isLacking = await misses();
     for (const snapshot of candidates()) {
       // What we signed once may lack all the same: the disk was restored.
       if (!isLacking && votes.signers(snapshot.id).has(replica.device)) continue;
@@ -275,6 +278,20 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
       }
     }
     if (nextFetch > now) lookLater(RETRY_MS);
+  }
+
+  /** Whether bodies lack for which nothing stands. What stands for a body that a mending has asked for again ends the asking. */
+  async function misses(): Promise<boolean> {
+    const ids = await replica.missingBodies(MAX_WANTED_BODIES);
+    const covered: EventId[] = [];
+    for (const id of ids) {
+      const event = await replica.event(id);
+      const view = views.find(({ kinds }) => event !== undefined && kinds.has(event.kind));
+      if (event?.audience === "mesh" && view !== undefined && base.current()?.covers(view, event) === true)
+        covered.push(id);
+    }
+    if (covered.length > 0) await replica.prune(covered);
+    return ids.length > covered.length;
   }
 
   function countsForMe({ id }: Snapshot): boolean {
@@ -383,8 +400,8 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
     if (!equal(stateHash(folded.state), snapshot.state))
       throw new KinError("CORRUPT", `snapshot ${snapshot.id.slice(0, 12)} is not what its events fold to any more`);
     await base.put(snapshot, folded.state);
-    // A view that is reading now begins again with the base, before what it reads is gone.
-    replica.refold();
+    // A view that has begun with what was before reads to its end before that is gone; one that begins now begins with this.
+    await deps.settled();
   }
 
   async function dropBodies(

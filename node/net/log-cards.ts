@@ -16,6 +16,8 @@ export interface LogCards {
   cardsOf(device: DeviceId): Sealed[];
   /** Takes key records that this device told: in a hello, or in its log. Of another device they are nobody's word. */
   learnKeys(device: DeviceId, sealed: Sealed[]): void;
+  /** Resolves when all that the replica has now is in. */
+  settled(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -56,6 +58,7 @@ export async function openLogCards(
     cards: () => cards.fold().cards(),
     cardsOf: (device) => cards.fold().cardsOf(device),
     learnKeys,
+    settled: () => cards.settled(),
     stop: async () => {
       await Promise.all([cards.close(), bound.close()]);
     },

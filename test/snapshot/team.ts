@@ -45,6 +45,7 @@ export async function mateOf(member: TestMember, views: readonly SnapshotView[] 
       views,
       time,
       fetch: (snapshot) => fetchFrom(mate, snapshot),
+      settled: () => facts.settled(),
       warn: (sentence) => void warnings.push(sentence),
     }),
     async close() {
