@@ -127,6 +127,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   let refused: RefusedUpdate[] = [];
   const late = new Set<NoteId>();
   const lateRecords = new Set<RecordDocumentId>();
+  /** Of this device, being written now: it made them of what it has, so they are not tried. */
+  const trusted = new Set<EventId>();
+  let isWriting = false;
   let pumping: Promise<void> | null = null;
   let again = false;
   let recordsCame = false;
@@ -135,7 +138,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   const inOrder = createQueue();
   const parts = {
     mesh: replica.mesh,
-    own,
+    isTrusted: (id: EventId) => trusted.has(id),
     runTrial,
     refused: ({ id, device }: Pick<ReadableEvent, "id" | "device">, kind: string, error: KinError) =>
       refuse({ id, device, kind }, error),
@@ -160,6 +163,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   function fold(event: ReadableEvent): void {
     if (event.kind === "fact-set") return foldFact(event);
+    if (isWriting && event.device === own) trusted.add(event.id);
     if (event.kind === "record-changed") {
       recordsCame = true;
       const result = records.fold(event);
@@ -280,12 +284,23 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
         const log = ownLog();
         const entries = make(log);
         if (entries.length === 0) return false;
-        const written = await replica.append(entries);
-        await settled();
+        const written = await appendOwn(entries);
         if (written.every((event) => event.log === log)) return true;
       }
       throw new KinError("FORKED", "this device's log ended again and again while a document was written");
     });
+  }
+
+  async function appendOwn(entries: NewEntry[]): Promise<ReadableEvent[]> {
+    isWriting = true;
+    try {
+      const written = await replica.append(entries);
+      await settled();
+      return written;
+    } finally {
+      isWriting = false;
+      trusted.clear();
+    }
   }
 
   async function setFact(scope: FactScope, key: string, json: string | null): Promise<void> {
