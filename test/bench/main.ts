@@ -6,6 +6,7 @@ import { execFileSync } from "node:child_process";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
 import { callsBench } from "./calls.ts";
+import { catchupBench } from "./catchup.ts";
 import { costsBench } from "./costs.ts";
 import { startBench } from "./start.ts";
 import { statusBench } from "./status.ts";
@@ -35,6 +36,7 @@ const BENCHES: { [name: string]: Bench } = {
   costs: costsBench,
   start: startBench,
   status: statusBench,
+  catchup: catchupBench,
 };
 
 const { positionals, values } = parseArgs({
