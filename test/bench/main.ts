@@ -8,6 +8,8 @@ import { parseArgs } from "node:util";
 import { callsBench } from "./calls.ts";
 import { catchupBench } from "./catchup.ts";
 import { costsBench } from "./costs.ts";
+import { exportsBench } from "./exports.ts";
+import { resyncBench } from "./resync.ts";
 import { startBench } from "./start.ts";
 import { statusBench } from "./status.ts";
 import { formatTable } from "./table.ts";
@@ -34,6 +36,8 @@ export interface BenchOptions {
 const BENCHES: { [name: string]: Bench } = {
   calls: callsBench,
   costs: costsBench,
+  exports: exportsBench,
+  resync: resyncBench,
   start: startBench,
   status: statusBench,
   catchup: catchupBench,
