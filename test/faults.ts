@@ -1486,8 +1486,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "C18",
     file: "sync/documents/notes.ts",
-    search: '  if (from > mine) return "waits";',
-    replace: "",
+    search: 'if ((clocks.get(other) ?? 0) < clock) return "waits";',
+    replace: "if (clock < 0) continue;",
   },
   {
     requirement: "C19",
@@ -1517,8 +1517,14 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "notes-converge",
     file: "sync/documents/yjs.ts",
+    search: "    seen = Y.decodeStateVector(Y.encodeStateVector(doc));",
+    replace: "    seen = new Map();",
+  },
+  {
+    requirement: "notes-editor",
+    file: "sync/documents/yjs.ts",
     search: "for (const { index, length } of visibleRanges(root, base, at, removed)) root.delete(index, length);",
-    replace: "root.delete(place, removed);",
+    replace: "root.delete(at, removed);",
   },
   {
     requirement: "notes-merge",
@@ -1540,8 +1546,14 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "documents-converge",
+    file: "sync/documents/notes.ts",
+    search: "state.text.apply(edits.map(({ bytes }) => bytes));",
+    replace: "state.text.apply(edits.slice(0, 1).map(({ bytes }) => bytes));",
+  },
+  {
+    requirement: "C19",
     file: "sync/documents/arrivals.ts",
-    search: "  for (const { undo } of rest.toReversed()) undo();",
+    search: "for (const { undo } of rest.toReversed()) undo();",
     replace: "",
   },
 ];

@@ -988,6 +988,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "Two who edit a note apart keep each other's words, and both see who edited.",
   },
   {
+    id: "notes-editor",
+    source: "issue 4 part 6",
+    sentence: "An editor that was open while others wrote changes only what its user changed.",
+  },
+  {
     id: "notes-private",
     source: "issue 4 part 6",
     sentence: "A private note is read by its people only, also by who is let in later, with what was written before.",

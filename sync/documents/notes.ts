@@ -267,7 +267,7 @@ function judge({ ends, clocks }: State, edit: Edit): "next" | "waits" | KinError
   const mine = clocks.get(client) ?? 0;
   if (from < mine)
     return new KinError("BAD_REQUEST", `an edit from clock ${from} of a log that wrote up to ${mine} already`);
-  if (from > mine) return "waits";
+  // Its own client is among them.
   for (const [other, clock] of seen) if ((clocks.get(other) ?? 0) < clock) return "waits";
   const before = ends.get(client)?.get(from);
   for (const [other, clock] of seen) {

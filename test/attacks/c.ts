@@ -294,6 +294,7 @@ export const DOCUMENT_ATTACKS: DocumentAttack[] = [
     id: "C19",
     says: `content that is no text: ${name}`,
     becomes: "refused",
+    because: "a note is text",
     entries: (scene) => [
       edit(scene, update(scene.client, 0, [concat(info(kind | 0x80), uint(scene.victim, lastOf(scene), 1, 1, 1))])),
     ],
@@ -613,6 +614,7 @@ export const DOCUMENT_ATTACKS: DocumentAttack[] = [
     id: "C22",
     says: `what Automerge once crashed on: ${name}`,
     becomes: "refused",
+    because: name.startsWith("action-is-48") ? "its author's log writes as" : "a chunk of type 0",
     entries: (scene) => [change(scene, fromHex(hex))],
   })),
 ];
