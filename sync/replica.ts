@@ -217,6 +217,8 @@ export interface Replica {
   missingBodies(limit: number): Promise<EventId[]>;
   /** Bodies that a snapshot stands for (R16): those that we hold are dropped, those that we lack are missed no longer. */
   prune(ids: EventId[]): Promise<void>;
+  /** The reverse: nothing stands for these any more. Stored events without a body, which are asked for again. */
+  miss(events: StoredEvent[]): Promise<void>;
   /** Views fold again from the start: what they begin with has changed. */
   refold(): void;
 
@@ -436,6 +438,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     bodies: receiving.bodies,
     missingBodies: async (limit) => receiving.missingBodies(limit),
     prune: receiving.prune,
+    miss: receiving.missBodies,
     refold: () => ground.emit({ type: "rejudged", logs: [...ground.logs.keys()] }),
     records: () => roster.records().map(({ sealed }) => sealed),
     stamp: () => clock.stamp(),

@@ -30,17 +30,26 @@ export interface Base extends BaseRows {
 export interface SnapshotBase {
   /** A view that folds anew asks once, and goes on with what it got until it folds anew again. */
   current(): Base | null;
+  /** True: there was one, and its rows on the disk are damaged. Nothing stands for what it stood for until it is got again. */
+  isLost(): boolean;
   /** Durable when it resolves. @throws KinError BAD_REQUEST if the state is none, DISK_FULL */
   put(snapshot: Snapshot, state: Uint8Array): Promise<void>;
 }
 
-/** @throws KinError CORRUPT if the parts are not what was signed */
 export async function openSnapshotBase(store: EventStore, mesh: MeshId): Promise<SnapshotBase> {
-  let current = await load(store, mesh);
-  await forget(store, current?.snapshot ?? null);
+  let current: Base | null = null;
+  let lost = false;
+  try {
+    current = await load(store, mesh);
+    await forget(store, current?.snapshot ?? null);
+  } catch (error) {
+    if (!(error instanceof KinError) || error.code !== "CORRUPT") throw error;
+    lost = true;
+  }
 
   return {
     current: () => current,
+    isLost: () => lost,
     async put(snapshot, state) {
       const next = baseOf(snapshot, state);
       for (let n = 0; n * PART_BYTES < state.length; n++)
@@ -49,11 +58,13 @@ export async function openSnapshotBase(store: EventStore, mesh: MeshId): Promise
         });
       await store.append({ values: [{ key: BASE_KEY, value: encode(proposalValue(snapshot)) }] });
       current = next;
-      await forget(store, snapshot);
+      if (!lost) await forget(store, snapshot); // a damaged row can't be listed: it stays beside
+      lost = false;
     },
   };
 }
 
+/** @throws KinError CORRUPT if the rows are not what was signed */
 async function load(store: EventStore, mesh: MeshId): Promise<Base | null> {
   const row = await store.value(BASE_KEY);
   if (row === undefined) return null;

@@ -59,7 +59,7 @@ export type Verdict =
   | { state: "recomputed" | "adopted" }
   /** Not yet: what we lack for it. */
   | { state: "waits"; why: string }
-  /** It gets no signature of ours. */
+  /** It gets no signature of ours, or does not stand any more. */
   | { state: "refused"; why: string };
 
 export interface SnapshotInfo {
@@ -138,6 +138,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   /** Of which nothing lacks here. */
   const whole = new Set<SnapshotId>();
   let nextFetch = 0;
+  let soughtLost = false;
   const closing = new AbortController();
   const oneAtATime = createQueue();
   let cancelLook: (() => void) | null = null;
@@ -171,9 +172,36 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
     return oneAtATime(async () => {
       await projection.settled();
       if (closing.signal.aborted || !isLiving()) return;
+      if (base.isLost() && !soughtLost) await missLost();
+      await lookAtSigned();
       for (const proposal of newestOfEachPerson()) await judge(proposal);
       await adoptOne();
     });
+  }
+
+  /** The state that we began with is damaged: its bodies are asked for again, and whoever has the state may give that. */
+  async function missLost(): Promise<void> {
+    warn("the snapshot that this node begins with is damaged: it is fetched again");
+    const kinds = kindsOf(views);
+    for (const { log, seq: last } of replica.vector().values())
+      for (let from = 0; from <= last; from += DROP_EVENTS) {
+        const events = await replica.store.range(log, from, Math.min(from + DROP_EVENTS, last + 1));
+        await replica.miss(
+          events.filter(({ header, body }) => body === null && header.audience === "mesh" && kinds.has(header.kind)),
+        );
+      }
+    soughtLost = true;
+    replica.refold();
+  }
+
+  /** What we once signed may not stand any more: a removal that cuts deeper, a fork. */
+  async function lookAtSigned(): Promise<void> {
+    for (const { id, at } of candidates()) {
+      if (!votes.signers(id).has(replica.device)) continue;
+      const unsound = await whyUnsound(replica, at);
+      if (unsound !== null) notes.set(id, { state: "refused", why: unsound.why });
+      else notes.delete(id);
+    }
   }
 
   function isLiving(): boolean {
@@ -464,9 +492,10 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
     return [...first.values()].map(({ snapshot, by, at }) => {
       const signers = votes.signers(snapshot.id);
       const mine = signers.get(replica.device);
+      const note = notes.get(snapshot.id);
       const verdict: Verdict =
-        mine === undefined
-          ? (notes.get(snapshot.id) ?? { state: "waits", why: "it was not looked at yet" })
+        mine === undefined || note?.state === "refused"
+          ? (note ?? { state: "waits", why: "it was not looked at yet" })
           : { state: mine };
       return {
         snapshot,

@@ -1556,4 +1556,10 @@ export const FAULTS: readonly Fault[] = [
     search: "for (const { undo } of rest.toReversed()) undo();",
     replace: "",
   },
+  {
+    requirement: "snapshot-lost",
+    file: "sync/snapshot.ts",
+    search: "if (base.isLost() && !soughtLost) await missLost();",
+    replace: "",
+  },
 ];

@@ -1007,4 +1007,9 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "issue 4 part 6",
     sentence: "Notes, facts and records that were written apart are the same bytes wherever the same events are.",
   },
+  {
+    id: "snapshot-lost",
+    source: "RULES R16, DESIGN §7",
+    sentence: "A snapshot's state that is damaged on the disk is fetched again from peers.",
+  },
 ];

@@ -81,7 +81,7 @@ async function request<V extends Verb>(context: Context, verb: V, params: Params
 }
 
 function standing({ here, why, counts, waitingFor, base }: SnapshotItem): string {
-  if (here === "refused") return `not signed here: ${why}`;
+  if (here === "refused") return `refused here: ${why}`;
   const own = here === "waits" ? `not signed here yet: ${why}` : base ? "this node begins with it" : "";
   const others = !counts
     ? "too few have signed"

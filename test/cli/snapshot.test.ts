@@ -23,7 +23,7 @@ test("kin snapshot says who has signed, whom it waits for and why one is not sig
   expect(made.out).toContain("snapshot abcdef012345: 7 events as 3.0 MiB");
   const list = await kin("snapshot", "ls");
   expect(list.out).toMatch(/abcdef012345 +ben .* this node begins with it; all have it/);
-  expect(list.out).toMatch(/not signed here: its state is \[31mwrong/);
+  expect(list.out).toMatch(/refused here: its state is \[31mwrong/);
   expect(list.out).toContain("nobody waits for cem");
   expect(changeless(list.out)).toBe(true);
   const shown = await kin("snapshot", "show", "abcd");

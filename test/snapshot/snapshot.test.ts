@@ -405,3 +405,53 @@ test("after a device has written twice from before the snapshot, snapshots go on
     expect(hashOf(mate), mate.member.name).toBe(hashOf(dan));
   }
 });
+
+test("a state that is damaged on the disk is fetched again, and nothing of it is taken for deleted [snapshot-lost]", async () => {
+  const { time, mates } = await teamOf("ana", "ben");
+  const [ana, ben] = mates as [Mate, Mate];
+  for (let i = 0; i < 5; i++) await set(ana, `k${i}`, String(i));
+  await syncAll(ana, ben);
+  await ana.snapshots.make();
+  await syncAll(ana, ben);
+  await lookAll(time, ana, ben);
+  for (const mate of [ana, ben]) await mate.snapshots.prune();
+  const hash = hashOf(ben);
+  const [part] = await ben.member.replica.store.values("snapshot/part/");
+  await ben.close();
+  await ben.member.replica.store.append({ values: [{ key: part!.key, value: part!.value.with(9, 255) }] });
+  const again = await mateOf(await ben.member.reopen());
+  again.peers = [ana];
+  expect(factsOf(again)).toEqual({});
+  await again.snapshots.look();
+  await again.facts.settled();
+  expect(again.warnings).toEqual([expect.stringContaining("is damaged: it is fetched again")]);
+  expect(hashOf(again)).toBe(hash);
+  expect(await again.member.replica.missingBodies(10)).toEqual([]);
+});
+
+test("a snapshot that a deeper cut has taken the ground from is shown as refused, and nothing is pruned behind it", async () => {
+  const { time, mates } = await teamOf("ana", "ben", "mal");
+  const [ana, ben, mal] = mates as [Mate, Mate, Mate];
+  await set(mal, "m", "1");
+  await syncAll(...mates);
+  const { snapshot } = await ana.snapshots.make();
+  await syncAll(...mates);
+  await lookAll(time, ...mates);
+  expect(infoOf(ana, snapshot).verdict).toEqual({ state: "recomputed" });
+  const { log } = [...ana.member.replica.vector().values()].find(
+    ({ opening }) => opening.device === mal.member.replica.device,
+  )!;
+  const [first] = await ana.member.replica.store.range(log, 0, 1);
+  await ana.member.replica.act(() => ({
+    records: [{ type: "remove", person: personOf(ana, "mal"), cuts: [{ log, seq: 0, id: first!.id }] }],
+  }));
+  await meet(ana, ben);
+  for (const mate of [ana, ben]) {
+    await mate.snapshots.look();
+    expect(infoOf(mate, snapshot).verdict).toMatchObject({
+      state: "refused",
+      why: expect.stringContaining("removal of mal"),
+    });
+    await expect(mate.snapshots.prune()).rejects.toThrow(/does not stand/);
+  }
+});
