@@ -2,7 +2,7 @@
  * The private keys of this machine (§4, R1, R7, R17), in files of mode 0600:
  *
  *   keys/master.json                     only with a passphrase: a random master key, wrapped by scrypt + AES-256-GCM
- *   keys/{person,device,sealing}.json    Ed25519, Ed25519, X25519 (newest first)
+ *   keys/{person,device,sealing}.json    Ed25519 (and the next, until the mesh has it), Ed25519, X25519 (newest first)
  *   keys/<mesh>/agents/<agent>.json      one random key a generation
  *   keys/<mesh>/epochs/<epoch>.json      the mesh's read keys
  *
@@ -56,7 +56,12 @@ export interface SealingKeyEntry extends SealingKey {
 
 export interface Keystore {
   readonly isSealed: boolean;
+  /** Signs by whichever key is the person's when it is asked. */
   readonly person: SigningKey;
+  /** Makes the person's next key, durable when it returns; it counts from {@link Keystore.adoptPersonKey} on (R1). */
+  nextPersonKey(): SigningKey;
+  /** The current or the next key is the person's now, whichever has this public key; the other is deleted. */
+  adoptPersonKey(publicKey: Uint8Array): void;
   readonly device: SigningKey;
   /** The device key's seed: libp2p makes its peer id of it. */
   readonly deviceSeed: Uint8Array;
@@ -95,7 +100,18 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
   recover(folder);
   if (!existsSync(folder)) createKeystore(folder, options);
   const master = openMaster(folder, options.passphrase);
-  const person = readKey(folder, "person", master);
+  let persons = readEntries(folder, "person", master).map(({ key }) => key!);
+  const putPersons = (keys: Uint8Array[]): void => {
+    writeKeyFile(
+      folder,
+      "person",
+      keys.map((key) => ({ key })),
+      master,
+    );
+    persons = keys;
+    person = signingKeyFromSeed(keys[0]!);
+  };
+  let person = signingKeyFromSeed(persons[0]!);
   const device = readKey(folder, "device", master);
   let sealing = readEntries(folder, "sealing", master).map(sealingEntry);
   const agents = new Map<string, KeyEntry[]>();
@@ -133,7 +149,21 @@ export function openKeystore(folder: string, options: KeystoreOptions = {}): Key
 
   return {
     isSealed: master !== null,
-    person: signingKeyFromSeed(person),
+    person: {
+      get publicKey() {
+        return person.publicKey;
+      },
+      sign: (message) => person.sign(message),
+    },
+    nextPersonKey: () => {
+      const next = new Uint8Array(randomBytes(KEY_BYTES));
+      putPersons([persons[0]!, next]);
+      return signingKeyFromSeed(next);
+    },
+    adoptPersonKey: (publicKey) => {
+      const adopted = persons.find((key) => equal(signingKeyFromSeed(key).publicKey, publicKey));
+      if (adopted !== undefined && persons.length > 1) putPersons([adopted]);
+    },
     device: signingKeyFromSeed(device),
     deviceSeed: device,
     sealingKeys: () => sealing,

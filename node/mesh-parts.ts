@@ -112,6 +112,9 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   const device = network.device;
   const me = { device, person: ownPerson(replica.membership(), device) };
   const base = await openSnapshotBase(store, id);
+  // A crash in the middle of a rotation has left two: the roster says which one it is.
+  const myself = replica.membership().members.get(me.person);
+  if (myself !== undefined) keystore.adoptPersonKey(myself.personKey);
   const logCards = await openLogCards(replica, base, warn);
   lifecycle.onStop("cards", () => logCards.stop());
 

@@ -1264,6 +1264,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "renew: async () => begin(isNew)",
   },
   {
+    requirement: "keys-rotate",
+    file: "sync/rekey.ts",
+    search: "personKey: next.publicKey, devices: certified",
+    replace: "personKey: next.publicKey, devices: certified.slice(1)",
+  },
+  {
     requirement: "leave",
     file: "node/gateway/verbs/leave.ts",
     search: "  await leaveMesh(mesh.replica);\n",

@@ -781,9 +781,9 @@ export const REQUIREMENTS: readonly Requirement[] = [
   },
   {
     id: "keys-rotate",
-    source: "RULES R7, R17",
+    source: "RULES R1, R7, R17",
     sentence:
-      "A new sealing key comes with a new epoch and leaves what is under way readable; a new key of an agent ends the old one; what cannot be rotated from here is said in words.",
+      "A new sealing key comes with a new epoch and leaves what is under way readable; a new key of an agent ends the old one; an admin stays the same person under a new key; what cannot be rotated from here is said in words.",
   },
   {
     id: "leave",

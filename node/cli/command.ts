@@ -182,7 +182,7 @@ function createProgram(lazy: Lazy): Command {
 
   verb("remove <name>", "remove a member from the mesh").action(lazy(async () => (await import("./remove.ts")).remove));
   const keys = verb("keys", "the keys of this node");
-  sub(keys, "rotate <what> [agent]", "a new key: sealing, or agent NAME").action(
+  sub(keys, "rotate <what> [agent]", "a new key: sealing, person, or agent NAME").action(
     lazy(async () => (await import("./keys.ts")).keysRotate),
   );
   verb("leave", "leave the mesh yourself")

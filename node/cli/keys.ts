@@ -5,23 +5,13 @@ import type { Context } from "./context.ts";
 import { connectControl } from "./control-client.ts";
 import { EXIT } from "./output.ts";
 
-const WHAT = ["sealing", "agent"] as const;
-
-/** What only others, or nobody, can change, and what to do instead. */
-const NOT_HERE: { [what: string]: { why: string; hint: string } } = {
-  person: {
-    why: "a person's key is changed by an admin or by a recovery key, never by itself: whoever stole it could do that too (R1)",
-    hint: "if it got out, let an admin remove you, and join anew from another folder: KIN_HOME=~/.kin-other",
-  },
-  device: {
-    why: "a device's key is its address in the network: another key is another device",
-    hint: "if it got out, let an admin remove you, and join anew from another folder: KIN_HOME=~/.kin-other",
-  },
-};
+const WHAT = ["sealing", "agent", "person"] as const;
 
 export async function keysRotate(context: Context, what: string, agent: string | undefined): Promise<number> {
-  const refusal = Object.hasOwn(NOT_HERE, what) ? NOT_HERE[what] : undefined;
-  if (refusal !== undefined) throw new KinError("DENIED", refusal.why, { hint: refusal.hint });
+  if (what === "device")
+    throw new KinError("DENIED", "a device's key is its address in the network: another key is another device", {
+      hint: "if it got out: let an admin remove you, and join anew from another folder: KIN_HOME=~/.kin-other",
+    });
   const known = WHAT.find((one) => one === what);
   if (known === undefined) {
     const near = didYouMean(what, WHAT);
@@ -37,7 +27,11 @@ export async function keysRotate(context: Context, what: string, agent: string |
   );
   client.close();
   context.output.object(rotated);
-  const name = rotated.agent === null ? "a new sealing key" : `key ${rotated.generation} of ${rotated.agent}`;
-  context.output.line(`This device has ${name}: ${rotated.said}.`);
+  const names = {
+    sealing: "This device has a new sealing key",
+    agent: `${rotated.agent} has key ${rotated.generation}`,
+    person: "You have a new person key",
+  };
+  context.output.line(`${names[rotated.what]}: ${rotated.said}.`);
   return EXIT.ok;
 }

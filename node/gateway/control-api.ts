@@ -301,9 +301,9 @@ export interface ControlApi {
   remove: [{ name: string }, never, { name: string; person: string; epoch: string; reached: string[]; left: number }];
   /** `agent`: whose key, with "agent". `generation`: of the agent's new key. */
   "keys-rotate": [
-    { what: "sealing" | "agent"; agent: string | null },
+    { what: "sealing" | "agent" | "person"; agent: string | null },
     never,
-    { what: "sealing" | "agent"; agent: string | null; generation: number | null; said: string },
+    { what: "sealing" | "agent" | "person"; agent: string | null; generation: number | null; said: string },
   ];
   /** What leaving the mesh means now; changes nothing. `others`: members besides me. `shares`, `servers`: those that are for the whole mesh. */
   "leave-plan": [

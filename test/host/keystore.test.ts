@@ -84,6 +84,25 @@ test("R17: agent keys are random per mesh, agent and generation, and an ended ag
   expect(() => store.agentKey(mesh, "../device")).toThrow(refused("BAD_REQUEST"));
 });
 
+test("R1: a person's next key is durable before it counts, and the roster says which of the two does after a crash", () => {
+  const store = openKeystore(keys);
+  const { person } = store;
+  const first = person.publicKey;
+  const next = store.nextPersonKey();
+  expect(person.publicKey).toEqual(first);
+  store.adoptPersonKey(first);
+  expect(() => store.adoptPersonKey(next.publicKey), "it is gone").not.toThrow();
+  expect(person.publicKey).toEqual(first);
+
+  const second = store.nextPersonKey();
+  const again = openKeystore(keys);
+  expect(again.person.publicKey, "until it is adopted").toEqual(first);
+  again.adoptPersonKey(second.publicKey);
+  expect(again.person.publicKey).toEqual(second.publicKey);
+  expect(toHex(again.person.sign(Uint8Array.of(1)))).toBe(toHex(second.sign(Uint8Array.of(1))));
+  expect(openKeystore(keys).person.publicKey).toEqual(second.publicKey);
+});
+
 test("R7: sealing keys rotate, the newest first; old ones are deleted, the newest never", () => {
   const store = openKeystore(keys, { now: 10 });
   const second = store.rotateSealingKey(20);

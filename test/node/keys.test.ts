@@ -74,9 +74,47 @@ test(
       return `${code} ${err}`;
     };
     expect(await said("agent", "nobody")).toMatch(/^1 kin: none of your agents is called "nobody"[\s\S]*guide/);
-    expect(await said("person")).toMatch(/^4 .*changed by an admin or by a recovery key[\s\S]*another folder/);
     expect(await said("device")).toMatch(/^4 .*its address in the network/);
     expect(await said("sealed")).toMatch(/^2 .*no key that kin can rotate[\s\S]*kin keys rotate sealing/);
+  },
+  LIMIT_MS,
+);
+
+test(
+  "R1 keys-rotate: an admin gets a new person key, stays who he is and goes on; a member is told why he can't",
+  async () => {
+    await using world = await openWorld();
+    const { ben, ana } = await twoPeople(world, null);
+    const personFile = join(ben.home, "keys", "person.json");
+    const before = await readFile(personFile, "utf8");
+    const me = async (): Promise<unknown> =>
+      (await ben.json<{ items: { name: string; person: string }[] }>(["members"])).items.find(
+        ({ name }) => name === "ben",
+      );
+    const whoIWas = await me();
+
+    const refused = await ana.kin(["keys", "rotate", "person"]);
+    expect(refused).toMatchObject({
+      code: 4,
+      err: expect.stringContaining("only an admin can give a person a new key") as string,
+    });
+    const rotated = await ben.kin(["keys", "rotate", "person"]);
+    expect(rotated, rotated.err).toMatchObject({
+      code: 0,
+      out: expect.stringContaining("You have a new person key") as string,
+    });
+    const after = JSON.parse(await readFile(personFile, "utf8")) as { public: string; keys: object[] };
+    expect(after.keys).toHaveLength(1);
+    expect(before).not.toContain(after.public);
+
+    await ben.kin(["down"]);
+    await ben.kin(["up"]);
+    expect(await me()).toEqual(whoIWas);
+    const li = await world.person("li");
+    const { ticket } = await ben.json<{ ticket: string }>(["invite", "--name", "li"]);
+    expect((await li.kin(["join", ticket])).code).toBe(0);
+    expect((await ana.kin(["ask", "ben/guide", "still you?"])).code).toBe(0);
+    expect((await ben.kin(["remove", "li"])).code).toBe(0);
   },
   LIMIT_MS,
 );
