@@ -30,6 +30,8 @@ export interface Team {
   readonly machines: Machine[];
   /** Who should be equal in the end: members that nobody has removed. */
   living(): Machine[];
+  /** While it heals nobody begins anything new. */
+  readonly isHealing: boolean;
   /** From now on it is nobody's machine: it may go on, the others need not be equal to it. */
   remove(machine: Machine): void;
   /** `inviter` lets a new machine in, as `/kin/join/1` does. */
@@ -82,6 +84,7 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
   );
   const machines: Machine[] = [];
   const removed = new Set<DeviceId>();
+  let isHealing = false;
   const deps = { world, network, witness, mesh: genesis.mesh };
 
   const team: Team = {
@@ -90,6 +93,9 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
     witness,
     mesh: genesis.mesh,
     machines,
+    get isHealing() {
+      return isHealing;
+    },
     remove: ({ device }) => void removed.add(device),
     living,
     join,
@@ -181,6 +187,7 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
 
   async function heal({ clocks = true, limitMs = EQUAL_WITHIN_MS } = {}): Promise<void> {
     world.note("heal");
+    isHealing = true;
     world.count("heals");
     network.heal();
     for (const { clock, disk } of machines) {
@@ -199,6 +206,7 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
     world.stats[slowest] = Math.max(world.stats[slowest] ?? 0, took);
     await world.run(world.now() + SETTLE_MS);
     await checkInvariants(team, { clocks });
+    isHealing = false;
   }
 
   /** Who is down starts; who cannot read his disk begins again with nothing but his keys and the roster of others. */

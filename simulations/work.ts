@@ -58,7 +58,7 @@ export function createWork(team: Team): Work {
       world.after(wait, "work", () => {
         next();
         const able = upOnes(team).filter((machine) => who.includes(machine));
-        if (able.length > 0) attempt(draw(weights), dice.pick(able), whom);
+        if (able.length > 0 && !team.isHealing) attempt(draw(weights), dice.pick(able), whom);
       });
     };
     next();
