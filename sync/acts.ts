@@ -3,12 +3,19 @@
  * transaction (F5, R5, R6). Who may do what is the fold's question; an act that it would void is refused before it is written.
  */
 import { equal } from "../protocols/bytes.ts";
+import type { SigningKey } from "../protocols/crypto/keys.ts";
 import { sealEpochKey } from "../protocols/epoch.ts";
 import { KinError } from "../protocols/errors.ts";
-import type { DeviceId, PersonId, RecordId } from "../protocols/ids.ts";
+import { idBytes, type DeviceId, type PersonId, type RecordId } from "../protocols/ids.ts";
 import { decideAdmission, type AdmitAnswer, type AdmitRequest } from "../protocols/join.ts";
-import { displayName, usableEpochs, type Epoch, type Membership } from "../protocols/membership.ts";
-import type { BodyOf, LogCut, RosterRecord } from "../protocols/roster-record.ts";
+import { displayName, isLogAllowed, usableEpochs, type Epoch, type Membership } from "../protocols/membership.ts";
+import {
+  makeCertificate,
+  type BodyOf,
+  type LogCut,
+  type NewDevice,
+  type RosterRecord,
+} from "../protocols/roster-record.ts";
 import type { EpochKeys, Replica } from "./replica.ts";
 
 /** Opens an invite: the ticket's public key, role, expiry and each admitting device's share of its uses (R10). */
@@ -56,6 +63,50 @@ export async function admit(
     records: replica.roster.records(),
     epochKeys: await keysFor(replica, request.device, epochKeys),
   };
+}
+
+/** Certifies a second machine of this person and writes its record (R1), once: the same device again gets the same. */
+export async function addDevice(
+  replica: Replica,
+  device: NewDevice,
+  by: { personKey: SigningKey; n: Uint8Array; epochKeys: Pick<EpochKeys, "get"> },
+): Promise<AdmitAnswer & { ok: true }> {
+  await replica.act((membership) => {
+    const me = membership.devices.get(replica.device)!.member;
+    if (membership.devices.get(device.id)?.member.person === me.person) return { records: [] };
+    const named = { ...device, name: freeDeviceName(me.devices, device.name) };
+    const cert = makeCertificate(by.personKey, idBytes(replica.mesh), named, by.n);
+    return { records: [{ type: "device-added", person: me.person, device: named, cert }] };
+  });
+  const record = replica.roster
+    .records()
+    .find(({ body }) => body.type === "device-added" && body.device.id === device.id);
+  if (record === undefined) throw new KinError("INTERNAL", "the new device's record is missing");
+  return {
+    ok: true,
+    admission: record.id,
+    records: replica.roster.records(),
+    epochKeys: await keysFor(replica, device, by.epochKeys),
+  };
+}
+
+/** Ends one device of this person: where each of its logs ends (R5), and a new epoch without it, in one act (F5). */
+export async function removeDevice(replica: Replica, device: DeviceId): Promise<void> {
+  await replica.act(async (membership) => {
+    const epoch = await replica.newEpoch(membership, othersThan(membership, new Set([device])));
+    const cuts = cutsOf(replica, new Set([device]));
+    return { ...epoch, records: [{ type: "device-removed", device, cuts }, ...epoch.records] };
+  });
+}
+
+/** Two machines of one person are told apart: `laptop`, then `laptop-2`. */
+function freeDeviceName(devices: readonly { name: string }[], name: string): string {
+  const taken = new Set(devices.map((device) => device.name));
+  if (!taken.has(name)) return name;
+  for (let n = 2; ; n++) {
+    const next = `${name.slice(0, 28)}-${n}`;
+    if (!taken.has(next)) return next;
+  }
 }
 
 async function keysFor(
@@ -121,6 +172,21 @@ export async function announceSealingKey(replica: Replica, sealing: Uint8Array):
 /** A new epoch key for all current devices. */
 export async function openEpoch(replica: Replica): Promise<RosterRecord[]> {
   return replica.act((membership) => replica.newEpoch(membership, membership.devices.values()));
+}
+
+/** Lets the logs of a device count whose log was written twice, after its person has done so once (R2). */
+export async function allowLogs(replica: Replica, device: DeviceId): Promise<RosterRecord[]> {
+  return replica.act((membership) => {
+    if (!membership.devices.has(device))
+      throw new KinError("NOT_A_MEMBER", `device ${device} is no member's in ${membership.name}`);
+    const forked = new Set(replica.forks().map(({ log }) => log));
+    const logs = [...replica.vector().values()]
+      .filter(({ log, opening }) => opening.device === device && !forked.has(log))
+      .map(({ log }) => log);
+    if (logs.every((log) => isLogAllowed(membership, device, log)))
+      throw new KinError("BAD_REQUEST", `all logs of device ${device} that are here count already`);
+    return { records: [{ type: "log-allowed", device, logs: logs.toSorted() }] };
+  });
 }
 
 function othersThan(membership: Membership, devices: ReadonlySet<DeviceId>) {

@@ -48,8 +48,8 @@ export function createParting(replica: Replica, me: object): Parting {
   const named = new Map<LogId, { known: PeerLog; ends: Map<EventId, number> }>();
   const told = new Set<EventId>();
   const asking = new Map<LogId, Asking>();
-  /** Where what was asked begins, until its answer comes: it may have become needless meanwhile. */
-  const sent = new Map<LogId, number>();
+  /** What was asked, until its answer comes: it may have become needless meanwhile. */
+  const sent = new Map<LogId, { tip: EventId; from: number }>();
   /** Up to where a damaged log has been asked for on this stream. */
   const mended = new Map<LogId, number>();
   const unresolved = new Map<LogId, Set<EventId>>();
@@ -99,7 +99,7 @@ export function createParting(replica: Replica, me: object): Parting {
         isBlocked = true;
         continue;
       }
-      sent.set(log, ask.from);
+      sent.set(log, { tip: ask.tip, from: ask.from });
       return { type: "part", log, tip: ask.tip, from: ask.from };
     }
     return isBlocked ? "blocked" : null;
@@ -112,7 +112,7 @@ export function createParting(replica: Replica, me: object): Parting {
       const from = [...events, ...heads].find((seq) => seq > (mended.get(log) ?? -1));
       if (from === undefined || peer?.claimed == null || peer.has < from || sent.has(log)) continue;
       mended.set(log, from);
-      sent.set(log, from);
+      sent.set(log, { tip: peer.claimed.id, from });
       return { type: "part", log, tip: peer.claimed.id, from };
     }
     return null;
@@ -151,12 +151,14 @@ export function createParting(replica: Replica, me: object): Parting {
     if (replica.damage().has(log)) await replica.mend(run);
     const end = run.head.head;
     const ask = asking.get(log);
-    if (!sent.delete(log) && ask === undefined) {
+    const was = sent.get(log);
+    sent.delete(log);
+    if (was === undefined && ask === undefined) {
       const claimed = known.claimed ?? end;
       name(log, known, claimed.seq, claimed.id);
       return;
     }
-    if (ask === undefined || ask.from !== from) return;
+    if (ask === undefined || was === undefined || ask.tip !== was.tip || ask.from !== from) return;
     if (lower === true) {
       if (ask.from === 0 && from === 0)
         throw new KinError("BAD_REQUEST", `a history of log ${log} that never meets another of it`);
@@ -172,7 +174,7 @@ export function createParting(replica: Replica, me: object): Parting {
     take,
     untold,
     next,
-    isAsked: (log, from) => sent.get(log) === from,
+    isAsked: (log, from) => sent.get(log)?.from === from,
     isParted: (log) => unresolved.has(log),
     peerLogOf: (log) => named.get(log)?.known,
     got,

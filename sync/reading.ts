@@ -35,7 +35,7 @@ export interface ReadingDeps {
   find(id: EventId): Promise<StoredEvent | undefined>;
   /** Whether it counts as far as forks are concerned (R2). */
   stands(log: LogId, seq: number, id: EventId): boolean;
-  reissues: Pick<Reissues, "originalsOf" | "hasEnded">;
+  reissues: Pick<Reissues, "before" | "hasEnded">;
 }
 
 export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "emit">, deps: ReadingDeps): Reading {
@@ -76,10 +76,10 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
     return judgeIt(event, author, await isElsewhere(event));
   }
 
-  /** A copy steps back where what it repeats counts. */
+  /** A copy steps back where what it repeats counts, or another copy of it. */
   async function isElsewhere({ id }: StoredEvent): Promise<boolean> {
-    for (const original of reissues.originalsOf(id)) {
-      const found = await deps.find(original);
+    for (const other of reissues.before(id)) {
+      const found = await deps.find(other);
       const author = found === undefined ? undefined : logs.get(found.header.log)?.opening.device;
       if (author !== undefined && (await judgeIt(found!, author, false)).state === "good") return true;
     }

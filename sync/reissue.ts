@@ -4,8 +4,8 @@
  *
  *   re-issued { of: [ids] }  copy  copy  copy         one append: the copies follow their marker, in the order of `of`
  *
- * A copy counts as long as what it repeats does not: if somebody turns out to have built on the original, the copy steps back, so
- * that nothing counts twice. An original that was stamped more than five minutes after its marker has ended: its owner said it
+ * A copy counts as long as what it repeats does not: if somebody turns out to have built on the original, the copy steps back, and
+ * of two copies one does, so that nothing counts twice. An original that was stamped more than five minutes after its marker has ended: its owner said it
  * again with a right stamp. Who marks what makes no other difference, so a marker can take nothing away that counts.
  */
 import { decode, encode } from "../protocols/bytes.ts";
@@ -23,12 +23,15 @@ export const REISSUED = "re-issued";
 export const MAX_REISSUED = 256;
 /** Newest events looked through at start: what a crash left between a run and its rows is among them. */
 const TAIL_EVENTS = 4096;
+/** Copies of one original that are compared: two lives of a device make two. */
+const MAX_COPIES = 64;
 /** A copy of a copy of …: one for each log that a device may lose. */
 const MAX_CHAIN = 16;
 
 interface Repeated {
   /** What the copy repeats. */
   of: EventId;
+  copy?: EventId;
   /** Whose marker it is, and its wall ms. */
   device: DeviceId;
   ms: number;
@@ -38,8 +41,8 @@ export interface Reissues {
   load(): Promise<void>;
   /** Looks at events in the order of their logs, before they are judged. */
   note(events: readonly StoredEvent[]): Promise<void>;
-  /** The originals of a copy, the nearest first. */
-  originalsOf(copy: EventId): EventId[];
+  /** What a copy gives way to where it counts: what it repeats, what that repeats, and its device's other copies of these with a lower id. */
+  before(copy: EventId): EventId[];
   /** An original of this device that was said again with a lower stamp. */
   hasEnded(original: EventId, device: DeviceId, hlc: Uint8Array): boolean;
   /** Has this device said it again? */
@@ -66,7 +69,7 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
   function remember(copy: EventId, repeated: Repeated): void {
     if (copies.has(copy)) return;
     copies.set(copy, repeated);
-    byOriginal.set(repeated.of, [...(byOriginal.get(repeated.of) ?? []), repeated]);
+    byOriginal.set(repeated.of, [...(byOriginal.get(repeated.of) ?? []), { ...repeated, copy }]);
   }
 
   async function note(events: readonly StoredEvent[]): Promise<void> {
@@ -84,13 +87,20 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
     if (rows.length > 0) await store.append({ values: rows });
   }
 
+  /** Other copies of the same by the same device: another's would let him put his words in its place. */
+  function siblings(copy: EventId, { of, device }: Repeated): EventId[] {
+    const all = (byOriginal.get(of) ?? []).slice(0, MAX_COPIES);
+    return all.filter((other) => other.device === device && other.copy! < copy).map((other) => other.copy!);
+  }
+
   return {
     load,
     note,
-    originalsOf(copy) {
+    before(copy) {
       const out: EventId[] = [];
-      for (let at = copies.get(copy); at !== undefined && out.length < MAX_CHAIN; at = copies.get(at.of))
-        out.push(at.of);
+      let at = copies.get(copy);
+      for (let depth = 0; at !== undefined && depth < MAX_CHAIN; depth++, at = copies.get(at.of))
+        out.push(at.of, ...siblings(copy, at));
       return out;
     },
     hasEnded(original, device, hlc) {

@@ -411,7 +411,7 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
     if (!due.ends) return null;
     due.ends = false;
     const ask = await parting.next([...forksOf(replica.vector(), logs), ...(await strangeOwn())], logs);
-    due.ends = ask !== null && ask !== "blocked";
+    due.ends ||= ask !== null && ask !== "blocked";
     if (ask === "blocked") lookLater();
     noticeCaughtUp();
     return ask === "blocked" ? null : ask;
