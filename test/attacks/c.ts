@@ -165,7 +165,7 @@ async function compressed(contents: Uint8Array): Promise<Uint8Array> {
 }
 const bomb = chunk(2, await compressed(new Uint8Array(4 * 1024 * 1024)));
 const crashers = (
-  JSON.parse(readFileSync(new URL("../vectors/automerge-crashers.json", import.meta.url), "utf8")) as {
+  JSON.parse(readFileSync(new URL("automerge-crashers.json", import.meta.url), "utf8")) as {
     crashers: { name: string; hex: string }[];
   }
 ).crashers;

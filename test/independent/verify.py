@@ -1575,7 +1575,11 @@ def check_vectors(folder):
         expect(refused(bad), one["name"])
     fork = events["fork"]
     frame = {"a": decode(unhex(fork["a"])), "b": decode(unhex(fork["b"])), "hs": [unhex(one) for one in fork["headers"]]}
-    expect(check_fork(mesh, opening[0], opening[1], frame)[0] == log, "a fork")
+    expect(check_fork(mesh, opening[0], opening[1], frame) == (log, 2), "a fork")
+    ways = lambda one: {name: [unhex(header) for header in one[name]] for name in ("pa", "pb") if name in one}
+    expect(check_fork(mesh, opening[0], opening[1], {**frame, **ways(fork)}) == (log, 2), "a fork that says where it parts")
+    for one in events["badForks"]:
+        expect(refused(lambda: check_fork(mesh, opening[0], opening[1], {**frame, **ways(one)})), one["name"])
     print("%d vectors are as this program reads the page" % count)
 
 
@@ -1602,6 +1606,8 @@ def check_fold(fold, wanted, expect):
     expect(sorted(one.id.hex() for one in fold.maximal(fold.order)) == wanted["heads"], "heads")
     expect([one.hex() for one in fold.waiting] == wanted["waiting"], "waiting")
     expect(sorted(one.hex() for one in t.void) == wanted["void"], "void")
+    allowed = {(one.body["device"].hex(), log.hex()) for one in t.allowances for log in one.body["logs"]}
+    expect(sorted(allowed) == [tuple(one) for one in wanted["allowed"]], "allowed logs")
 
 
 def main(argv):

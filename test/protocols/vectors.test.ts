@@ -38,7 +38,7 @@ import { foldRoster } from "../../protocols/roster.ts";
 import { isSealed, leafHash, parseSealed, sealedValue, sealOne, type SealKind } from "../../protocols/signature.ts";
 import { encodeSyncFrame, parseSyncFrame } from "../../protocols/sync.ts";
 import { makeTicket, parseTicket, ticketKey } from "../../protocols/ticket.ts";
-import { checkForkProof } from "../../sync/fork.ts";
+import { checkForkProof, forkPoint } from "../../sync/fork.ts";
 import { FOLDER, formatVectors, makeVectors } from "../vectors/make.ts";
 import { membershipValue } from "../vectors/roster.ts";
 
@@ -368,7 +368,7 @@ test("§15 §21: cards and where they are found", () => {
 });
 
 test("§16 F4 R2: logs, events, heads and forks", () => {
-  const { mesh, openings, events, head, refused, badRuns, fork } = read("events");
+  const { mesh, openings, events, head, refused, badRuns, fork, badForks } = read("events");
   const parsed = openings.map((one: Vectors) => ({ ...one, incarnation: hex(one.incarnation) }));
   for (const { log, ...opening } of parsed) expect(logIdOf(mesh, opening)).toBe(log);
   const [{ log, ...opening }] = parsed;
@@ -387,7 +387,16 @@ test("§16 F4 R2: logs, events, heads and forks", () => {
     expect(check, bad.name).toThrow(/./);
   }
   const proof = { log: log as LogId, opening, a: parseSignedHead(value(fork.a)), b: parseSignedHead(value(fork.b)) };
-  expect(() => checkForkProof({ ...proof, headers: fork.headers.map(hex) })).not.toThrow();
+  const headers = fork.headers.map(hex);
+  expect(() => checkForkProof({ ...proof, headers })).not.toThrow();
+  const parting = { a: fork.pa.map(hex), b: fork.pb.map(hex) };
+  expect(() => checkForkProof({ ...proof, headers, parting })).not.toThrow();
+  expect(forkPoint({ ...proof, parting })).toBe(1);
+  for (const { name, pa, pb } of badForks)
+    expect(() => {
+      const ways = pb === undefined ? { a: pa.map(hex), b: [] } : { a: pa.map(hex), b: pb.map(hex) };
+      checkForkProof({ ...proof, headers, parting: ways });
+    }, name).toThrow();
   const honest = { ...proof, b: parseSignedHead(value(head)), headers: [hex(events[3].header)] };
   expect(() => checkForkProof(honest)).toThrow(/proves nothing/);
 });

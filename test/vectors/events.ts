@@ -95,7 +95,7 @@ function events(): VectorFile {
   return {
     section: "16",
     about:
-      "openings: log ids. events: a run with one signed head; each has its id. refused: headers that are none. badRuns: [events, head] of the same log that prove nothing. fork: two signed heads that no chain holds, with the headers between.",
+      "openings: log ids. events: a run with one signed head; each has its id. refused: headers that are none. badRuns: [events, head] of the same log that prove nothing. fork: two signed heads that no chain holds, with the headers between, and from the parting; it parts after seq 1. badForks: other ways from the parting.",
     mesh: MESH,
     deviceSeed: toHex(bytesOf("ben device")),
     openings: openings.map((opening) => ({
@@ -126,7 +126,19 @@ function events(): VectorFile {
       a: hexOf(signedHeadValue(headOf(all[2]!))),
       b: hexOf(signedHeadValue(headOf(other[3]!))),
       headers: [toHex(other[3]!.headerBytes)],
+      pa: [toHex(all[2]!.headerBytes)],
+      pb: [toHex(other[2]!.headerBytes)],
     },
+    badForks: [
+      { name: "the same way twice", pa: [toHex(all[2]!.headerBytes)], pb: [toHex(all[2]!.headerBytes)] },
+      { name: "ways that do not begin at one event", pa: [toHex(all[2]!.headerBytes)], pb: [toHex(other[3]!.headerBytes)] },
+      { name: "one way only", pa: [toHex(all[2]!.headerBytes)] },
+      {
+        name: "a way that begins too low",
+        pa: [toHex(all[1]!.headerBytes), toHex(all[2]!.headerBytes)],
+        pb: [toHex(all[1]!.headerBytes), toHex(other[2]!.headerBytes)],
+      },
+    ],
   };
 }
 
@@ -150,6 +162,11 @@ function sync(): VectorFile {
     b: headOf(other[3]!),
     headers: [other[3]!.headerBytes],
   };
+  const parting = { a: [all[2]!.headerBytes], b: [other[2]!.headerBytes] };
+  const ends = [
+    { seq: 3, id },
+    { seq: 3, id: other[3]!.id },
+  ];
   const frames: [string, SyncFrame][] = [
     ["an empty vector", { type: "vector", full: true, roster: [], logs: [] }],
     [
@@ -167,6 +184,18 @@ function sync(): VectorFile {
     ["its end", { type: "run", log: LOG, from: 2, events: all.slice(2), head: headOf(all[3]!) }],
     ["bodies", { type: "bodies", bodies: [{ id, body: all[3]!.body! }] }],
     ["a fork", { type: "fork", proof }],
+    ["a fork and where it parts", { type: "fork", proof: { ...proof, parting } }],
+    [
+      "a vector with a forked log",
+      {
+        type: "vector",
+        full: true,
+        roster: [],
+        logs: [{ log: LOG, opening: OPENING, seq: 1, id: all[1]!.id }],
+        forked: [{ log: LOG, opening: OPENING, ends }],
+      },
+    ],
+    ["a part", { type: "part", log: LOG, tip: other[3]!.id, from: 2 }],
     ["an end", { type: "end", error: { code: "REMOVED", message: "you were removed" } }],
   ];
   const logs = [[author.publicKey, OPENING.incarnation, 3, bytesOf("id")]];

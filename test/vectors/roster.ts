@@ -6,6 +6,7 @@ import { idBytes, idOf, type MeshId, type PersonId } from "../../protocols/ids.t
 import type { Membership } from "../../protocols/membership.ts";
 import {
   makeCertificate,
+  makeLogWord,
   makeProof,
   makeRecovery,
   personIdOf,
@@ -43,7 +44,10 @@ import { hpkeSealWith } from "./hpke.ts";
 import type { VectorFile } from "./make.ts";
 
 export async function rosterVectors(): Promise<{ [file: string]: VectorFile }> {
-  return { "ticket.json": tickets(), "roster.json": roster(), "join.json": await join() };
+  const files = { "ticket.json": tickets(), "roster.json": roster(), "join.json": await join() };
+  // Added later: what is drawn for it must not change what others draw, whose bytes the page shows.
+  (files["roster.json"]["cases"] as unknown[]).push(rosterCase("logs that are allowed after a fork", allowedLogs()));
+  return files;
 }
 
 // ── tickets ──
@@ -138,6 +142,7 @@ export function membershipValue(membership: Membership) {
       usesLeft: [...one.usesLeft].toSorted(([a], [b]) => (a < b ? -1 : 1)),
     })),
     epochs: [...membership.epochs.values()].map((epoch) => ({ id: epoch.id, usable: epoch.usable })),
+    allowed: [...membership.allowedLogs].map((pair) => pair.split("/")),
     heads: membership.heads,
     waiting: membership.waiting,
     void: [...membership.void.keys()],
@@ -159,7 +164,7 @@ function roster(): VectorFile {
   return {
     section: "8, 9",
     about:
-      "cases: the records in any order fold to that membership; refused: records that fail alone. Ids are hex; lists are in the order of their ids, `void` and `waiting` are record ids, cuts [log, seq, event id].",
+      "cases: the records in any order fold to that membership; refused: records that fail alone. Ids are hex; lists are in the order of their ids, `void` and `waiting` are record ids, cuts [log, seq, event id], allowed [device, log].",
     genesis: { sealed: sealedHex(genesis.sealed), id: genesis.id, person: ben.id, mesh: genesis.mesh },
     cases: all.map(([name, records]) => rosterCase(name, records)),
     refused: badRecords(ben),
@@ -318,6 +323,30 @@ function recovery(): RosterRecord[] {
   };
   act(ben, { type: "person-rekeyed", ...body }, { on: fresh, knowing: known });
   return everyone(ben);
+}
+
+/** His word once, a second one by himself, one at the same time, one by an admin, one of another device, one of a stranger's key. */
+function allowedLogs(): RosterRecord[] {
+  const [ben, ana, cem] = trio();
+  const dan = admit(ben, "dan", "member", ana, cem);
+  learn(dan, ben.view);
+  const allow = (by: Person, of: Person, name: string, signer: Person | null): void => {
+    const allowed = { device: of.machine.id, logs: [log(name), log(`${name} too`)].toSorted() };
+    const word = signer === null ? {} : { word: makeLogWord(signer.key, meshOf(by), allowed, someBytes(16)) };
+    act(by, { type: "log-allowed", ...allowed, ...word });
+  };
+  allow(dan, dan, "dan 1", dan);
+  allow(dan, dan, "dan 2", dan);
+  allow(dan, dan, "dan 3", null);
+  allow(ana, dan, "dan 4", null);
+  allow(cem, cem, "dan 5", cem);
+  allow(ben, dan, "dan 6", ben);
+  allow(ana, ana, "ana 1", ana);
+  const before = [...cem.view];
+  remove(ben, ana);
+  learn(cem, before);
+  allow(cem, ana, "ana 2", null);
+  return everyone(ben, ana, cem, dan);
 }
 
 function waiting(): RosterRecord[] {

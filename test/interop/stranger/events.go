@@ -156,6 +156,36 @@ func isFork(o opening, a, b any, headers [][]byte) bool {
 	return before == upper.id
 }
 
+// Whether both ways lead from one event to a and to what b's chain has at a's seq; and the seq after which they part.
+func isParting(a any, device id, atA id, one, other [][]byte) (int64, bool) {
+	lower, err := openHead(a, device)
+	if err != nil || len(one) == 0 || len(one) != len(other) || int64(len(one)) > lower.seq+1 {
+		return 0, false
+	}
+	from := lower.seq - int64(len(one)) + 1
+	first, ok1 := wayTo(lower.log, one, from, lower.id)
+	second, ok2 := wayTo(lower.log, other, from, atA)
+	if !ok1 || !ok2 || first.id == second.id || (first.prev == nil) != (second.prev == nil) {
+		return 0, false
+	}
+	return from - 1, first.prev == nil || *first.prev == *second.prev
+}
+
+func wayTo(log id, headers [][]byte, from int64, last id) (*header, bool) {
+	var first, before *header
+	for i, in := range headers {
+		h, err := parseHeader(in)
+		if err != nil || h.log != log || h.seq != from+int64(i) || (before != nil && *h.prev != before.id) {
+			return nil, false
+		}
+		if first == nil {
+			first = h
+		}
+		before = h
+	}
+	return first, before != nil && before.id == last
+}
+
 // ── bodies ──
 
 type bodyKeys struct {
@@ -242,14 +272,14 @@ func unwrap(h *header, f *fields, aad []byte, keys *bodyKeys) ([]byte, error) {
 }
 
 func mayHave(h *header, form string) bool {
-	clearKind := h.kind == "log-opened" || h.kind == "roster" || h.kind == "agent-key"
+	clearKind := h.kind == "log-opened" || h.kind == "roster" || h.kind == "agent-key" || h.kind == "re-issued"
 	switch h.audience {
 	case "here":
 		return form == "clear"
 	case "direct":
 		return form == "direct" && !clearKind
 	}
-	if h.kind == "card" && form == "clear" {
+	if (h.kind == "card" || h.kind == "here-head") && form == "clear" {
 		return true
 	}
 	if clearKind {
@@ -281,6 +311,13 @@ func checkSyncFrame(mesh id, payload []byte) (logs []id, err error) {
 			}
 			seen[log] = true
 			logs = append(logs, log)
+		}
+		if f.has("f") {
+			for _, item := range f.list("f", 0, 4096) {
+				if !isForkedLog(item) {
+					f.wrong("f", "[device, incarnation, ends]")
+				}
+			}
 		}
 	case "want":
 		for _, item := range f.list("logs", 0, 4096) {
@@ -322,6 +359,14 @@ func checkSyncFrame(mesh id, payload []byte) (logs []id, err error) {
 		f.list("a", 2, 2)
 		f.list("b", 2, 2)
 		f.list("hs", 0, 1024)
+		if f.has("pa") || f.has("pb") {
+			f.list("pa", 0, 1024)
+			f.list("pb", 0, 1024)
+		}
+	case "part":
+		logs = append(logs, f.id("log"))
+		f.id("tip")
+		f.integer("from", 0, maxInteger)
 	case "end":
 		f.text("code")
 		f.text("message")
@@ -329,6 +374,18 @@ func checkSyncFrame(mesh id, payload []byte) (logs []id, err error) {
 		f.wrong("t", "a known one")
 	}
 	return logs, f.end()
+}
+
+// [device, incarnation, [[seq, event id] …]]
+func isForkedLog(item any) bool {
+	items, _ := item.([]any)
+	if len(items) != 3 {
+		return false
+	}
+	_, ok1 := idOf(items[0])
+	incarnation, ok2 := items[1].([]byte)
+	ends, ok3 := items[2].([]any)
+	return ok1 && ok2 && ok3 && len(incarnation) == 16 && len(ends) <= 16
 }
 
 func readEntry(mesh id, item any) (id, bool) {

@@ -208,6 +208,29 @@ type tables struct {
 	epochs   map[id]*node
 	accepted []*node
 	void     map[id]bool
+	allowed  []*node
+}
+
+// [device, log] of all logs that a record allows, each once, in order.
+func (t *tables) allowedLogs() [][2]id {
+	var out [][2]id
+	for _, n := range t.allowed {
+		for _, log := range n.logs {
+			out = append(out, [2]id{n.target, log})
+		}
+	}
+	slices.SortFunc(out, func(a, b [2]id) int {
+		if c := compareIds(a[0], b[0]); c != 0 {
+			return c
+		}
+		return compareIds(a[1], b[1])
+	})
+	return slices.Compact(out)
+}
+
+// The device's person has allowed its logs once.
+func (t *tables) wordSpent(device id) bool {
+	return slices.ContainsFunc(t.allowed, func(n *node) bool { return n.target == device && n.word != nil })
 }
 
 func roleAmong(p *person, roles []*node) string {
@@ -349,9 +372,9 @@ func isOwnMatter(n *node, v *tables) bool {
 		return n.person == n.author && n.role == "member"
 	case "device-added", "rename":
 		return n.person == n.author
-	case "device-removed":
+	case "device-removed", "log-allowed":
 		d := v.devices[n.target]
-		return d != nil && d.person == n.author
+		return (n.kind != "log-allowed" || n.word != nil) && d != nil && d.person == n.author
 	}
 	return false
 }
@@ -404,6 +427,12 @@ func isRightful(n *node, v *tables, author *person) bool {
 	case "invite-closed":
 		invite := v.invites[n.invite]
 		return invite != nil && !v.closed(invite.node)
+	case "log-allowed":
+		d := v.devices[n.target]
+		if d == nil || !v.livingDevice(d) {
+			return false
+		}
+		return n.word == nil || (isLogWord(n.record, v.persons[d.person].personKey) && !v.wordSpent(n.target))
 	case "epoch":
 		for _, epoch := range n.after {
 			if v.epochs[epoch] == nil {
@@ -502,7 +531,7 @@ func isChainBroken(n *node, accepted []*node) bool {
 
 func passTwo(nodes, accepted []*node, excluded, voided map[*node]bool) (*tables, *node) {
 	genesis := nodes[0]
-	t := &tables{map[id]*person{}, map[id]*deviceEntry{}, map[id]*inviteEntry{}, map[id]*node{}, nil, map[id]bool{}}
+	t := &tables{map[id]*person{}, map[id]*deviceEntry{}, map[id]*inviteEntry{}, map[id]*node{}, nil, map[id]bool{}, nil}
 	t.addPerson(genesis, genesis.founder, "admin", true)
 	valid := map[*node]bool{genesis: true}
 	brought := map[id]*node{genesis.device.key: genesis}
@@ -568,7 +597,7 @@ func lostGround(n *node, accepted []*node, valid map[*node]bool, t *tables) bool
 	switch n.kind {
 	case "remove", "role", "device-added", "person-rekeyed", "rename":
 		return t.persons[n.person] == nil
-	case "device-removed":
+	case "device-removed", "log-allowed":
 		return t.devices[n.target] == nil
 	case "invite-closed":
 		return t.invites[n.invite] == nil
@@ -583,6 +612,8 @@ func clashes(n *node, t *tables) bool {
 		return invite != nil && slices.Contains(invite.used, use{n.by, n.use})
 	case "device-added":
 		return len(t.livingDevices(n.person)) >= maxDevices
+	case "log-allowed":
+		return n.word != nil && t.wordSpent(n.target)
 	}
 	return false
 }
@@ -630,6 +661,8 @@ func (t *tables) apply(n *node) {
 		t.invites[n.id] = &inviteEntry{node: n}
 	case "epoch":
 		t.epochs[n.id] = n
+	case "log-allowed":
+		t.allowed = append(t.allowed, n)
 	}
 }
 

@@ -52,11 +52,12 @@ type record struct {
 	challenge []byte
 	proof     []byte
 	person    id
-	target    id // device-removed
+	target    id // device-removed, log-allowed
 	cuts      []cut
 	sealing   id
 	devices   []certified
-	word      *sealed // recovery of person-rekeyed
+	word      *sealed // recovery of person-rekeyed, word of log-allowed
+	logs      []id
 	key       id
 	expires   int64
 	shares    []share
@@ -202,6 +203,15 @@ func readOwn(f *fields, r *record) {
 		r.readShares(f)
 	case "invite-closed":
 		r.invite = f.id("invite")
+	case "log-allowed":
+		r.target, r.logs = f.id("device"), f.ids("logs", 1, 16, true)
+		if f.has("word") {
+			word, err := parseSealed(f.raw("word"))
+			if err != nil {
+				f.wrong("word", "a sealed message")
+			}
+			r.word = word
+		}
 	case "epoch":
 		r.after = f.ids("after", 0, 64, true)
 		r.keyHash = f.bytes("keyHash", 32)
@@ -353,6 +363,18 @@ func isRecovery(r *record, key id) bool {
 		devices = append(devices, entry.device.key)
 	}
 	want := encode(map[string]any{"v": 1, "mesh": r.mesh.raw(), "person": r.person.raw(), "personKey": r.personKey.raw(), "devices": idList(devices), "n": n})
+	return len(n) == 16 && bytes.Equal(want, r.word.bytes) && r.word.key == key && r.word.good("certificate")
+}
+
+// Whether a person key has said that exactly these logs of the device go on.
+func isLogWord(r *record, key id) bool {
+	value, err := decode(r.word.bytes)
+	said, ok := value.(map[string]any)
+	if err != nil || !ok {
+		return false
+	}
+	n, _ := said["n"].([]byte)
+	want := encode(map[string]any{"v": 1, "mesh": r.mesh.raw(), "device": r.target.raw(), "logs": idList(r.logs), "n": n})
 	return len(n) == 16 && bytes.Equal(want, r.word.bytes) && r.word.key == key && r.word.good("certificate")
 }
 

@@ -350,13 +350,17 @@ func membershipOf(r *roster) map[string]any {
 	for _, key := range sortedKeys(t.epochs) {
 		epochs = append(epochs, map[string]any{"id": key.String(), "usable": t.usable(t.epochs[key])})
 	}
+	allowed := []any{}
+	for _, pair := range t.allowedLogs() {
+		allowed = append(allowed, []any{pair[0].String(), pair[1].String()})
+	}
 	var heads []id
 	for _, n := range maximal(r.all()) {
 		heads = append(heads, n.id)
 	}
 	return map[string]any{
 		"mesh": r.mesh.String(), "name": genesis.name, "founder": genesis.author.String(), "policy": genesis.policy,
-		"members": members, "removed": removed, "formerDevices": former, "invites": invites, "epochs": epochs,
+		"members": members, "removed": removed, "formerDevices": former, "invites": invites, "epochs": epochs, "allowed": allowed,
 		"heads": texts(heads), "waiting": texts(sortedKeys(r.waiting)), "void": texts(sortedKeys(t.void)),
 	}
 }
@@ -575,6 +579,27 @@ func checkEvents(c *checker, v object) {
 	}
 	a, b := decoded(fork.hex("a")), decoded(fork.hex("b"))
 	c.that(isFork(openings[0], a, b, headers), "the fork")
+	first, err := parseHeader(headers[0])
+	c.no(err, "a fork's header")
+	ways := func(one object) ([][]byte, [][]byte) {
+		read := func(field string) (out [][]byte) {
+			if _, ok := one[field]; ok {
+				for _, text := range one.texts(field) {
+					out = append(out, unhex(text))
+				}
+			}
+			return out
+		}
+		return read("pa"), read("pb")
+	}
+	one, other := ways(fork)
+	point, ok := isParting(a, openings[0].device, *first.prev, one, other)
+	c.that(ok && point == 1, "where the fork parts")
+	for _, bad := range v.list("badForks") {
+		one, other := ways(bad)
+		_, ok := isParting(a, openings[0].device, *first.prev, one, other)
+		c.that(!ok, "took a parting: %s", bad.text("name"))
+	}
 	c.that(!isFork(openings[0], a, decoded(v.hex("head")), [][]byte{run[3].([]any)[0].([]byte)}), "one chain is no fork")
 }
 
