@@ -20,6 +20,7 @@ import {
   type TestTime,
 } from "../sync/mesh.ts";
 import type { Bench, Row } from "./main.ts";
+import { usage } from "./usage.ts";
 
 const FULL = { events: 50_000, keys: 5_000, tail: 500 };
 const QUICK = { events: 2_000, keys: 500, tail: 100 };
@@ -36,6 +37,7 @@ export const catchupBench: Bench = {
     wireMib: "MiB on the wire",
     stateMib: "of it state",
     seconds: "s until equal",
+    cpuSeconds: "CPU s, both sides",
     foldSeconds: "s to open again",
     fileMib: "MiB of log.db and its WAL",
   },
@@ -57,8 +59,9 @@ export const catchupBench: Bench = {
       for (const away of ["away-full", "away-snapshot"]) await ana.snapshots.setDormant(personNamed(ana, away), true);
       say("a snapshot is made and signed…");
       const made = performance.now();
+      const cpu = usage().cpuMs;
       await ana.snapshots.make();
-      say(`  made in ${((performance.now() - made) / 1000).toFixed(1)} s`);
+      say(`  made in ${seconds(performance.now() - made)} s, ${seconds(usage().cpuMs - cpu)} of CPU`);
       await syncBetween(ana, ben);
       await ben.snapshots.look();
       await setFacts(ben, standing, sizes.tail, sizes.keys);
@@ -68,8 +71,11 @@ export const catchupBench: Bench = {
       const wants = (name: string): boolean => only.length === 0 || only.includes(name);
       if (wants("all events")) rows.push(await catchUp("all events", full, ben, join(folder, "away-full")));
       const pruned = performance.now();
+      const cpuBefore = usage().cpuMs;
       const { bodies } = await ben.snapshots.prune();
-      say(`  ${bodies} bodies dropped in ${((performance.now() - pruned) / 1000).toFixed(1)} s`);
+      say(
+        `  ${bodies} bodies dropped in ${seconds(performance.now() - pruned)} s, ${seconds(usage().cpuMs - cpuBefore)} of CPU`,
+      );
       returning.peers = [ben];
       if (wants("snapshot")) rows.push(await catchUp("snapshot", returning, ben, join(folder, "away-snapshot")));
       for (const mate of [full, returning])
@@ -123,10 +129,12 @@ async function setFacts(mate: Mate, standing: Map<string, EventId>, count: numbe
 async function catchUp(name: string, mate: Mate, from: Mate, file: string): Promise<Row> {
   const before = [...mate.member.replica.vector().values()].reduce((sum, { seq }) => sum + seq + 1, 0);
   const began = performance.now();
+  const cpuBefore = usage().cpuMs;
   let wireBytes = await syncBetween(mate, from);
   await mate.snapshots.look();
   await mate.facts.settled();
-  const seconds = (performance.now() - began) / 1000;
+  const tookSeconds = (performance.now() - began) / 1000;
+  const cpuSeconds = (usage().cpuMs - cpuBefore) / 1000;
   const stateBytes = mate.base.current()?.state.length ?? 0;
   wireBytes += stateBytes;
   const after = [...mate.member.replica.vector().values()].reduce((sum, { seq }) => sum + seq + 1, 0);
@@ -139,7 +147,8 @@ async function catchUp(name: string, mate: Mate, from: Mate, file: string): Prom
     events: after - before,
     wireMib: round(wireBytes / MIB),
     stateMib: round(stateBytes / MIB),
-    seconds: round(seconds),
+    seconds: round(tookSeconds),
+    cpuSeconds: round(cpuSeconds),
     foldSeconds: round(foldSeconds),
     fileMib: round(((await stat(file)).size + (await stat(`${file}-wal`)).size) / MIB),
   };
@@ -164,6 +173,10 @@ async function syncBetween(a: Mate, b: Mate): Promise<number> {
 
 function personNamed({ member }: Mate, name: string) {
   return [...member.replica.membership().members.values()].find((one) => one.name === name)!.person;
+}
+
+function seconds(ms: number): string {
+  return (ms / 1000).toFixed(1);
 }
 
 function round(value: number): number {
