@@ -5,6 +5,7 @@
 import { execFileSync } from "node:child_process";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
+import { appendsBench } from "./appends.ts";
 import { callsBench } from "./calls.ts";
 import { catchupBench } from "./catchup.ts";
 import { costsBench } from "./costs.ts";
@@ -34,6 +35,7 @@ export interface BenchOptions {
 }
 
 const BENCHES: { [name: string]: Bench } = {
+  appends: appendsBench,
   calls: callsBench,
   costs: costsBench,
   exports: exportsBench,
