@@ -1,6 +1,7 @@
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { decode, encode, toHex, type Value } from "../../protocols/bytes.ts";
+import { decode, encode, fromHex, toHex, type Value } from "../../protocols/bytes.ts";
 import { idBytes, idOf, type EventId, type LogId, type MeshId } from "../../protocols/ids.ts";
 import {
   answerSnapshot,
@@ -18,6 +19,8 @@ import {
   type Snapshot,
   type SnapshotId,
 } from "../../protocols/snapshot.ts";
+import { factsView } from "../../sync/documents/facts.ts";
+import { encodeState } from "../../sync/snapshot-state.ts";
 import { bytesOf, epoch, epochKey, mesh, seededRandom } from "../sync/chains.ts";
 import { wirePair } from "../wire-pair.ts";
 
@@ -192,3 +195,46 @@ test("a question that is none ends the stream, and a holder without an epoch say
   await answerSnapshot(right, holder);
   for await (const frame of left.frames()) expect(decode(frame)).toMatchObject({ error: { code: "NOT_FOUND" } });
 });
+
+test("§27: the vectors of snapshots read as ours, and a holder of theirs is understood", async () => {
+  const vectors = JSON.parse(readFileSync(new URL("../vectors/snapshot.json", import.meta.url), "utf8")) as Vectors;
+  const rows = vectors.rows.map(fromHex);
+  const state = encodeState([
+    { name: "facts", version: 1, rows },
+    { name: "cards", version: 1, rows: [] },
+  ]);
+  expect(toHex(state)).toBe(vectors.state);
+  expect(toHex(stateHash(state))).toBe(vectors.stateHash);
+  const facts = factsView.open();
+  facts.load(rows);
+  expect(facts.list(null)).toMatchObject([{ key: "deploy/window", values: [{ json: '"friday"' }] }]);
+  expect([...facts.rows()].map(toHex).toSorted()).toEqual(vectors.rows.toSorted());
+  const snapshot = parseProposal(vectors.mesh, decode(fromHex(vectors.proposal)));
+  expect(snapshot.id).toBe(vectors.id);
+  expect(parseSigned(decode(fromHex(vectors.signed)))).toEqual({ snapshot: vectors.id, how: "recomputed" });
+  expect(parseDormant(decode(fromHex(vectors.dormant)))).toMatchObject({ on: true });
+
+  const { left, right } = wirePair();
+  const [asked, ...answers] = vectors.frames;
+  const asking = askSnapshot(left, vectors.mesh, snapshot, () => fromHex(vectors.epoch.key));
+  for await (const frame of right.frames()) {
+    expect(toHex(frame)).toBe(asked!.frame);
+    for (const answer of answers) await right.send(fromHex(answer.frame));
+    break;
+  }
+  await right.close();
+  expect(toHex(await asking)).toBe(vectors.state);
+});
+
+interface Vectors {
+  mesh: MeshId;
+  rows: string[];
+  state: string;
+  stateHash: string;
+  id: SnapshotId;
+  proposal: string;
+  signed: string;
+  dormant: string;
+  epoch: { key: string };
+  frames: { frame: string }[];
+}

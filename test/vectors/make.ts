@@ -11,6 +11,7 @@ import { bytesVectors } from "./basics.ts";
 import { dialogueVectors } from "./dialogues.ts";
 import { eventVectors } from "./events.ts";
 import { rosterVectors } from "./roster.ts";
+import { snapshotVectors } from "./snapshots.ts";
 
 export interface VectorFile {
   /** Of docs/protocol.md. */
@@ -29,6 +30,7 @@ export async function makeVectors(): Promise<{ [file: string]: VectorFile }> {
     ...dialogueVectors(),
     ...eventVectors(),
     ...(await bodyVectors()),
+    ...snapshotVectors(),
   };
 }
 
