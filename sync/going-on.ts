@@ -28,12 +28,14 @@ const PAGE_EVENTS = 64;
 const NOT_AGAIN: ReadonlySet<EventKind> = new Set(["log-opened", "roster", "here-head", "epoch-sealed", REISSUED]);
 
 export interface GoingOnDeps {
-  ground: Pick<Ground, "mesh" | "device" | "store" | "random" | "logs" | "forks" | "emit" | "isClosed">;
+  ground: Pick<Ground, "mesh" | "device" | "store" | "clock" | "random" | "logs" | "forks" | "emit" | "isClosed">;
   records: Records;
   branches: Branches;
   reissues: Pick<Reissues, "isRepeatedBy">;
   find(id: EventId): Promise<StoredEvent | undefined>;
   read: Reading["read"];
+  /** Where the held events of a log begin now. */
+  findHeld(known: KnownLog): Promise<void>;
   epochs: Pick<Epochs, "share" | "shareAgain">;
   writing: Pick<Writing, "append" | "act">;
   ownLogs(): Pick<OwnLogs, "settle" | "living" | "hasEnded">;
@@ -51,7 +53,7 @@ export interface GoingOn {
 
 export function createGoingOn(deps: GoingOnDeps): GoingOn {
   const { ground, records, branches, reissues, read, writing, ownLogs } = deps;
-  const { mesh, device, store, logs, forks } = ground;
+  const { mesh, device, store, clock, logs, forks } = ground;
   const { membership } = records;
   const oneAtATime = createQueue();
   let settledFor: LogId | null = null;
@@ -140,9 +142,16 @@ export function createGoingOn(deps: GoingOnDeps): GoingOn {
   }
 
   /** Own events that may have lost their effect, causes first. */
-  async function* lost({ log, tip, heldFrom }: KnownLog): AsyncGenerator<StoredEvent> {
+  async function* lost(known: KnownLog): AsyncGenerator<StoredEvent> {
+    const { log, tip } = known;
     const proof = forks.get(log);
-    const from = proof !== undefined ? forkPoint(proof) + 1 : log === ownLogs().living() ? null : heldFrom;
+    const isAhead = proof === undefined && log !== ownLogs().living() && tip !== null && clock.isHeld(tip.hlc);
+    if (isAhead) {
+      // What we wrote while our clock was ahead counted here then.
+      await deps.findHeld(known);
+      ground.emit({ type: "rejudged", logs: [log] });
+    }
+    const from = proof !== undefined ? forkPoint(proof) + 1 : isAhead ? known.heldFrom : null;
     if (from === null || tip === null) return;
     for (let at = from; at <= tip.seq; at += PAGE_EVENTS) yield* await store.range(log, at, at + PAGE_EVENTS);
     for (const id of branches.idsOf(log)) {

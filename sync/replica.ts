@@ -369,6 +369,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     reissues,
     find,
     read: reading.read,
+    findHeld: held.find,
     epochs,
     writing,
     ownLogs: () => ownLogs,
