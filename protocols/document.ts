@@ -83,7 +83,6 @@ export interface RecordChanged {
 }
 
 export const DOCUMENT_KINDS = ["fact-set", "note-opened", "note-shared", "note-edited", "record-changed"] as const;
-export type DocumentKind = (typeof DOCUMENT_KINDS)[number];
 
 /** A key is a path in the reader's mind: short. Bytes of UTF-8. */
 export const MAX_FACT_KEY_BYTES = 128;

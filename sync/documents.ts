@@ -214,8 +214,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   }
 
   async function pumpAll(): Promise<void> {
-    while (again && !closed) {
+    while (again) {
       again = false;
+      if (closed) return;
       await beginLate();
       await notes.pump();
       await records.pump();
@@ -253,12 +254,14 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   function held(error: unknown): void {
     failed?.(error);
-    cancelRetry ??= time.after(HELD_RETRY_MS, () => {
-      cancelRetry = null;
-      notes.retry();
-      records.retry();
-      pump().catch((reason: unknown) => failed?.(reason));
-    });
+    cancelRetry ??= time.after(HELD_RETRY_MS, retry);
+  }
+
+  function retry(): void {
+    cancelRetry = null;
+    notes.retry();
+    records.retry();
+    pump().catch((error: unknown) => failed?.(error));
   }
 
   async function settled(): Promise<void> {

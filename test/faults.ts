@@ -984,6 +984,24 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "device-add",
+    file: "protocols/join-device.ts",
+    search: "if (!isProved || device.id !== deps.peer)",
+    replace: "if (!isProved && device.id !== deps.peer)",
+  },
+  {
+    requirement: "device-add",
+    file: "node/net/own-machines.ts",
+    search: "(invite.device !== null && invite.device !== device.id)",
+    replace: "false",
+  },
+  {
+    requirement: "device-add",
+    file: "protocols/join-device.ts",
+    search: 'if (record?.body.type !== "device-added" || record.body.device.id !== mine || entry === undefined)',
+    replace: "if (record === undefined || entry === undefined)",
+  },
+  {
     requirement: "offline-ask",
     file: "sync/asks.ts",
     search: "ask.said.set(device, word);",
@@ -1567,5 +1585,35 @@ export const FAULTS: readonly Fault[] = [
     file: "sync/snapshot.ts",
     search: "if (base.isLost() && !soughtLost) await missLost();",
     replace: "",
+  },
+  {
+    requirement: "trial-limit",
+    file: "sync/documents/worker.ts",
+    search: "const timer = setTimeout(() => reject(late), limitMs);",
+    replace: "const timer = setTimeout(() => void late, limitMs);",
+  },
+  {
+    requirement: "trial-held",
+    file: "sync/documents/arrivals.ts",
+    search: "retry: () => heldLogs.clear(),",
+    replace: "retry: () => undefined,",
+  },
+  {
+    requirement: "late-edits",
+    file: "sync/documents/arrivals.ts",
+    search: 'if (event.seq <= (lastDecided.get(event.log) ?? -1)) return "late";',
+    replace: "",
+  },
+  {
+    requirement: "records-bytes",
+    file: "sync/documents/automerge.ts",
+    search: "return (last & 0x40) === 0 ? value : value - factor;",
+    replace: "return value;",
+  },
+  {
+    requirement: "records-converge",
+    file: "sync/documents/records.ts",
+    search: 'if (seq > mine + 1 || deps.some((dep) => !pasts.has(dep))) return "waits";',
+    replace: 'if (seq > mine + 1) return "waits";',
   },
 ];

@@ -346,6 +346,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "issue 4",
     sentence: "What a call, an event or a log waits for is said in words.",
   },
+  {
+    id: "device-add",
+    source: "RULES R1",
+    sentence:
+      "A ticket makes one more machine a device of the person who made it, who certifies it; the person key stays where it is.",
+  },
   { id: "J10", source: "ATTACKS J10", sentence: "A loop of agents A→B→A is refused by A." },
   { id: "J11", source: "ATTACKS J11", sentence: "Calls of one person over the bound are refused, others' are not." },
   {
@@ -1011,5 +1017,32 @@ export const REQUIREMENTS: readonly Requirement[] = [
     id: "snapshot-lost",
     source: "RULES R16, DESIGN §7",
     sentence: "A snapshot's state that is damaged on the disk is fetched again from peers.",
+  },
+  {
+    id: "trial-limit",
+    source: "issue 4 part 6",
+    sentence:
+      "A foreign update is tried on a copy in a thread of its own; one that takes too long is ended and keeps nothing waiting.",
+  },
+  {
+    id: "trial-held",
+    source: "issue 4 part 6",
+    sentence:
+      "An update that a machine could not try is refused by nobody: it waits there, and counts when it could be tried.",
+  },
+  {
+    id: "late-edits",
+    source: "issue 4 part 6",
+    sentence: "Which edits count follows from the set of events, in whatever order their bodies come.",
+  },
+  {
+    id: "records-bytes",
+    source: "issue 4 part 6",
+    sentence: "A change of a record reads as Automerge itself reads it; one with a flipped byte is refused.",
+  },
+  {
+    id: "records-converge",
+    source: "issue 4 part 6",
+    sentence: "Changes of a record are the same record in any order of logs, with all values where they were apart.",
   },
 ];

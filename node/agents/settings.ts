@@ -51,19 +51,19 @@ const KNOWN: { [name: string]: Known } = {
 /** What of a record is understood; a newer node may have set more. */
 export function readSettings(values: { [key: string]: Setting }): AgentSettings {
   const settings: { [field: string]: Setting } = {};
-  for (const [name, { field, isRight }] of Object.entries(KNOWN)) {
+  for (const [name, known] of Object.entries(KNOWN)) {
     const value = values[name];
-    if (value !== undefined && isRight(value)) settings[field] = value;
+    if (value !== undefined && known.isRight(value)) settings[known.field] = value;
   }
   return settings;
 }
 
 /** A word of the command line as the setting's value. @throws KinError USAGE */
 export function parseSetting(name: string, word: string): Setting {
-  const { parse, isRight, expected } = knownSetting(name);
-  const value = parse(word);
-  if (value === undefined || !isRight(value))
-    throw new KinError("USAGE", `${name} is "${word.slice(0, 60)}", expected ${expected}`);
+  const known = knownSetting(name);
+  const value = known.parse(word);
+  if (value === undefined || !known.isRight(value))
+    throw new KinError("USAGE", `${name} is "${word.slice(0, 60)}", expected ${known.expected}`);
   return value;
 }
 

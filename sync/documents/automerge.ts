@@ -11,7 +11,7 @@
  */
 import * as A from "@automerge/automerge";
 import { sha256 } from "#crypto";
-import { compareBytes, concat, toHex, utf8Text } from "../../protocols/bytes.ts";
+import { compareBytes, toHex, utf8Text } from "../../protocols/bytes.ts";
 import { MAX_CHANGE_BYTES } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
 import type { Tried } from "./arrivals.ts";

@@ -15,7 +15,7 @@ import {
   type Seen,
 } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
-import { idBytes, type DeviceId, type EventId, type LogId, type MeshId, type PersonId } from "../../protocols/ids.ts";
+import { idBytes, type DeviceId, type EventId, type MeshId, type PersonId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
 import type { RunTrial } from "./trial.ts";
@@ -119,7 +119,7 @@ export function createNotes(deps: NotesDeps): Notes {
         for (const event of events) noteEditor(state, event);
       },
       refused: (event, error) => deps.refused(event, "note-edited", error),
-      held: deps.held,
+      held: (error) => deps.held(error),
     });
     return state;
   }

@@ -122,7 +122,7 @@ export function createRecords(deps: RecordsDeps): Records {
         changes.forEach((change, i) => state.history.push(entryOf(change, events[i]!)));
       },
       refused: (event, error) => deps.refused(event, "record-changed", error),
-      held: deps.held,
+      held: (error) => deps.held(error),
     });
     return state;
   }

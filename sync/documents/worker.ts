@@ -23,11 +23,13 @@ export interface TrialThreadOptions {
 }
 
 export type Question = { n: number; trial: Trial };
+/** The number of the first message, which answers nothing. */
+export const READY = -1;
 export type Reply = { n: number } & ({ tried: Tried } | { error: ErrorShape });
 
 /** Its thread starts with the first trial. */
 export function createTrialThread({ limitMs = 5_000, heapMb = 256 }: TrialThreadOptions = {}): TrialThread {
-  let thread: Worker | null = null;
+  let thread: { worker: Worker; ready: Promise<void> } | null = null;
   let last: Promise<unknown> = Promise.resolve();
   let asked = 0;
   let closed = false;
@@ -42,7 +44,8 @@ export function createTrialThread({ limitMs = 5_000, heapMb = 256 }: TrialThread
 
   async function ask(trial: Trial): Promise<Tried> {
     if (closed) throw new KinError("CLOSED", "the thread that tries updates is closed");
-    thread ??= start();
+    const { worker, ready } = (thread ??= start());
+    await ready;
     const { promise, resolve, reject } = Promise.withResolvers<Tried>();
     const question: Question = { n: asked++, trial };
     open = { n: question.n, done: resolve, failed: reject };
@@ -50,12 +53,12 @@ export function createTrialThread({ limitMs = 5_000, heapMb = 256 }: TrialThread
     const timer = setTimeout(() => reject(late), limitMs);
     try {
       // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-      thread.postMessage(question);
+      worker.postMessage(question);
       return await promise;
     } catch (error) {
       // A library that threw may have been left half way: the next trial gets a thread that knows nothing of it.
-      void thread?.terminate();
       thread = null;
+      void worker.terminate();
       throw error;
     } finally {
       clearTimeout(timer);
@@ -63,31 +66,36 @@ export function createTrialThread({ limitMs = 5_000, heapMb = 256 }: TrialThread
     }
   }
 
-  function start(): Worker {
+  function start(): NonNullable<typeof thread> {
     const worker = new Worker(new URL("./worker-thread.ts", import.meta.url), {
       resourceLimits: { maxOldGenerationSizeMb: heapMb },
     });
     worker.unref();
+    const { promise: ready, resolve, reject } = Promise.withResolvers<void>();
+    ready.catch(() => undefined);
     const ended = (why: unknown): void => {
-      if (thread !== worker) return;
+      const error = new KinError("OVERLOADED", `the thread that tries updates ended: ${String(why)}`);
+      reject(error);
+      if (thread?.worker !== worker) return;
       thread = null;
-      open?.failed(new KinError("OVERLOADED", `the thread that tries updates ended: ${String(why)}`));
+      open?.failed(error);
     };
     worker.on("message", (reply: Reply) => {
+      if (reply.n === READY) return resolve();
       if (reply.n !== open?.n) return;
       if ("tried" in reply) open.done(reply.tried);
       else open.failed(kinError(reply.error));
     });
     worker.on("error", ended);
     worker.on("exit", ended);
-    return worker;
+    return { worker, ready };
   }
 
   return {
     run,
     async close() {
       closed = true;
-      await thread?.terminate();
+      await thread?.worker.terminate();
     },
   };
 }

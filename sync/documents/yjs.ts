@@ -203,7 +203,7 @@ export function createNoteText(state: Uint8Array | null = null): NoteText {
   const runs = (): TextRun[] => runsOf(root);
   const seen = (): Seen => Y.decodeStateVector(Y.encodeStateVector(doc));
   return {
-    text: () => root.toString(),
+    text: () => root.toJSON(),
     runs,
     seen,
     apply(updates) {
@@ -294,7 +294,7 @@ function isBetween(
 function* unitsAfter(root: Y.Text, store: Y.Doc["store"], left: Unit | null): Generator<Unit & { length: number }> {
   let item = root._start;
   if (left !== null) {
-    const holder = Y.getItem(store, Y.createID(left.client, left.clock)) as unknown as Y.Item;
+    const holder = Y.getItem(store, Y.createID(left.client, left.clock));
     const rest = holder.id.clock + holder.length - left.clock - 1;
     if (rest > 0) yield { client: left.client, clock: left.clock + 1, length: rest };
     item = holder.right;

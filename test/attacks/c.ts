@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import * as A from "@automerge/automerge";
 import * as Y from "yjs";
 import { sha256 } from "#crypto";
-import { concat, fromHex, utf8Bytes, type Value } from "../../protocols/bytes.ts";
+import { concat, fromHex, utf8Bytes } from "../../protocols/bytes.ts";
 import { automergeActorOf, recordDocumentId, yjsClientOf, type NoteId } from "../../protocols/document.ts";
 import { logIdOf } from "../../protocols/events.ts";
 import { idBytes, type LogId } from "../../protocols/ids.ts";
@@ -79,7 +79,7 @@ const atEnd = (scene: AttackScene, words: string): Uint8Array => after(scene.vic
 
 function edit({ note, seen }: AttackScene, bytes: Uint8Array, had: Iterable<[number, number]> = seen): NewEntry {
   const h = [...had].toSorted(([a], [b]) => a - b);
-  return { kind: "note-edited", audience: "mesh", value: { d: idBytes(note), h, u: bytes } as Value };
+  return { kind: "note-edited", audience: "mesh", value: { d: idBytes(note), h, u: bytes } };
 }
 
 function change({ agent }: AttackScene, bytes: Uint8Array): NewEntry {

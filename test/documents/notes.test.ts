@@ -206,6 +206,6 @@ test("documents-converge: three who write notes, facts and records while some ar
       expect(all.flatMap(({ documents, failures }) => [...documents.refused(), ...failures])).toEqual([]);
       await syncOnce(all[0]!.member, all[2]!.member);
     }),
-    { numRuns: 20 },
+    { numRuns: 10 },
   );
 });

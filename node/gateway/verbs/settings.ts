@@ -13,10 +13,10 @@ export async function agentConfig(node: MeshNode, params: Params<"agent-config">
   await mesh.documents.settled();
   const agent = agentNamed(mesh, params.agent);
   const record = mesh.documents.records.get(agent.person, agent.name);
-  const { membership } = mesh.replica;
+  const membership = mesh.replica.membership();
   const conflicts = record?.state.conflicts() ?? {};
   return {
-    agent: `${displayName(membership(), agent.person)}/${agent.name}`,
+    agent: `${displayName(membership, agent.person)}/${agent.name}`,
     settings: Object.entries(record?.state.values() ?? {}).map(([name, value]) => ({
       name,
       value,
@@ -29,8 +29,8 @@ export async function agentConfig(node: MeshNode, params: Params<"agent-config">
           name: key,
           value: value ?? null,
           unset: value === undefined,
-          by: personOf(membership(), device),
-          device: deviceName(membership(), device),
+          by: personOf(membership, device),
+          device: deviceName(membership, device),
           at,
         })),
       ),
