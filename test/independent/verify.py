@@ -1580,6 +1580,16 @@ def check_vectors(folder):
     expect(check_fork(mesh, opening[0], opening[1], {**frame, **ways(fork)}) == (log, 2), "a fork that says where it parts")
     for one in events["badForks"]:
         expect(refused(lambda: check_fork(mesh, opening[0], opening[1], {**frame, **ways(one)})), one["name"])
+    exported = load("export")
+    export = Export(parse_mesh(exported["mesh"]))
+    export.verify(unhex(exported["file"]))
+    said = export.summary()
+    expect(said["members"] == exported["members"], "the members of an export")
+    expect(sorted(log["last"] for log in said["logs"]) == exported["last"], "the logs of an export")
+    wanted = [{"id": exported["call"], "asked": True, "answers": exported["answers"]}]
+    expect(said["calls"] == wanted, "the call of an export")
+    for one in exported["refused"]:
+        expect(refused(lambda: Export(export.given).verify(unhex(one["file"]))), "an export, " + one["name"])
     print("%d vectors are as this program reads the page" % count)
 
 

@@ -39,6 +39,7 @@ import { isSealed, leafHash, parseSealed, sealedValue, sealOne, type SealKind } 
 import { encodeSyncFrame, parseSyncFrame } from "../../protocols/sync.ts";
 import { makeTicket, parseTicket, ticketKey } from "../../protocols/ticket.ts";
 import { checkForkProof, forkPoint } from "../../sync/fork.ts";
+import { verifyExport } from "../../sync/verify-export.ts";
 import { FOLDER, formatVectors, makeVectors } from "../vectors/make.ts";
 import { membershipValue } from "../vectors/roster.ts";
 
@@ -365,6 +366,20 @@ test("§15 §21: cards and where they are found", () => {
   for (const { kind, name, sealed } of cards)
     expect(openCard(sealedOf(sealed), membership).card).toMatchObject({ kind, name, person: ben.person });
   for (const { key, cid } of directory) expect(directoryCid(key).toString()).toBe(cid);
+});
+
+test("§26: an export", BUSY, async () => {
+  const { mesh, file, members, last, call, answers, refused } = read("export");
+  const parsed = parseText("kinm", mesh);
+  const id = parsed.ok ? idOf<"mesh">(parsed.body) : null;
+  const verdict = await verifyExport([hex(file)], id);
+  if (!verdict.ok) throw new Error(verdict.problem.message);
+  const { report } = verdict;
+  expect([...report.membership.members.values()].map(({ name }) => name).toSorted()).toEqual(members);
+  expect(report.logs.map(({ lastId }) => lastId as string).toSorted()).toEqual(last);
+  expect(report.calls.map((one) => [one.id, one.answers.map(({ end }) => end?.type)])).toEqual([[call, answers]]);
+  for (const one of refused)
+    expect([one.name, (await verifyExport([hex(one.file)], id)).ok]).toEqual([one.name, false]);
 });
 
 test("§16 F4 R2: logs, events, heads and forks", () => {

@@ -10,6 +10,7 @@ import { bodyVectors } from "./bodies.ts";
 import { bytesVectors } from "./basics.ts";
 import { dialogueVectors } from "./dialogues.ts";
 import { eventVectors } from "./events.ts";
+import { exportVectors } from "./exports.ts";
 import { rosterVectors } from "./roster.ts";
 import { snapshotVectors } from "./snapshots.ts";
 
@@ -31,6 +32,7 @@ export async function makeVectors(): Promise<{ [file: string]: VectorFile }> {
     ...eventVectors(),
     ...(await bodyVectors()),
     ...snapshotVectors(),
+    ...(await exportVectors()),
   };
 }
 

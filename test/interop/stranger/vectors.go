@@ -97,6 +97,7 @@ var readers = map[string]func(*checker, object){
 	"events.json":     checkEvents,
 	"bodies.json":     checkBodies,
 	"sync.json":       checkSync,
+	"export.json":     checkExport,
 }
 
 func checkVectors(folder string) int {
@@ -601,6 +602,34 @@ func checkEvents(c *checker, v object) {
 		c.that(!ok, "took a parting: %s", bad.text("name"))
 	}
 	c.that(!isFork(openings[0], a, decoded(v.hex("head")), [][]byte{run[3].([]any)[0].([]byte)}), "one chain is no fork")
+}
+
+func checkExport(c *checker, v object) {
+	raw, err := parseText("kinm", v.text("mesh"))
+	c.no(err, "the mesh id")
+	mesh := id(raw)
+	out, err := verifyExport(mesh, v.hex("file"))
+	c.no(err, "the export")
+	if err == nil {
+		names := memberNames(out.tables)
+		slices.Sort(names)
+		c.that(slices.Equal(names, v.texts("members")), "its members")
+		c.that(reflect.DeepEqual(texts(out.last), anyOf(v.texts("last"))), "its logs")
+		c.that(reflect.DeepEqual(out.answers, []string{"invoke/accepted", "invoke/" + v.texts("answers")[0]}), "its answers")
+	}
+	for _, one := range v.list("refused") {
+		_, err := verifyExport(mesh, one.hex("file"))
+		c.that(err != nil, "took an export: %s", one.text("name"))
+	}
+	_, err = verifyExport(hash([]byte("x")), v.hex("file"))
+	c.that(err != nil, "took an export of another mesh")
+}
+
+func anyOf(all []string) (out []any) {
+	for _, one := range all {
+		out = append(out, one)
+	}
+	return out
 }
 
 func checkBodies(c *checker, v object) {
