@@ -98,6 +98,7 @@ var readers = map[string]func(*checker, object){
 	"bodies.json":     checkBodies,
 	"sync.json":       checkSync,
 	"export.json":     checkExport,
+	"snapshot.json":   checkSnapshot,
 }
 
 func checkVectors(folder string) int {
@@ -630,6 +631,35 @@ func anyOf(all []string) (out []any) {
 		out = append(out, one)
 	}
 	return out
+}
+
+func checkSnapshot(c *checker, v object) {
+	var rows [][]byte
+	for _, row := range v.texts("rows") {
+		rows = append(rows, unhex(row))
+	}
+	state := snapshotState(rows)
+	c.that(bytes.Equal(state, v.hex("state")), "the state's bytes")
+	c.that(hash([]byte("kin/snapshot-state/1"), state) == v.id("stateHash"), "the state's hash")
+	snapshot, named, length, err := readProposal(v.id("mesh"), v.hex("proposal"))
+	c.no(err, "the proposal")
+	c.that(snapshot == v.id("id") && named == v.id("stateHash") && length == int64(len(state)), "the snapshot's id")
+	var of int64
+	for _, one := range v.list("frames") {
+		f := readBytes(one.hex("frame"), "a frame")
+		switch {
+		case f.has("of"):
+			of = f.integer("of", 1, maxInteger)
+			c.that(f.id("e") == v.in("epoch").id("id"), "the epoch of the parts")
+		case f.has("n"):
+			part, err := openPart(v.id("mesh"), snapshot, v.in("epoch").hex("key"), f.integer("n", 0, of-1), of, f.bytes("i", 12), f.bytes("x", -1))
+			c.no(err, "a part")
+			c.that(bytes.Equal(part, state), "what the part holds")
+		default:
+			c.that(f.id("s") == snapshot, "what is asked for")
+		}
+		c.no(f.end(), "a frame")
+	}
 }
 
 func checkBodies(c *checker, v object) {
