@@ -297,6 +297,7 @@ export function membershipOf(tables: Tables, heads: RecordId[], waiting: RecordI
     member.devices.push(device);
     devices.set(entry.id, { member, device });
   }
+  const standing = standingOf(tables, devices);
   return {
     mesh: tables.genesis.record.mesh,
     name: genesis.name,
@@ -307,9 +308,7 @@ export function membershipOf(tables: Tables, heads: RecordId[], waiting: RecordI
     removed,
     formerDevices,
     invites: new Map(sorted(tables.invites).map((invite) => [invite.node.id, inviteOf(tables, invite)])),
-    epochs: new Map(
-      sorted(tables.epochs).map((node) => [node.id as string as EpochId, epochOf(tables, node, devices)]),
-    ),
+    epochs: new Map(sorted(tables.epochs).map((node) => [node.id as string as EpochId, epochOf(node, standing)])),
     allowedLogs: allowedLogsOf(tables),
     heads,
     waiting,
@@ -357,19 +356,44 @@ function inviteOf(tables: Tables, invite: InviteEntry): Invite {
   };
 }
 
-function epochOf(tables: Tables, node: Node, devices: Membership["devices"]): Epoch {
+/** What decides whether an epoch may be written under (R6): who has ended, and who is there. */
+interface Standing {
+  enders: readonly Node[];
+  devices: ReadonlySet<DeviceId>;
+}
+
+/** One object as long as nothing of it changes, so that a record which ends or brings nobody costs no look at all epochs. */
+function standingOf({ accepted }: Tables, living: Membership["devices"]): Standing {
+  const enders = accepted.filter(({ body }) => body.type !== "role");
+  const isSame =
+    enders.length === lastStanding.enders.length &&
+    enders.every((ender, i) => ender === lastStanding.enders[i]) &&
+    living.size === lastStanding.devices.size &&
+    [...living.keys()].every((device) => lastStanding.devices.has(device));
+  if (!isSame) lastStanding = { enders, devices: new Set(living.keys()) };
+  return lastStanding;
+}
+
+let lastStanding: Standing = { enders: [], devices: new Set() };
+const lastEpochs = new WeakMap<Node, { standing: Standing; epoch: Epoch }>();
+
+function epochOf(node: Node, standing: Standing): Epoch {
+  const last = lastEpochs.get(node);
+  if (last?.standing === standing) return last.epoch;
   const body = node.body as BodyOf<"epoch">;
-  const recipients = body.keys.map((key) => key.device);
-  const knewAllEnds = tables.accepted.every((ender) => ender.body.type === "role" || isInPast(ender, node));
-  return {
+  const recipients = last?.epoch.recipients ?? body.keys.map((key) => key.device);
+  const epoch: Epoch = {
     id: node.id as string as EpochId,
     parents: body.after,
     recipients,
     keyHash: body.keyHash,
     author: node.record.author,
     keys: body.keys,
-    usable: knewAllEnds && recipients.every((recipient) => devices.has(recipient)),
+    usable:
+      standing.enders.every((ender) => isInPast(ender, node)) && recipients.every((one) => standing.devices.has(one)),
   };
+  lastEpochs.set(node, { standing, epoch });
+  return epoch;
 }
 
 /** Of several enders those that did not know another: who ended it again, knowingly, adds nothing. Most senior first. */
@@ -396,5 +420,5 @@ function listedCuts(ender: Node): LogCut[] {
 
 /** Values in the order of their keys, so that equal memberships look equal whatever the order of arrival. */
 function sorted<K extends string, V>(map: Map<K, V>): V[] {
-  return [...map].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([, value]) => value);
+  return [...map.keys()].toSorted().map((key) => map.get(key)!);
 }
