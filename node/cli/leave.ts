@@ -12,7 +12,7 @@ export async function leave(context: Context, options: { yes?: boolean; unheard?
   const { output, signal } = context;
   const client = await connectControl(context.home.socketPath);
   const plan = await client.request("leave-plan", {}, { signal });
-  for (const line of meaning(plan, context)) output.note(line);
+  for (const line of meaning(plan)) output.note(line);
   if (options.yes !== true) await confirm(plan);
   const left = await client.request("leave", { unheard: options.unheard ?? false }, { signal });
   client.close();
@@ -23,13 +23,16 @@ export async function leave(context: Context, options: { yes?: boolean; unheard?
 }
 
 /** What a person should know before he says yes. */
-function meaning(plan: Plan, context: Context): string[] {
+function meaning(plan: Plan): string[] {
   const { mesh, others, online, waiting, devices, shares, servers } = plan;
   const lines = [`You leave the mesh ${mesh}${plan.role === "admin" ? ", as one of its admins" : ""}.`];
   if (plan.role === "removed") lines.push("- you were removed from it before: nobody is told again");
   else if (others === 0) lines.push("- nobody else is in it");
   else if (online.length === 0) lines.push(`- none of the ${others} others is online: nobody would learn of it`);
-  else lines.push(`- ${online.join(", ")} ${online.length === 1 ? "learns" : "learn"} it now, the rest from them`);
+  else {
+    const rest = online.length < others ? ", the rest from them" : "";
+    lines.push(`- ${online.join(", ")} ${online.length === 1 ? "learns" : "learn"} it now${rest}`);
+  }
   if (waiting.length > 0) {
     lines.push(`- ${calls(waiting.length)} in your outbox, and no answer comes back to you:`);
     for (const item of waiting) lines.push(`    ${item.to}  ${item.id}`);
@@ -45,8 +48,9 @@ function meaning(plan: Plan, context: Context): string[] {
     );
   lines.push("- what you wrote there stays with the others; its folder here is set aside, not deleted");
   if (others > 0)
-    lines.push(`- this data folder can't come back into ${mesh}: for that you need a new ticket and another folder`);
-  if (others > 0) lines.push(`    ${context.command("join TICKET")} with KIN_HOME=~/.kin-other`);
+    lines.push(
+      `- this data folder can't come back into ${mesh}: for that you need a new ticket and another folder (KIN_HOME)`,
+    );
   return lines;
 }
 

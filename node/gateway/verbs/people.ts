@@ -159,7 +159,7 @@ async function makeRoom(node: MeshNode, ticket: Ticket): Promise<string | null> 
       "ALREADY_IN_MESH",
       `this node is in the mesh ${membership.name}, which has or had other members`,
       {
-        hint: "one data folder, one mesh: KIN_HOME=~/.kin-other kin join TICKET makes a second node",
+        hint: "one data folder, one mesh: KIN_HOME=~/.kin-other kin join TICKET makes a second node; or leave that mesh first: kin leave",
       },
     );
   return node.archive();
