@@ -8,7 +8,7 @@ import { sealEpochKey } from "../protocols/epoch.ts";
 import { KinError } from "../protocols/errors.ts";
 import { idBytes, type DeviceId, type PersonId, type RecordId } from "../protocols/ids.ts";
 import { decideAdmission, type AdmitAnswer, type AdmitRequest } from "../protocols/join.ts";
-import { displayName, isLogAllowed, usableEpochs, type Epoch, type Membership } from "../protocols/membership.ts";
+import { displayName, isLogAllowed, type Membership } from "../protocols/membership.ts";
 import {
   makeCertificate,
   type BodyOf,
@@ -16,6 +16,7 @@ import {
   type NewDevice,
   type RosterRecord,
 } from "../protocols/roster-record.ts";
+import { readersOf } from "./epochs.ts";
 import type { EpochKeys, Replica } from "./replica.ts";
 
 /** Opens an invite: the ticket's public key, role, expiry and each admitting device's share of its uses (R10). */
@@ -115,17 +116,15 @@ async function keysFor(
   epochKeys: Pick<EpochKeys, "get">,
 ): Promise<(AdmitAnswer & { ok: true })["epochKeys"]> {
   const out: (AdmitAnswer & { ok: true })["epochKeys"] = [];
-  for (const { id } of readableByNewcomers(replica.membership())) {
-    const key = epochKeys.get(id);
+  const membership = replica.membership();
+  const mayRead = readersOf(membership, replica.roster.records());
+  for (const epoch of membership.epochs.values()) {
+    const { id } = epoch;
+    const key = mayRead(epoch, device.id) ? epochKeys.get(id) : undefined;
     if (key !== undefined)
       out.push({ epoch: id, sealed: await sealEpochKey(replica.mesh, key, device, replica.device) });
   }
   return out;
-}
-
-/** All epochs under "reads-all", else those that are still written under. */
-function readableByNewcomers(membership: Membership): Epoch[] {
-  return membership.policy === "reads-all" ? [...membership.epochs.values()] : usableEpochs(membership);
 }
 
 /** Removes a person: where each of his logs ends (R5), and a new epoch without him, in one act (F5). */

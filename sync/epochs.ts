@@ -7,9 +7,9 @@ import type { SealingKey } from "../protocols/crypto/keys.ts";
 import { epochKeyHash, newEpochKey, openEpochKey, sealEpochKeys } from "../protocols/epoch.ts";
 import { openBody, type BodyKeys } from "../protocols/event-body.ts";
 import type { EventKind, StoredEvent } from "../protocols/events.ts";
-import { idBytes, idOf, type DeviceId, type EpochId } from "../protocols/ids.ts";
-import { epochHeads, usableEpochs, type Membership } from "../protocols/membership.ts";
-import type { RosterBody, RosterRecord } from "../protocols/roster-record.ts";
+import { idBytes, idOf, type DeviceId, type EpochId, type PersonId, type RecordId } from "../protocols/ids.ts";
+import { epochHeads, usableEpochs, type Epoch, type Membership } from "../protocols/membership.ts";
+import { personIdOf, type RosterBody, type RosterRecord } from "../protocols/roster-record.ts";
 import { asMap } from "../protocols/signature.ts";
 import type { Ground } from "./ground.ts";
 import type { Reading } from "./reading.ts";
@@ -152,7 +152,7 @@ export function createEpochs(deps: EpochsDeps): Epochs {
 
   /**
    * Any holder may seal an epoch to a device that lacks it; so that not all do, it is the one who opened the epoch and
-   * the one who let the device in. Under "from-epoch" newcomers get only what is still written under.
+   * the one who let the device in.
    */
   async function share(): Promise<void> {
     if (ground.isClosed() || !membership().devices.has(device)) return;
@@ -161,10 +161,12 @@ export function createEpochs(deps: EpochsDeps): Epochs {
       if (body.type === "admit" || body.type === "device-added") letIn.set(body.device.id, author.device);
     const entries: NewEntry[] = [];
     const rows: NonNullable<StoreBatch["values"]> = [];
-    for (const epoch of readableByNewcomers()) {
+    const mayRead = readersOf(membership(), deps.records());
+    for (const epoch of membership().epochs.values()) {
       const key = keys.get(epoch.id);
       if (key === undefined) continue;
       for (const to of membership().devices.keys()) {
+        if (!mayRead(epoch, to)) continue;
         const row = `${epoch.id}/${to}`;
         const isOurs = epoch.author.device === device || letIn.get(to) === device;
         if (!isOurs || to === device || epoch.recipients.includes(to) || shared.has(row)) continue;
@@ -191,12 +193,37 @@ export function createEpochs(deps: EpochsDeps): Epochs {
     await share();
   }
 
-  function readableByNewcomers() {
-    const now = membership();
-    return now.policy === "reads-all" ? [...now.epochs.values()] : usableEpochs(now);
-  }
-
   return { load, writable, open, takeFromRoster, takeFromEvent, noteLocked, share, shareAgain };
+}
+
+/**
+ * Which epochs a device may read (R6): all under "reads-all"; else those that whoever let its person in did not know yet. What
+ * was written under an older one was written before him, and what is written under one that was opened at the same time was not.
+ */
+export function readersOf(
+  membership: Membership,
+  records: readonly RosterRecord[],
+): (epoch: Epoch, device: DeviceId) => boolean {
+  if (membership.policy === "reads-all") return () => true;
+  const byId = new Map(records.map((record) => [record.id, record]));
+  const admissions = new Map<PersonId, ReadonlySet<string>>();
+  for (const { id, body } of records) if (body.type === "admit") admissions.set(personIdOf(id), pastOf(id, byId));
+  return (epoch, device) => {
+    const person = membership.devices.get(device)?.member.person;
+    return person !== undefined && admissions.get(person)?.has(epoch.id) !== true;
+  };
+}
+
+function pastOf(id: RecordId, records: ReadonlyMap<RecordId, RosterRecord>): ReadonlySet<string> {
+  const past = new Set<RecordId>();
+  const next = [id];
+  for (let at = next.pop(); at !== undefined; at = next.pop())
+    for (const parent of records.get(at)?.parents ?? []) {
+      if (past.has(parent)) continue;
+      past.add(parent);
+      next.push(parent);
+    }
+  return past;
 }
 
 /** Kinds whose mesh body is never sealed. */
