@@ -5,7 +5,8 @@ import { decode, encode, type Value } from "../../protocols/bytes.ts";
 import type { KinError } from "../../protocols/errors.ts";
 import { encodeExportFrame, openExportEnd, parseExportFrame, sealExport, stopOf } from "../../protocols/export.ts";
 import { idBytes, idOf, type DeviceId, type EventId, type LogId } from "../../protocols/ids.ts";
-import type { Membership } from "../../protocols/membership.ts";
+import { allowedLog, type Membership } from "../../protocols/membership.ts";
+import { checkForkProof, forkedAt } from "../../sync/fork.ts";
 import { bytesOf, makeChain, mesh } from "../sync/chains.ts";
 
 const chain = makeChain("ben", 4);
@@ -41,6 +42,28 @@ test("a log ends where a fork or a removal ends it, as far as the range reaches 
   expect(
     stopOf({ log, opening: here, from: 0, to: 9 }, { membership: removed([]), forkedAt: 0, idAtCut: undefined }),
   ).toBe(null);
+});
+
+test("of a device that has written two histories only logs that the roster allows count, up to the parting (R2) [export-cut]", () => {
+  const fork = makeChain("ben", 4, { branch: "other", forkAt: 2 });
+  const proof = {
+    log,
+    opening,
+    a: chain.headAt(2),
+    b: fork.headAt(2),
+    headers: [],
+    parting: { a: [chain.events[2]!.headerBytes], b: [fork.events[2]!.headerBytes] },
+  };
+  checkForkProof(proof);
+  const other = { log: idOf<"log">(bytesOf("another log")), opening };
+  const strangers = { log: other.log, opening: makeChain("li", 1).opening };
+  const none: Membership = { allowedLogs: new Set() } as unknown as Membership;
+  const allowed = { allowedLogs: new Set([allowedLog(opening.device, other.log)]) } as unknown as Membership;
+  expect(forkedAt({ log, opening }, [proof], none)).toBe(2);
+  expect(forkedAt(other, [proof], none)).toBe(0);
+  expect(forkedAt(other, [proof], allowed)).toBe(undefined);
+  expect(forkedAt(strangers, [proof], none)).toBe(undefined);
+  expect(forkedAt(other, [], none)).toBe(undefined);
 });
 
 function codeOf(check: () => unknown): string {
