@@ -43,6 +43,7 @@ import { createDirectory } from "./net/directory.ts";
 import { createInvocations } from "./net/invoke.ts";
 import { openLogCards } from "./net/log-cards.ts";
 import { createOwnCards } from "./net/own-cards.ts";
+import { createOwnMachines } from "./net/own-machines.ts";
 import { createPeerClocks } from "./net/peer-clocks.ts";
 import { fetchSnapshot, serveSnapshots } from "./net/snapshot.ts";
 import { createSyncing } from "./net/sync.ts";
@@ -307,8 +308,17 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     return found !== undefined && replica.membership().devices.has(found.card.device) ? found.card.device : undefined;
   }
 
+  const ownMachines = createOwnMachines({
+    replica,
+    personKey: () => keystore.person,
+    deviceKey: keystore.device,
+    epochKeys,
+    time,
+    random,
+  });
   openDoor({
     network,
+    ownMachines,
     replica,
     deviceKey: keystore.device,
     epochKeys,
@@ -403,6 +413,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     invoke: invocations.invoke,
     sealing,
     outbox,
+    ownMachines,
     progress,
     tally,
     syncNow: (peer) => syncing.now(peer),

@@ -47,7 +47,8 @@ import { isSealed, parseSealed, sealedValue, sealOne, type Sealed } from "./sign
 import { ticketKey, type Ticket } from "./ticket.ts";
 
 export const JOIN_PROTOCOL = "/kin/join/1";
-const VERSION = 1;
+export const JOIN_VERSION = 1;
+const VERSION = JOIN_VERSION;
 const CHALLENGE_BYTES = 32;
 /** A frame from a stranger: `proofs` is the longest. */
 const MAX_STRANGER_FRAME_BYTES = MAX_PRESENT_BYTES + 1024;
@@ -77,7 +78,8 @@ export type JoinResult =
   | {
       ok: true;
       person: PersonId;
-      admission: RosterRecord<"admit">;
+      /** What let us in. */
+      admission: RosterRecord<"admit" | "device-added">;
       /** The whole roster, causes first. */
       records: RosterRecord[];
       membership: Membership;
@@ -105,7 +107,7 @@ export async function joinMesh(wire: Wire, deps: JoinDeps, signal: AbortSignal):
   });
 }
 
-function readChallenge(fields: Fields, deps: JoinDeps): Uint8Array {
+export function readChallenge(fields: Fields, deps: Pick<JoinDeps, "ticket" | "peer">): Uint8Array {
   const sealed = parseSealed(fields.raw("s"));
   fields.end();
   const said = readFields(decode(sealed.bytes), "a challenge");
@@ -146,6 +148,17 @@ function proofFrame(challenge: Uint8Array, deps: JoinDeps): Record<string, unkno
 }
 
 async function receiveAdmission(peer: Conversation, deps: JoinDeps): Promise<JoinResult> {
+  const received = await receiveRoster(peer);
+  if (!received.ok) return received;
+  return checkAdmission(received.records, received.admission, received.epochs, deps);
+}
+
+type SealedEpoch = { epoch: EpochId; sealed: SealedEpochKey };
+
+/** The roster, the record that let us in, and what was sealed to us; or the refusal. */
+export async function receiveRoster(
+  peer: Conversation,
+): Promise<{ ok: true; records: RosterRecord[]; admission: RecordId; epochs: SealedEpoch[] } | JoinRefusal> {
   const records: RosterRecord[] = [];
   let bytes = 0;
   for (;;) {
@@ -162,7 +175,7 @@ async function receiveAdmission(peer: Conversation, deps: JoinDeps): Promise<Joi
     const admission = fields.id<"record">("admission");
     const epochs = fields.list("epochs", 0, MAX_EPOCHS, readEpoch);
     fields.end();
-    return checkAdmission(records, admission, epochs, deps);
+    return { ok: true, records, admission, epochs };
   }
 }
 
@@ -206,10 +219,10 @@ async function checkAdmission(
   };
 }
 
-async function openEpochs(
-  epochs: { epoch: EpochId; sealed: SealedEpochKey }[],
+export async function openEpochs(
+  epochs: SealedEpoch[],
   membership: Membership,
-  deps: JoinDeps,
+  deps: { ticket: Ticket; peer: DeviceId; device: Pick<JoinDeps["device"], "sealing"> },
   mine: DeviceId,
 ): Promise<{ epoch: EpochId; key: Uint8Array }[]> {
   const opened: { epoch: EpochId; key: Uint8Array }[] = [];
@@ -225,7 +238,7 @@ async function openEpochs(
   return opened;
 }
 
-function readRefusal(fields: Fields): JoinRefusal {
+export function readRefusal(fields: Fields): JoinRefusal {
   const error = readError(fields);
   const name = fields.has("name") ? fields.name("name") : undefined;
   fields.end();
@@ -319,6 +332,8 @@ export interface ServeJoinDeps {
   present(records: Sealed[], signal: AbortSignal): Promise<{ isMember: boolean }>;
   /** `roster.removalOf` the peer. */
   removal(theirHeads: RecordId[]): RosterRecord[] | null;
+  /** What else may be asked for at this door, by the first frame's type. */
+  others?: { readonly [t: string]: (guest: Conversation, fields: Fields) => Promise<AdmitAnswer> } | undefined;
 }
 
 export type ServedJoin =
@@ -335,7 +350,11 @@ export async function serveJoin(wire: Wire, deps: ServeJoinDeps, signal: AbortSi
         kind = "present";
         return { kind, isMember: await servePresent(guest, expectVersion(first.fields), deps, signal) };
       }
-      const answer = await serveTicket(guest, expectVersion(expectFrame(first, "join")), deps, signal);
+      const other = deps.others !== undefined && Object.hasOwn(deps.others, first.t) ? deps.others[first.t] : undefined;
+      const answer =
+        other !== undefined
+          ? await other(guest, expectVersion(first.fields))
+          : await serveTicket(guest, expectVersion(expectFrame(first, "join")), deps, signal);
       if (answer.ok) return { kind, admitted: answer.admission };
       await guest.send({ t: "refused", error: answer.error, name: answer.name });
       return { kind, admitted: null, error: answer.error };
@@ -373,9 +392,7 @@ async function serveTicket(
   if (mesh !== deps.mesh) return refusal("WRONG_MESH", "this device is in another mesh than the ticket's");
   const early = checkAuthority(deps.membership(), invite, idOf(deps.device.publicKey));
   if (early !== null) return early;
-  const challenge = deps.random.bytes(CHALLENGE_BYTES);
-  const said = { v: VERSION, mesh: idBytes(mesh), invite: idBytes(invite), challenge, n: deps.random.bytes(16) };
-  await guest.send({ t: "challenge", s: sealedValue(sealOne(deps.device, "join", encode(said))) });
+  const challenge = await sendChallenge(guest, invite, deps);
   const request = readProof(expectFrame(await guest.receive(), "proof"), invite, challenge);
   if (request.device.id !== deps.peer)
     return refusal("BAD_SIGNATURE", "the device that asks to be admitted is not the one that is connected");
@@ -384,6 +401,18 @@ async function serveTicket(
   const answer = await deps.admit(request, signal);
   if (answer.ok) await sendAdmission(guest, answer);
   return answer;
+}
+
+/** Signs a fresh challenge for whoever holds the ticket of this invite. */
+export async function sendChallenge(
+  guest: Conversation,
+  invite: RecordId,
+  { mesh, device, random }: Pick<ServeJoinDeps, "mesh" | "device" | "random">,
+): Promise<Uint8Array> {
+  const challenge = random.bytes(CHALLENGE_BYTES);
+  const said = { v: VERSION, mesh: idBytes(mesh), invite: idBytes(invite), challenge, n: random.bytes(16) };
+  await guest.send({ t: "challenge", s: sealedValue(sealOne(device, "join", encode(said))) });
+  return challenge;
 }
 
 function readProof(fields: Fields, invite: RecordId, challenge: Uint8Array): AdmitRequest {
@@ -401,7 +430,7 @@ function readProof(fields: Fields, invite: RecordId, challenge: Uint8Array): Adm
   return request;
 }
 
-async function sendAdmission(guest: Conversation, answer: AdmitAnswer & { ok: true }): Promise<void> {
+export async function sendAdmission(guest: Conversation, answer: AdmitAnswer & { ok: true }): Promise<void> {
   for (const records of portions(answer.records))
     await guest.send({ t: "records", records: records.map((record) => sealedValue(record.sealed)) });
   const epochs = answer.epochKeys
@@ -520,7 +549,7 @@ function checkGuest(membership: Membership, request: AdmitRequest): JoinRefusal 
   return null;
 }
 
-function refusal(code: WireCode, message: string, hint?: string): JoinRefusal {
+export function refusal(code: WireCode, message: string, hint?: string): JoinRefusal {
   return { ok: false, error: hint === undefined ? { code, message } : { code, message, hint } };
 }
 
@@ -559,20 +588,24 @@ async function answerRemoved(guest: Conversation, deps: ServeJoinDeps, theirHead
 
 // ── frames ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-interface Frame {
+export interface Frame {
   t: string;
   fields: Fields;
   bytes: number;
 }
 
-interface Conversation {
+export interface Conversation {
   send(frame: Record<string, unknown>): Promise<void>;
   /** @throws KinError BAD_REQUEST if the other side has ended or the frame is none. */
   receive(): Promise<Frame>;
 }
 
 /** Runs a dialogue and ends the wire: in order after a result, at once when something was thrown or `signal` fires. */
-async function converse<T>(wire: Wire, signal: AbortSignal, run: (peer: Conversation) => Promise<T>): Promise<T> {
+export async function converse<T>(
+  wire: Wire,
+  signal: AbortSignal,
+  run: (peer: Conversation) => Promise<T>,
+): Promise<T> {
   const stop = () => wire.abort(asError(signal.reason));
   if (signal.aborted) stop();
   signal.addEventListener("abort", stop, { once: true });
@@ -606,7 +639,7 @@ function readFrame(bytes: Uint8Array): Frame {
   return { t, fields, bytes: bytes.length };
 }
 
-function expectFrame(frame: Frame, t: string): Fields {
+export function expectFrame(frame: Frame, t: string): Fields {
   if (frame.t === t) return frame.fields;
   throw new KinError("BAD_REQUEST", `expected the join frame ${t}, got ${JSON.stringify(frame.t.slice(0, 32))}`);
 }

@@ -2,7 +2,7 @@
  * Tickets (F2, R10): an invite as one string, `kint1…`.
  *
  *   body = canonical [mesh, mesh name, inviter's device, inviter's name, role, expiry in s, uses, guest's name | null, invite, seed, [addresses], [relays]]
- *   role = 0 member, 1 admin;   seed = 16 random bytes
+ *   role = 0 member, 1 admin, 2 a second machine of the inviter's person (`join-device.ts`);   seed = 16 random bytes
  *   address = 6 bytes for /ip4/<4>/tcp/<2>, else the multiaddr's text; none ends in /p2p/…: that is the inviter's device
  *   ticket key = Ed25519 from the seed HKDF-SHA256(seed, no salt, "kin/ticket/1" ‖ mesh, 32)
  *
@@ -17,6 +17,8 @@ import { MAX_TICKET_ADDRESSES, MAX_TICKET_USES } from "./limits.ts";
 import type { Role } from "./membership.ts";
 
 export const TICKET_SEED_BYTES = 16;
+/** By their number in a ticket. */
+const ROLES = ["member", "admin", "device"] as const;
 /** Relays that a ticket names: one, and one more if the first is down. */
 export const MAX_TICKET_RELAYS = 2;
 /** An address: a WebRTC-direct one with its certificate hash has about 130 characters. */
@@ -30,7 +32,8 @@ export interface Ticket {
   /** The device that holds the uses: its key is its peer id. */
   inviter: DeviceId;
   inviterName: string;
-  role: Role;
+  /** "device": for a second machine of the inviter's own. */
+  role: Role | "device";
   /** Wall ms by the inviter's clock, whole seconds. */
   expiresAt: number;
   uses: number;
@@ -57,7 +60,7 @@ export function makeTicket(ticket: Ticket): string {
     ticket.meshName,
     idBytes(ticket.inviter),
     ticket.inviterName,
-    ticket.role === "admin" ? 1 : 0,
+    ROLES.indexOf(ticket.role),
     Math.floor(ticket.expiresAt / 1000),
     ticket.uses,
     ticket.guestName,
@@ -137,8 +140,8 @@ function readTicket(body: Uint8Array): Ticket {
   const items = decode(body);
   if (!Array.isArray(items) || items.length !== 12) throw new KinError("BAD_REQUEST", "a ticket has 12 fields");
   const [mesh, meshName, inviter, inviterName, role, expires, uses, guestName, invite, seed, addresses, relays] = items;
-  if (role !== 0 && role !== 1)
-    throw new KinError("BAD_REQUEST", `a ticket's role is 0 or 1, got ${JSON.stringify(role)}`);
+  if (role !== 0 && role !== 1 && role !== 2)
+    throw new KinError("BAD_REQUEST", `a ticket's role is 0, 1 or 2, got ${JSON.stringify(role)}`);
   if (typeof expires !== "number" || expires < 0 || expires > MAX_DATE_S)
     throw new KinError("BAD_REQUEST", "a ticket's expiry is a date in seconds");
   if (typeof uses !== "number" || uses < 1 || uses > MAX_TICKET_USES)
@@ -150,7 +153,7 @@ function readTicket(body: Uint8Array): Ticket {
     meshName: readName(meshName),
     inviter: idOf(inviter),
     inviterName: readName(inviterName),
-    role: role === 1 ? "admin" : "member",
+    role: ROLES[role],
     expiresAt: expires * 1000,
     uses,
     guestName: guestName === null ? null : readName(guestName),

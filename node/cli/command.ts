@@ -94,6 +94,15 @@ function createProgram(lazy: Lazy): Command {
     .option("--timeout <time>", "give up after, e.g. 30s")
     .action(lazy(async () => (await import("./ask.ts")).wait));
 
+  const device = verb("device", "my own machines");
+  sub(device, "add", "a ticket for another machine of mine: it will be me")
+    .option("--expires <time>", "how long it is valid, e.g. 30m, 24h", "1h")
+    .option("--qr", "print the QR code also where the terminal seems too narrow")
+    .action(lazy(async () => (await import("./device.ts")).deviceAdd));
+  sub(device, "ls", "list them").action(lazy(async () => (await import("./device.ts")).deviceList));
+  sub(device, "remove <name>", "cut one off, e.g. a lost laptop").action(
+    lazy(async () => (await import("./device.ts")).deviceRemove),
+  );
   const outbox = verb("outbox", "calls that wait for somebody to come online");
   sub(outbox, "ls", "list them")
     .option("--all", "also what has been answered or taken back")

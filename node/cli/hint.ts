@@ -6,7 +6,7 @@ import { resolve, sep } from "node:path";
 
 const ROOT = resolve(import.meta.dirname, "..", "..");
 const VERBS =
-  "invite|join|up|down|status|peers|agents|tools|members|ping|ask|call|wait|outbox|sync|facts|audit|share|remove|set|doctor|passphrase|help|version|demo|node";
+  "invite|join|up|down|status|peers|agents|tools|members|ping|ask|call|wait|device|outbox|sync|facts|audit|share|remove|set|doctor|passphrase|help|version|demo|node";
 
 /** `kin <args>` as it can be typed here, with the KIN_HOME that this process was given. */
 export function commandHint(args: string, env: NodeJS.ProcessEnv = process.env, root = ROOT): string {

@@ -97,7 +97,7 @@ export function shareName(folder: string, said: string | undefined): string | nu
 }
 
 /** In upper case a QR code is smaller; tickets are read in any case (F2). */
-async function printCode(output: Output, ticket: string, always: boolean): Promise<void> {
+export async function printCode(output: Output, ticket: string, always: boolean): Promise<void> {
   if (!output.isTerminal && !always) return;
   const { renderUnicodeCompact } = await import("uqr");
   const code = renderUnicodeCompact(ticket.toUpperCase(), { ecc: "L", border: 2 });

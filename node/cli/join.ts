@@ -16,7 +16,11 @@ export async function join(context: Context, pieces: string[], options: { as?: s
   const as = options.as === undefined ? null : parseName(options.as, "--as");
   const text = pieces.join("");
   const { ticket, warning } = readTicket(text, context.home.keysFolder);
-  output.note(`mesh ${ticket.meshName}, invited by ${ticket.inviterName}, as ${ticket.role}`);
+  output.note(
+    ticket.role === "device"
+      ? `mesh ${ticket.meshName}, as a machine of ${ticket.inviterName}`
+      : `mesh ${ticket.meshName}, invited by ${ticket.inviterName}, as ${ticket.role}`,
+  );
   if (warning === null) output.note(`the ticket is valid for ${duration(ticket.expiresAt - Date.now())} by this clock`);
   else process.stderr.write(`kin: warning: ${warning}\n`);
 
@@ -26,7 +30,11 @@ export async function join(context: Context, pieces: string[], options: { as?: s
   client.close();
   output.object({ ...joined, warnings: warning === null ? [] : [warning] });
   if (joined.archived !== null) output.line(`Your own mesh, which had no other member, is kept in ${joined.archived}.`);
-  output.line(`You are ${joined.name} in ${joined.mesh}, ${company(joined.inviter, joined.members - 1)}.`);
+  output.line(
+    ticket.role === "device"
+      ? `This machine is ${joined.name}'s now, in ${joined.mesh}.`
+      : `You are ${joined.name} in ${joined.mesh}, ${company(joined.inviter, joined.members - 1)}.`,
+  );
   const askable = joined.agents.filter((agent) => agent.mayAsk);
   if (askable.length > 0) output.line("You can ask:");
   for (const agent of askable) output.line(`  ${agent.address}  ${agent.description}`);

@@ -258,6 +258,18 @@ export interface ControlApi {
     },
   ];
   "invite-close": [{ ticket: string }, never, { closed: true }];
+  /** A ticket for another machine of this person: `join` there. */
+  "device-add": [
+    { expiresMs: number },
+    never,
+    { ticket: string; mesh: string; addresses: string[]; expiresAt: number },
+  ];
+  "device-ls": [
+    Record<string, never>,
+    never,
+    { items: { device: string; peerId: string; online: boolean; me: boolean }[] },
+  ];
+  "device-rm": [{ name: string }, never, { device: string; left: number }];
   join: [
     { ticket: string; as: string | null },
     { step: string },

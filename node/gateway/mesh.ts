@@ -18,6 +18,7 @@ import type { Home } from "../home.ts";
 import type { Keystore } from "../keystore.ts";
 import type { Telemetry } from "../telemetry.ts";
 import type { Directory } from "../net/directory.ts";
+import type { OwnMachines } from "../net/own-machines.ts";
 import type { Network } from "../net/peers.ts";
 import type { ShareLimits } from "../tools/share.ts";
 
@@ -31,6 +32,8 @@ export interface Mesh {
   /** Seals envelopes that travel as events. */
   sealing: InvokeDeps;
   outbox: Outbox;
+  /** Tickets for other machines of this person. */
+  ownMachines: OwnMachines;
   /** How far other devices are. */
   progress: Progress;
   /** Which events do not count or cannot be read. */

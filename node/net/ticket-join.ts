@@ -4,10 +4,14 @@
 import type { SealingKey, SigningKey } from "../../protocols/crypto/keys.ts";
 import type { Random, Time } from "../../protocols/effects.ts";
 import { KinError } from "../../protocols/errors.ts";
-import { joinMesh, serveJoin, type JoinResult } from "../../protocols/join.ts";
+import type { Fields } from "../../protocols/fields.ts";
+import type { DeviceId } from "../../protocols/ids.ts";
+import { joinDevice } from "../../protocols/join-device.ts";
+import { joinMesh, serveJoin, type AdmitAnswer, type Conversation, type JoinResult } from "../../protocols/join.ts";
 import type { Ticket } from "../../protocols/ticket.ts";
 import { admit } from "../../sync/acts.ts";
 import type { EpochKeys, Replica } from "../../sync/replica.ts";
+import type { OwnMachines } from "./own-machines.ts";
 import type { Network } from "./peers.ts";
 
 /** Dial and dialogue; the roster of a large mesh takes a while to send. */
@@ -33,7 +37,8 @@ export async function joinByTicket(
 ): Promise<JoinResult> {
   const both = AbortSignal.any([signal, AbortSignal.timeout(JOIN_TIMEOUT_MS)]);
   const wire = await network.dialForJoin(ticket.addresses, ticket.inviter, both, ticket.mesh);
-  return joinMesh(wire, { ...deps, ticket, peer: ticket.inviter, name }, both);
+  const asked = { ...deps, ticket, peer: ticket.inviter };
+  return ticket.role === "device" ? joinDevice(wire, asked, both) : joinMesh(wire, { ...asked, name }, both);
 }
 
 export interface DoorDeps {
@@ -46,6 +51,8 @@ export interface DoorDeps {
   /** Who was admitted or presented himself: the gate decides again. */
   changed(): Promise<void>;
   warn(message: string): void;
+  /** Lets in further machines of our own person. @default none */
+  ownMachines?: OwnMachines;
 }
 
 /** Serves `/kin/join/1` for this mesh. */
@@ -78,6 +85,7 @@ export function openDoor(deps: DoorDeps): void {
             return { isMember: replica.membership().devices.has(peer) };
           },
           removal: (theirHeads) => replica.roster.removalOf(peer, theirHeads),
+          others: deps.ownMachines === undefined ? {} : { "join-device": letInMachine(deps, deps.ownMachines, peer) },
         },
         AbortSignal.timeout(SERVE_TIMEOUT_MS),
       );
@@ -87,4 +95,12 @@ export function openDoor(deps: DoorDeps): void {
       guests--;
     }
   });
+}
+
+function letInMachine({ changed }: DoorDeps, machines: OwnMachines, peer: DeviceId) {
+  return async (guest: Conversation, fields: Fields): Promise<AdmitAnswer> => {
+    const answer = await machines.serve(peer, guest, fields);
+    await changed();
+    return answer;
+  };
 }

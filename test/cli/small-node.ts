@@ -128,6 +128,14 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       };
     },
     "invite-close": async () => ({ closed: true }),
+    "device-add": async ({ expiresMs }) => ({
+      ticket: "kint1machine",
+      mesh: "team",
+      addresses: [],
+      expiresAt: Date.now() + expiresMs,
+    }),
+    "device-ls": async () => ({ items: [{ device: "laptop", peerId: "12D", online: true, me: true }] }),
+    "device-rm": async ({ name: device }) => ({ device, left: 1 }),
     join: async ({ as }, item) => {
       item({ step: "dialling /ip4/127.0.0.1/tcp/1" });
       return { mesh: "team", inviter: "ben", name: as ?? name, members: 2, agents: [REVIEWER], archived: null };

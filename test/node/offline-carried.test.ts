@@ -80,6 +80,30 @@ test("[later] --later queues an ask to somebody who is there; kin wait gets its 
   expect(await ana.kin(["outbox", "retry", id])).toMatchObject({ code: 0 });
 }, 120_000);
 
+test("[device-add] a second machine of hers sees what she asked on the first, and its answer when the first is gone", async () => {
+  await using world = await openWorld();
+  const { ben, ana } = await twoPeople(world, null);
+  const { ticket } = await ana.json<{ ticket: string }>(["device", "add"]);
+  const desk = await world.person("desk", { name: null, device: "desk" });
+  const joined = await desk.kin(["join", ticket]);
+  expect(joined, joined.err).toMatchObject({ code: 0, out: expect.stringContaining("is ana's now") as string });
+  const { items } = await desk.json<{ items: { device: string; me: boolean }[] }>(["device", "ls"]);
+  expect(items.find(({ me }) => me)?.device).toBe("desk");
+  expect(items).toHaveLength(2);
+  expect((await desk.kin(["device", "add"])).err).toContain("person key");
+  await ben.kin(["down"]);
+  const { id } = await ana.json<Queued>(["ask", "ben/guide", "what can I ask?"]);
+  await until(async () => (await desk.json<{ items: unknown[] }>(["outbox", "ls"])).items.length === 1);
+  expect((await desk.kin(["outbox", "drop", id])).code).toBe(4); // only the machine that asked takes it back
+  await ana.kin(["down"]);
+  await ben.kin(["up"]);
+  const answered = await desk.kin(["wait", id, "--timeout", "90s"]);
+  expect(answered, answered.err).toMatchObject({ code: 0, out: expect.stringContaining("You can ask") as string });
+  await ana.kin(["up"]);
+  expect((await ana.kin(["device", "remove", "desk"])).code).toBe(0);
+  await until(async () => (await desk.kin(["ask", "ben/guide", "still?", "--now"])).code === 4);
+}, 240_000);
+
 test("[sync-why] a log and its newest event are explained too; what is none of these is a usage error", async () => {
   await using world = await openWorld();
   const { ana } = await twoPeople(world, null);

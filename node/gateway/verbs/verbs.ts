@@ -2,6 +2,7 @@
 import type { ControlHandlers } from "../control-api.ts";
 import { needMesh, type MeshNode } from "../mesh.ts";
 import { ask, call, wait } from "./calls.ts";
+import { deviceAdd, deviceItems, deviceRemove } from "./devices.ts";
 import { exportFile } from "./export.ts";
 import { noteEdit, noteList, noteNew, noteShare, noteShow } from "./notes.ts";
 import { factsGet, factsHistory, factsList, factsSet } from "./facts.ts";
@@ -22,6 +23,9 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
     status: async () => status(node),
     invite: (params) => invite(node, params),
     "invite-close": (params) => closeInvite(node, params),
+    "device-add": (params) => deviceAdd(node, params),
+    "device-ls": async () => deviceItems(node),
+    "device-rm": (params) => deviceRemove(node, params),
     join: (params, item, signal) => join(node, params, item, signal),
     ask: (params, item, signal) => ask(node, params, item, signal),
     call: (params, item, signal) => call(node, params, item, signal),
