@@ -395,7 +395,8 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     ground.emit({ type: "membership", membership: after });
     const changed = new Set(recut(before, after));
     const touched = [...ground.logs.values()].filter(({ opening, tip }) => changed.has(opening.device) && tip !== null);
-    const allows = after.allowedLogs.size !== before.allowedLogs.size && ground.forks.size > 0;
+    // One record may take another's place: as many logs, and not the same.
+    const allows = ground.forks.size > 0 && [...after.allowedLogs].join() !== [...before.allowedLogs].join();
     if (allows) await witness.lookAgain();
     if (allows && [...ground.forks.values()].some(({ opening }) => opening.device === device))
       ground.inBackground(goingOn.settle());
