@@ -24,7 +24,6 @@ import {
   type Snapshot,
   type SnapshotId,
 } from "../protocols/snapshot.ts";
-import { MAX_WANTED_BODIES } from "../protocols/sync.ts";
 import { createQueue } from "./ground.ts";
 import { openProjection } from "./projection.ts";
 import type { Replica } from "./replica.ts";
@@ -110,6 +109,8 @@ const LOOK_MS = 1_000;
 export const GAP_MS = 60_000;
 /** After no peer could give a state. */
 const RETRY_MS = 10_000;
+/** Missing bodies that one look looks at. */
+const MISSED_EVENTS = 64;
 /** Bodies that one transaction drops. */
 const DROP_EVENTS = 256;
 /** Kinds that no snapshot stands for (R16): a view that claims one is a fault. */
@@ -171,7 +172,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   function look(): Promise<void> {
     return oneAtATime(async () => {
       await projection.settled();
-      if (closing.signal.aborted || !isLiving()) return;
+      if (closing.signal.aborted || !isLiving() || !isForAll()) return;
       if (base.isLost() && !soughtLost) await missLost();
       await lookAtSigned();
       for (const proposal of newestOfEachPerson()) await judge(proposal);
@@ -202,6 +203,19 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
       if (unsound !== null) notes.set(id, { state: "refused", why: unsound.why });
       else notes.delete(id);
     }
+  }
+
+  /** Where newcomers read from their own epoch on, a state would tell them what was before: there are no snapshots then. */
+  function isForAll(): boolean {
+    return replica.membership().policy === "reads-all";
+  }
+
+  function checkForAll(): void {
+    if (!isForAll())
+      throw new KinError(
+        "DENIED",
+        "newcomers of this mesh read nothing from before them, and a snapshot would tell them",
+      );
   }
 
   function isLiving(): boolean {
@@ -310,7 +324,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
 
   /** Whether bodies lack for which nothing stands. What stands for a body that a mending has asked for again ends the asking. */
   async function misses(): Promise<boolean> {
-    const ids = await replica.missingBodies(MAX_WANTED_BODIES);
+    const ids = await replica.missingBodies(MISSED_EVENTS);
     const covered: EventId[] = [];
     for (const id of ids) {
       const event = await replica.event(id);
@@ -386,6 +400,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   // ── pruning ──
 
   async function prune({ dryRun = false, signal }: Parameters<Snapshots["prune"]>[0] = {}): Promise<Pruned> {
+    checkForAll();
     return oneAtATime(async () => {
       await projection.settled();
       const snapshot = await prunable();
@@ -465,6 +480,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   // ── a person's acts ──
 
   async function make(): Promise<SnapshotInfo> {
+    checkForAll();
     return oneAtATime(async () => {
       const at = await furthestVector(replica, views, base.current());
       const folded = await foldState(replica, views, base.current(), at);
@@ -518,6 +534,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
     setDormant,
     dormant: () => [...votes.dormant(replica.membership())],
     async state(id) {
+      checkForAll();
       const current = base.current();
       if (current === null || current.snapshot.id !== id)
         throw new KinError("NOT_FOUND", `the state of snapshot ${id.slice(0, 12)} is not kept here`);

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { idOf } from "../../protocols/ids.ts";
 import { proposalValue, snapshotOf, stateHash, type Snapshot } from "../../protocols/snapshot.ts";
 import { removePerson } from "../../sync/acts.ts";
 import { openSnapshotProjection } from "../../sync/snapshot-projection.ts";
@@ -454,4 +455,14 @@ test("a snapshot that a deeper cut has taken the ground from is shown as refused
     });
     await expect(mate.snapshots.prune()).rejects.toThrow(/does not stand/);
   }
+});
+
+test("where newcomers read from their own epoch on, nobody makes, gives or prunes behind a snapshot", async () => {
+  const mate = await mateOf(await foundMesh("ana", testTime(), "from-epoch"));
+  await set(mate, "a", "1");
+  const refusal = { code: "DENIED" };
+  await expect(mate.snapshots.make()).rejects.toMatchObject(refusal);
+  await expect(mate.snapshots.prune()).rejects.toMatchObject(refusal);
+  await expect(mate.snapshots.state(idOf(new Uint8Array(32)))).rejects.toMatchObject(refusal);
+  expect(await bodiesOf(mate)).toEqual({ held: 1, dropped: 0 });
 });
