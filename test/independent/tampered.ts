@@ -573,6 +573,19 @@ export const TAMPERED: readonly Tampering[] = [
     },
   },
   {
+    name: "two entries of the audit change places, and all is linked anew",
+    says: "it was rewritten",
+    bend: (page, { ben }) => {
+      const { events, put } = eventsOf(page, ben, "here");
+      const [a, b] = [events[10]!, events[11]!].map(([bytes, body]) => ({ header: decodeHeader(bytes), body }));
+      const swapped = [
+        [encodeHeader({ ...a!.header, bodyHash: b!.header.bodyHash }), b!.body],
+        [encodeHeader({ ...b!.header, bodyHash: a!.header.bodyHash }), a!.body],
+      ] as Event_[];
+      put(relink([...events.slice(0, 10), ...swapped, ...events.slice(12)], 10));
+    },
+  },
+  {
     name: "the audit is left out altogether",
     says: "is missing",
     bend: (page, { ben }) => {

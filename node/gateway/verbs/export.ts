@@ -2,6 +2,8 @@
 import { rmSync } from "node:fs";
 import { open, rename, stat, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
+import { toHex } from "../../../protocols/bytes.ts";
+import type { Random } from "../../../protocols/effects.ts";
 import { KinError } from "../../../protocols/errors.ts";
 import { formatText, idBytes, idOf, parseText, type DeviceId, type EventId } from "../../../protocols/ids.ts";
 import type { Membership } from "../../../protocols/membership.ts";
@@ -36,7 +38,7 @@ export async function exportFile(
     here,
     open: !params.sealed,
   };
-  const summary = await intoFile(out, item, (write) =>
+  const summary = await intoFile(out, node.random, item, (write) =>
     writeExport({ ...exporter(node, mesh), write, signal }, request),
   );
   return {
@@ -74,12 +76,14 @@ function parseEventId(text: string): EventId {
 /** Whole or not there: written beside its place, flushed, then renamed. */
 async function intoFile<T>(
   file: string,
+  random: Random,
   item: (item: Item<"export">) => void,
   make: (write: (bytes: Uint8Array) => Promise<void>) => Promise<T>,
 ): Promise<T> {
-  const temporary = `${file}.${process.pid}.part`;
+  const temporary = `${file}.${toHex(random.bytes(8))}.part`;
   try {
-    const handle = await open(temporary, "w", 0o600);
+    // Nobody else's file or link, where others may write into the folder.
+    const handle = await open(temporary, "wx", 0o600);
     let made: T;
     try {
       const writer = createWriter(handle, item);
