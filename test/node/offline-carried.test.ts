@@ -84,7 +84,7 @@ test("[device-add] a second machine of hers sees what she asked on the first, an
   await using world = await openWorld();
   const { ben, ana } = await twoPeople(world, null);
   const { ticket } = await ana.json<{ ticket: string }>(["device", "add"]);
-  const desk = await world.person("desk", { name: null, device: "desk" });
+  const desk = await world.person("desk", { name: "ana", device: "desk" });
   const joined = await desk.kin(["join", ticket]);
   expect(joined, joined.err).toMatchObject({ code: 0, out: expect.stringContaining("is ana's now") as string });
   const { items } = await desk.json<{ items: { device: string; me: boolean }[] }>(["device", "ls"]);
