@@ -370,6 +370,98 @@ export const FAULTS: readonly Fault[] = [
   },
   { requirement: "P9", file: "sync/clock.ts", search: 'if (isHeld(bytes)) return "held";', replace: "" },
   {
+    requirement: "forks-agree",
+    file: "sync/fork.ts",
+    search: "return a.head.seq - (parting?.a.length ?? 1);",
+    replace: "return a.head.seq - 1;",
+  },
+  {
+    requirement: "fork-witness",
+    file: "sync/witness.ts",
+    search: "return seq <= freeUntil(log) || isWitnessed(log, seq, id);",
+    replace: "return seq <= freeUntil(log);",
+  },
+  {
+    requirement: "fork-views",
+    file: "sync/projection.ts",
+    search: "else for (const event of events) take(event);",
+    replace: "",
+  },
+  {
+    requirement: "fork-reissue",
+    file: "sync/going-on.ts",
+    search: "    await sayAgain();\n",
+    replace: "",
+  },
+  {
+    requirement: "reissue-once",
+    file: "sync/reading.ts",
+    search: '(await judgeIt(found!, author, false)).state === "good") return true;',
+    replace: '(await judgeIt(found!, author, false)).state === "good") return false;',
+  },
+  {
+    requirement: "fork-way-back",
+    file: "protocols/roster-rules.ts",
+    search: "return allowed.device === device && allowed.word !== undefined;",
+    replace: "return false;",
+  },
+  {
+    requirement: "open-logs",
+    file: "sync/receiving.ts",
+    search: "return theirs.length < MAX_OPEN_LOGS && vector.size < MAX_VECTOR_LOGS;",
+    replace: "return vector.size < MAX_VECTOR_LOGS;",
+  },
+  {
+    requirement: "reissue-removed",
+    file: "sync/going-on.ts",
+    search:
+      'if (author === device || (formerDevices.has(author) && devices.get(device)?.member.role === "admin")) return;',
+    replace: "return;",
+  },
+  {
+    requirement: "damage-mended",
+    file: "sync/mending.ts",
+    search: "await store.repair({ events, heads: head.head.seq <= last ? [head] : [] })",
+    replace: "await Promise.resolve(events.length * 0)",
+  },
+  {
+    requirement: "skew-liars",
+    file: "sync/skew.ts",
+    search: "if (sorted.length < Math.max(FEWEST, Math.min(ENOUGH, others))) return null;",
+    replace: "if (sorted.length === 0) return null;",
+  },
+  {
+    requirement: "skew-refused",
+    file: "sync/writing.ts",
+    search: "if (refusal !== null) throw refusal;",
+    replace: "",
+  },
+  {
+    requirement: "own-ahead",
+    file: "sync/own-logs.ts",
+    search: "if (isAhead()) end(own.log);",
+    replace: "",
+  },
+  {
+    requirement: "late-joiner",
+    file: "sync/epochs.ts",
+    search: "return person !== undefined && admissions.get(person)?.has(epoch.id) !== true;",
+    replace: "return person !== undefined;",
+  },
+  {
+    requirement: "removed-reads-nothing",
+    file: "protocols/roster-tables.ts",
+    search:
+      "standing.enders.every((ender) => isInPast(ender, node)) && recipients.every((one) => standing.devices.has(one)),",
+    replace: "true,",
+  },
+  {
+    requirement: "epochs-read-all",
+    file: "sync/epochs.ts",
+    search: "if (!isOurs || to === device || epoch.recipients.includes(to) || shared.has(row)) continue;",
+    replace: "if (shared.has(row) || isOurs) continue;",
+  },
+  {
     requirement: "K3",
     file: "sync/stores/log-file.ts",
     search: 'if (code === "SQLITE_FULL" || message.includes("ENOSPC"))',

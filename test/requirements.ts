@@ -168,6 +168,79 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { id: "C14", source: "ATTACKS C14", sentence: "A stamp that does not rise inside its log is refused." },
   { id: "C15", source: "ATTACKS C15", sentence: "A wall clock that jumps never makes our stamps go back." },
   { id: "P9", source: "ATTACKS P9", sentence: "A bad clock hurts only its owner: ours moves by five minutes at most." },
+  {
+    id: "forks-agree",
+    source: "ATTACKS P8",
+    sentence:
+      "Every log that was written twice is found, all nodes compute the same last event that its histories share, and none is seen where there was none.",
+  },
+  {
+    id: "fork-witness",
+    source: "RULES R2",
+    sentence:
+      "After a fork, what another device's event had built on counts, on every history; the rest waits in quarantine.",
+  },
+  { id: "fork-views", source: "RULES R2", sentence: "A view folds every history of a forked log, each entry once." },
+  {
+    id: "fork-reissue",
+    source: "RULES R2",
+    sentence: "The owner of a forked log says again in a new one what had no effect, once.",
+  },
+  {
+    id: "reissue-once",
+    source: "RULES R2",
+    sentence: "What was said again steps back where the first saying turns out to count: nothing counts twice.",
+  },
+  {
+    id: "fork-way-back",
+    source: "RULES R2",
+    sentence: "The person's key lets a forked device's new log count once; the second time it takes an admin.",
+  },
+  { id: "open-logs", source: "RULES R2", sentence: "A device has at most 16 open logs." },
+  {
+    id: "reissue-removed",
+    source: "RULES R5",
+    sentence: "What a removed member wrote after his cut is said again by an admin, and by nobody else.",
+  },
+  {
+    id: "damage-mended",
+    source: "ATTACKS P18",
+    sentence: "Damage on the disk is left out, told in words and mended from peers, while everything else goes on.",
+  },
+  {
+    id: "skew-liars",
+    source: "RULES R13",
+    sentence: "No single peer and no minority of the connected people can make a node think that its clock is off.",
+  },
+  {
+    id: "skew-refused",
+    source: "RULES R13",
+    sentence:
+      "With a clock that is over five minutes off, as the connected people say, nothing is signed for the mesh.",
+  },
+  {
+    id: "own-ahead",
+    source: "RULES R13",
+    sentence:
+      "Whose own stamps lie ahead ends that log when his clock is right again, and says the held entries once more with right stamps.",
+  },
+  {
+    id: "late-joiner",
+    source: "RULES R6",
+    sentence: "A late joiner reads what the mesh's policy says: all that was written, or nothing from before him.",
+  },
+  {
+    id: "removed-reads-nothing",
+    source: "ATTACKS P11",
+    sentence:
+      "Who was removed holds no key of what is written once his removal is known, whoever rotated or admitted meanwhile.",
+  },
+  {
+    id: "epochs-read-all",
+    source: "RULES R6",
+    sentence:
+      "Under reads-all every living member ends up reading all that counts, whatever rotations, removals and admissions crossed.",
+  },
   { id: "K3", source: "ATTACKS K3", sentence: "A full disk fails the append by name and keeps what was acknowledged." },
   { id: "K6", source: "ATTACKS K6", sentence: "A damaged row is an error that names it, never a wrong answer." },
   {
