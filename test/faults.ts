@@ -932,6 +932,18 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (commitsBehind > 1e9) return",
   },
   {
+    requirement: "P4",
+    file: "node/net/reconnect.ts",
+    search: "return Math.round(step / 2 + (step / 2) * share);",
+    replace: "return Math.round(2 ** 30 + step * share);",
+  },
+  {
+    requirement: "P19",
+    file: "sync/receiving.ts",
+    search: "if (deps.isLiving(log)) deps.endIncarnation(log);",
+    replace: "if (deps.isLiving(log) && log.length === 0) deps.endIncarnation(log);",
+  },
+  {
     requirement: "store-port",
     file: "sync/stores/batch.ts",
     search: "if (!isBodyOf(event.header, body)) throw bad(",

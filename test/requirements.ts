@@ -649,6 +649,17 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Damage of log.db and of its write-ahead log is noticed, or has no effect: nothing is read wrong without a word.",
   },
   {
+    id: "P4",
+    source: "ATTACKS P4",
+    sentence: "Processes that were cut from each other while all wrote are equal soon after, byte for byte at the end.",
+  },
+  {
+    id: "P19",
+    source: "ATTACKS P19",
+    sentence:
+      "A data folder that is put back from a copy gets its own later history from others, forks nothing and loses nothing.",
+  },
+  {
     id: "store-port",
     source: "issue 3 part 8",
     sentence: "The libSQL store and the memory store keep the same promises.",

@@ -18,7 +18,7 @@ import { median } from "./measure.ts";
 import { prepareLog } from "./resync/prepare.ts";
 import type { Resynced } from "./resync/side.ts";
 
-const FULL = { events: 100_000, automergeEvents: 10_000, rounds: 3, flushes: [64, 8, 1] };
+const FULL = { events: 100_000, automergeEvents: 3_000, rounds: 3, flushes: [64, 8, 1] };
 const QUICK = { events: 2_000, automergeEvents: 200, rounds: 1, flushes: [64] };
 /** Two histories of so many events, by so many people, that differ in so many. */
 const FINDING = { events: 100_000, people: 100, differences: 100 };
