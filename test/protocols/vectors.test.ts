@@ -10,6 +10,7 @@ import { createCaller } from "../../protocols/call-caller.ts";
 import * as noble from "../../protocols/crypto/noble.ts";
 import * as node from "../../protocols/crypto/node.ts";
 import { directoryCid } from "../../protocols/directory.ts";
+import { automergeActorOf, openUpdate, parseFactSet, recordDocumentId, yjsClientOf } from "../../protocols/document.ts";
 import type { Time, Wire } from "../../protocols/effects.ts";
 import { decodeEnvelope, openEnvelope, type Sender } from "../../protocols/envelope.ts";
 import { openEpochKey, parseSealedEpochKey } from "../../protocols/epoch.ts";
@@ -39,6 +40,7 @@ import { isSealed, leafHash, parseSealed, sealedValue, sealOne, type SealKind } 
 import { encodeSyncFrame, parseSyncFrame } from "../../protocols/sync.ts";
 import { makeTicket, parseTicket, ticketKey } from "../../protocols/ticket.ts";
 import { checkForkProof, forkPoint } from "../../sync/fork.ts";
+import { createFacts } from "../../sync/documents/facts.ts";
 import { verifyExport } from "../../sync/verify-export.ts";
 import { FOLDER, formatVectors, makeVectors } from "../vectors/make.ts";
 import { membershipValue } from "../vectors/roster.ts";
@@ -366,6 +368,24 @@ test("§15 §21: cards and where they are found", () => {
   for (const { kind, name, sealed } of cards)
     expect(openCard(sealedOf(sealed), membership).card).toMatchObject({ kind, name, person: ben.person });
   for (const { key, cid } of directory) expect(directoryCid(key).toString()).toBe(cid);
+});
+
+test("§28: documents", () => {
+  const { mesh, log, note, person, client, record, actor, privateUpdate, facts, refused } = read("document");
+  expect(yjsClientOf(log, note)).toBe(client);
+  expect(recordDocumentId(mesh, person, "agent", "reviewer")).toBe(record);
+  expect(automergeActorOf(log, record)).toBe(actor);
+  const { author, key, n, x, update } = privateUpdate;
+  const sealed = { nonce: hex(n), sealed: hex(x) };
+  expect(openUpdate({ mesh, note, author }, hex(key), sealed)).toEqual(hex(update));
+  expect(openUpdate({ mesh, note: log, author }, hex(key), sealed)).toBe(null);
+  for (const events of [facts.events, facts.events.toReversed()]) {
+    const folded = createFacts();
+    for (const event of events) folded.fold({ ...event, hlc: hex(event.hlc), value: value(event.value) });
+    for (const { scope, key: name, ids } of facts.standing)
+      expect(folded.standing(scope === null ? null : { person: scope[0], agent: scope[1] }, name)).toEqual(ids);
+  }
+  for (const one of refused) expect(() => parseFactSet(value(one.value)), one.name).toThrow();
 });
 
 test("§26: an export", BUSY, async () => {

@@ -9,6 +9,7 @@ import { utf8Bytes } from "../../protocols/bytes.ts";
 import { bodyVectors } from "./bodies.ts";
 import { bytesVectors } from "./basics.ts";
 import { dialogueVectors } from "./dialogues.ts";
+import { documentVectors } from "./documents.ts";
 import { eventVectors } from "./events.ts";
 import { exportVectors } from "./exports.ts";
 import { rosterVectors } from "./roster.ts";
@@ -32,6 +33,7 @@ export async function makeVectors(): Promise<{ [file: string]: VectorFile }> {
     ...eventVectors(),
     ...(await bodyVectors()),
     ...snapshotVectors(),
+    ...documentVectors(),
     ...(await exportVectors()),
   };
 }

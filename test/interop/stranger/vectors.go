@@ -98,6 +98,7 @@ var readers = map[string]func(*checker, object){
 	"bodies.json":     checkBodies,
 	"sync.json":       checkSync,
 	"export.json":     checkExport,
+	"document.json":   checkDocuments,
 	"snapshot.json":   checkSnapshot,
 }
 
@@ -631,6 +632,41 @@ func anyOf(all []string) (out []any) {
 		out = append(out, one)
 	}
 	return out
+}
+
+func checkDocuments(c *checker, v object) {
+	mesh, log, note := v.id("mesh"), v.id("log"), v.id("note")
+	c.that(yjsClient(log, note) == v.number("client"), "the client")
+	record := recordId(mesh, v.id("person"), "reviewer")
+	c.that(record == v.id("record") && bytes.Equal(automergeActor(log, record), v.hex("actor")), "the record and its actor")
+	private := v.in("privateUpdate")
+	update, err := openUpdate(mesh, note, private.id("author"), private.hex("key"), private.hex("n"), private.hex("x"))
+	c.no(err, "a private update")
+	c.that(bytes.Equal(update, private.hex("update")), "a private update")
+	var facts []*fact
+	for _, one := range v.in("facts").list("events") {
+		if f, err := parseFact(one.id("id"), one.id("person"), one.hex("hlc"), one.hex("value")); err == nil {
+			facts = append(facts, f)
+		}
+	}
+	for range 2 {
+		for _, one := range v.in("facts").list("standing") {
+			scope := ""
+			if items, ok := one["scope"].([]any); ok {
+				scope = string(encode([]any{unhex(items[0].(string)), items[1]}))
+			}
+			var got []string
+			for _, event := range standing(facts, scope, one.text("key")) {
+				got = append(got, event.String())
+			}
+			c.that(slices.Equal(got, one.texts("ids")), "what stands of %s", one.text("key"))
+		}
+		slices.Reverse(facts)
+	}
+	for _, one := range v.list("refused") {
+		_, err := parseFact(id{}, v.id("person"), nil, one.hex("value"))
+		c.that(err != nil, "took a fact: %s", one.text("name"))
+	}
 }
 
 func checkSnapshot(c *checker, v object) {
