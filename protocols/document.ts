@@ -130,9 +130,9 @@ export function factSetValue({ scope, key, json, replaces }: FactSet): Value {
 /** @throws KinError BAD_REQUEST, TOO_LARGE */
 export function parseFactSet(value: unknown): FactSet {
   const fields = readFields(value, "a fact");
-  const key = text(fields, "k", MAX_FACT_KEY_BYTES);
+  const key = text(fields, "k");
   checkFactKey(key);
-  const json = fields.has("v") ? text(fields, "v", MAX_FACT_VALUE_BYTES) : null;
+  const json = fields.has("v") ? text(fields, "v") : null;
   if (json !== null) checkJson(json);
   const scope = parseScope(fields.raw("s"));
   const replaces = ascending(
@@ -152,7 +152,7 @@ function parseScope(value: unknown): FactScope {
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE */
 export function checkFactKey(key: string): void {
-  if (byteLength(key) > MAX_FACT_KEY_BYTES)
+  if (isOver(key, MAX_FACT_KEY_BYTES))
     throw new KinError(
       "TOO_LARGE",
       `the key "${key.slice(0, 40)}…" has ${byteLength(key)} bytes: at most ${MAX_FACT_KEY_BYTES}`,
@@ -162,7 +162,7 @@ export function checkFactKey(key: string): void {
 }
 
 function checkJson(json: string): void {
-  if (byteLength(json) > MAX_FACT_VALUE_BYTES)
+  if (isOver(json, MAX_FACT_VALUE_BYTES))
     throw new KinError("TOO_LARGE", `a fact's value of ${byteLength(json)} bytes: at most ${MAX_FACT_VALUE_BYTES}`);
   if (nesting(json) > MAX_FACT_NESTING)
     throw new KinError("TOO_LARGE", `a fact's value nested deeper than ${MAX_FACT_NESTING}`);
@@ -177,6 +177,7 @@ function checkJson(json: string): void {
 function nesting(json: string): number {
   let depth = 0;
   let deepest = 0;
+  if (!/[[{]/.test(json)) return 0;
   for (const found of json.matchAll(/"(?:[^"\\]|\\.)*"|[[{]|[\]}]/g)) {
     if (found[0] === "[" || found[0] === "{") deepest = Math.max(deepest, ++depth);
     else if (found[0] === "]" || found[0] === "}") depth--;
@@ -231,7 +232,7 @@ function readTitle(fields: Fields): string {
       "UNSUPPORTED_VERSION",
       `a note of form ${String(fields.raw("f"))}: this kin reads form ${TEXT_FORM}`,
     );
-  const title = text(fields, "t", MAX_TITLE_BYTES);
+  const title = text(fields, "t");
   checkTitle(title);
   return title;
 }
@@ -245,7 +246,7 @@ function readPrivacy(fields: Fields): NotePrivacy {
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE */
 export function checkTitle(title: string): void {
-  if (byteLength(title) > MAX_TITLE_BYTES)
+  if (isOver(title, MAX_TITLE_BYTES))
     throw new KinError("TOO_LARGE", `a title of ${byteLength(title)} bytes: at most ${MAX_TITLE_BYTES}`);
   if (title.trim() === "" || CONTROL.test(title) || !title.isWellFormed())
     throw bad(`${JSON.stringify(title.slice(0, 40))} is no title: one line of text`);
@@ -344,11 +345,9 @@ export function automergeActorOf(log: LogId, record: RecordDocumentId): string {
 
 // ── Small readers ──
 
-function text(fields: Fields, name: string, maxBytes: number): string {
+function text(fields: Fields, name: string): string {
   const value = fields.raw(name);
   if (typeof value !== "string") throw bad(`${name} is text`);
-  if (byteLength(value) > maxBytes)
-    throw new KinError("TOO_LARGE", `${name} has ${byteLength(value)} bytes: at most ${maxBytes}`);
   return value;
 }
 
@@ -370,6 +369,11 @@ function idsValue(ids: readonly Id<string>[]): Uint8Array[] {
 
 function isCount(value: unknown): value is number {
   return typeof value === "number" && Number.isSafeInteger(value) && value >= 0;
+}
+
+/** A UTF-16 unit is at most 3 bytes of UTF-8: what is short by far is not encoded to see it. */
+function isOver(value: string, maxBytes: number): boolean {
+  return value.length * 3 > maxBytes && byteLength(value) > maxBytes;
 }
 
 function byteLength(value: string): number {

@@ -10,6 +10,7 @@ import { callsBench } from "./calls.ts";
 import { catchupBench } from "./catchup.ts";
 import { costsBench } from "./costs.ts";
 import { exportsBench } from "./exports.ts";
+import { factsBench } from "./facts.ts";
 import { resyncBench } from "./resync.ts";
 import { startBench } from "./start.ts";
 import { statusBench } from "./status.ts";
@@ -39,6 +40,7 @@ const BENCHES: { [name: string]: Bench } = {
   calls: callsBench,
   costs: costsBench,
   exports: exportsBench,
+  facts: factsBench,
   resync: resyncBench,
   start: startBench,
   status: statusBench,
