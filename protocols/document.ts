@@ -12,7 +12,7 @@
  *                   { d: note, h: seen, n, x }             author had of the note; x = the update under a private note's key
  *   record-changed  { e: ["agent", name], u: change }     one change chunk of Automerge; the record is its author's person's
  *
- *   client id of Yjs = the first 53 bits of SHA-256("kin/yjs/1" ‖ log ‖ note), actor of Automerge = the first 16 bytes of
+ *   client id of Yjs = the low 53 bits of the first 8 bytes of SHA-256("kin/yjs/1" ‖ log ‖ note), actor of Automerge = the first 16 bytes of
  *   SHA-256("kin/automerge/1" ‖ log ‖ record), so that a new incarnation writes as somebody new;
  *   record id = SHA-256("kin/record/1" ‖ canonical [mesh, person, "agent", name])
  *   x = AES-256-GCM(k, nonce n of 12 bytes, update, AAD canonical ["kin/note/1", mesh, note, author's device])
