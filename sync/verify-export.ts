@@ -472,7 +472,12 @@ function createChecks(given: MeshId | null) {
   }
 
   function report(): ExportReport {
-    const calls = verifyCalls(shown, mesh!, keys!);
+    // What is only said of a call proves nothing of it.
+    const calls = verifyCalls(
+      shown.filter(({ how }) => how === "key"),
+      mesh!,
+      keys!,
+    );
     return {
       mesh: mesh!,
       membership: membership!,
@@ -553,6 +558,7 @@ function createAudits() {
   /** Heads by here log, and whose. */
   const witnessed = new Map<LogId, { device: DeviceId; heads: Map<number, EventId> }>();
   const broken: { device: DeviceId; event: EventId }[] = [];
+  const twice: { device: DeviceId; log: LogId; seq: number }[] = [];
   const found = new Map<LogId, { from: number; to: number }>();
 
   return {
@@ -563,6 +569,8 @@ function createAudits() {
         if (!verifyHead(idBytes(device), signed)) throw new KinError("BAD_SIGNATURE", "a foreign here-head");
         const { log, seq } = signed.head;
         const entry = witnessed.get(log) ?? { device, heads: new Map<number, EventId>() };
+        // A second history of the audit could be witnessed just as well: that there are two is what shows it.
+        if ((entry.heads.get(seq) ?? signed.head.id) !== signed.head.id) twice.push({ device, log, seq });
         entry.heads.set(seq, signed.head.id);
         witnessed.set(log, entry);
       } catch (error) {
@@ -584,6 +592,11 @@ function createAudits() {
     check(exporter: DeviceId): void {
       const nonsense = broken.find(({ device }) => device === exporter);
       if (nonsense !== undefined) throw bad(`the here-head event ${nonsense.event} is no head of the exporter's`);
+      const rewritten = twice.find(({ device }) => device === exporter);
+      if (rewritten !== undefined)
+        throw bad(
+          `the mesh chain witnessed two different events ${rewritten.seq} of the audit (log ${rewritten.log}): it was rewritten`,
+        );
       for (const [log, { device, heads }] of witnessed) {
         if (device !== exporter) continue;
         const range = found.get(log);

@@ -95,6 +95,8 @@ async function print(output: Output, file: string, report: ExportReport, meshGiv
   output.line(
     `holds    ${report.all ? "all that its maker had" : "a part"}: ${report.events} events, each under a signed head of its device`,
   );
+  const heads = membership.heads.map((head) => head.slice(0, 12)).join(", ");
+  output.line(`roster   ${report.records} records, up to ${heads}`);
   output.line();
   await table(
     output,
@@ -208,7 +210,7 @@ function notProven(report: ExportReport, meshGiven: boolean): string[] {
   const said = shown.filter(({ how }) => how === "said").length;
   return [
     ...(meshGiven ? [] : ["that this is the mesh you mean: no --mesh was given"]),
-    "that this is all there is: a member's node tells the last event of each log",
+    "that this is all there is, a removal among it: a member's node tells the last event of each log",
     "when it was: times are the word of whoever wrote them",
     ...(sealed > 0 ? [`what ${sealed} sealed bodies say`] : []),
     ...(bodiless > 0 ? [`what ${bodiless} events said whose body is not in the file`] : []),
@@ -246,6 +248,7 @@ function machineForm(report: ExportReport) {
     })),
     removed: [...membership.removed.keys()].map((person) => names.person(person)),
     records: report.records,
+    rosterHeads: membership.heads,
     agentKeys: report.agentKeys,
     events: report.events,
     sealed: report.sealed,

@@ -33,6 +33,7 @@ test("verify says in words what is proven, by whom, and what is not [verify-word
     "made by  ben@laptop, ",
     "ben (admin)",
     "removed  cem",
+    "roster   ",
     "ana asked ben/reviewer on ",
     "    what changed?",
     "ben/reviewer on ",

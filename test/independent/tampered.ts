@@ -573,6 +573,26 @@ export const TAMPERED: readonly Tampering[] = [
     },
   },
   {
+    name: "the audit is rewritten and witnessed anew",
+    says: "witnessed two different events",
+    bend: (page, { ben }) => {
+      const audit = eventsOf(page, ben, "here");
+      const body = encode({ n: bytesOf("n").subarray(0, 16), c: "nothing happened here" });
+      const first = decodeHeader(audit.events[10]![0]);
+      const bent = relink(audit.events.with(10, [encodeHeader({ ...first, bodyHash: sha256(body) }), body]), 11);
+      audit.put(bent);
+      const { header, id } = { header: decodeHeader(bent.at(-1)![0]), id: eventId(bent.at(-1)![0]) };
+      const head = signHead(ben.keys.device, { log: header.log, seq: header.seq, id, hlc: header.hlc });
+      const mesh = eventsOf(page, ben);
+      const said = encode({ n: bytesOf("n").subarray(0, 16), c: { h: signedHeadValue(head) } });
+      const last = decodeHeader(mesh.events.at(-1)![0]);
+      const hlc = stampOf(ben.time.now() + 60_000);
+      const witness = encodeHeader({ ...last, hlc, deps: [], kind: "here-head", bodyHash: sha256(said) });
+      mesh.put(relink([...mesh.events, [witness, said]], mesh.events.length));
+      mesh.log["to"] = mesh.events.length;
+    },
+  },
+  {
     name: "two entries of the audit change places, and all is linked anew",
     says: "it was rewritten",
     bend: (page, { ben }) => {

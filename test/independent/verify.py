@@ -1271,7 +1271,7 @@ class Export:
     def __init__(self, given):
         self.given, self.mesh, self.last, self.done, self.at = given, None, None, False, 0
         self.records, self.roster, self.forks, self.opened, self.shown = {}, None, {}, {}, []
-        self.forked_devices = set()
+        self.forked_devices, self.proved = set(), []
         self.log, self.logs, self.events, self.sealed = None, [], 0, 0
         self.witnessed, self.audit = {}, {}
 
@@ -1285,7 +1285,7 @@ class Export:
             getattr(self, "_" + frame["t"])(frame)
         self.at = len(data)
         need(self.done, "the file is cut off: its end is missing")
-        self.calls = check_calls(self.shown, self.mesh, self.keys)
+        self.calls = check_calls(self.proved, self.mesh, self.keys)
 
     def _order(self, kind):
         need(not self.done, "something follows the end of the export")
@@ -1410,6 +1410,8 @@ class Export:
             need(fits, "event %s can't say what the export says" % short(event.id))
             value = decode(data)
         self.shown.append((event, device, self.roster.device_person(device), value))
+        if how == "key":
+            self.proved.append(self.shown[-1])
 
     def _carried(self, event):
         try:
@@ -1435,7 +1437,8 @@ class Export:
             head = Head(fields(value, "a here-head", "h")["h"])
             if head.good(device):
                 entry = self.witnessed.setdefault(head.log, {"device": device, "heads": {}})
-                entry["heads"][head.seq] = head.id
+                if entry["heads"].setdefault(head.seq, head.id) != head.id:
+                    entry["twice"] = head.seq
         except Bad:
             pass
         if entry.get("bad"):
@@ -1491,6 +1494,7 @@ class Export:
             if entry["device"] != device:
                 continue
             need("bad" not in entry, "a here-head that is no head of the exporter's")
+            need("twice" not in entry, "the mesh chain witnessed two different events %s of the audit" % entry.get("twice"))
             most = max(entry["heads"])
             need(log in self.audit, "a here chain is missing, of which the mesh chain witnessed %d events" % (most + 1))
             _, start, to = self.audit[log]
