@@ -19,3 +19,5 @@ server.registerTool("hello", { description: "Answers at once." }, () => ({
   content: [{ type: "text", text: "hello" }],
 }));
 await server.connect(new StdioServerTransport());
+// Its node was killed: nobody waits for an answer, and nobody else would end this process.
+process.stdin.once("end", () => process.exit());

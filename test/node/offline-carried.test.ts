@@ -1,4 +1,5 @@
 /** What waits, with real processes: carried by a third member, tried again, explained, waited for over restarts. */
+import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { counter, seesTool } from "./counter.ts";
@@ -103,6 +104,43 @@ test("[device-add] a second machine of hers sees what she asked on the first, an
   expect((await ana.kin(["device", "remove", "desk"])).code).toBe(0);
   await until(async () => (await desk.kin(["ask", "ben/guide", "still?", "--now"])).code === 4);
 }, 240_000);
+
+/** An agent of the person's own that says what time it is. */
+async function addClock(person: Person): Promise<string> {
+  const folder = join(person.home, "agents", "clock");
+  await mkdir(folder, { recursive: true, mode: 0o700 });
+  const front =
+    "name: clock\ndescription: Says the time.\nfor: members\ntools: [time]\nsteps:\n  - tool: time\n    as: now";
+  await writeFile(join(folder, "AGENT.md"), `---\n${front}\nanswer: "it is {{now.text}}"\n---\nSays the time.\n`);
+  return folder;
+}
+
+test("[one-executor] an agent that has moved to the person's other machine runs there what the first was asked", async () => {
+  await using world = await openWorld();
+  const { ben, ana } = await twoPeople(world, null, { device: "laptop" });
+  const clock = await addClock(ana);
+  const { ticket } = await ana.json<{ ticket: string }>(["device", "add"]);
+  const desk = await world.person("desk", { name: "ana", device: "desk" });
+  expect((await desk.kin(["join", ticket])).code).toBe(0);
+  await ana.kin(["down"]);
+  await ana.kin(["up"]);
+  await until(async () => (await ben.json<{ items: { address: string }[] }>(["agents"])).items.some(isClock));
+  await ana.kin(["down"]);
+  const { id } = await ben.json<Queued>(["ask", "ana@laptop/clock", "what time is it?"]);
+  // While it is under way the agent moves.
+  await rm(clock, { recursive: true });
+  await desk.kin(["down"]);
+  await addClock(desk);
+  await desk.kin(["up"]);
+  await ana.kin(["up"]);
+  const answered = await ben.kin(["wait", id, "--timeout", "90s"]);
+  expect(answered, answered.err).toMatchObject({ code: 0, out: expect.stringContaining("it is ") as string });
+  expect((await ben.kin(["sync", "why", id])).out).toContain("handed it to another device");
+}, 240_000);
+
+function isClock({ address }: { address: string }): boolean {
+  return address.endsWith("/clock");
+}
 
 test("[sync-why] a log and its newest event are explained too; what is none of these is a usage error", async () => {
   await using world = await openWorld();
