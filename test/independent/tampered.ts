@@ -578,8 +578,8 @@ export const TAMPERED: readonly Tampering[] = [
     bend: (page, { ben }) => {
       const audit = eventsOf(page, ben, "here");
       const body = encode({ n: bytesOf("n").subarray(0, 16), c: "nothing happened here" });
-      const first = decodeHeader(audit.events[10]![0]);
-      const bent = relink(audit.events.with(10, [encodeHeader({ ...first, bodyHash: sha256(body) }), body]), 11);
+      const first = decodeHeader(audit.events[140]![0]);
+      const bent = relink(audit.events.with(140, [encodeHeader({ ...first, bodyHash: sha256(body) }), body]), 141);
       audit.put(bent);
       const { header, id } = { header: decodeHeader(bent.at(-1)![0]), id: eventId(bent.at(-1)![0]) };
       const head = signHead(ben.keys.device, { log: header.log, seq: header.seq, id, hlc: header.hlc });
