@@ -27,7 +27,12 @@ test("[catch-up] three nodes: two make, sign and prune; the third, who was away,
   await until(async () => JSON.stringify(await facts(cem)).includes("early"));
   await cem.kin(["down"]);
 
-  for (let i = 0; i < 6; i++) await ben.kin(["facts", "set", `k${i % 3}`, String(i)]);
+  for (const [key, value] of [
+    ["k", "1"],
+    ["k", "2"],
+    ["other", "3"],
+  ] as const)
+    await ben.kin(["facts", "set", key, value]);
   await ben.kin(["facts", "unset", "early"]);
   const refused = await ben.kin(["snapshot", "prune"]);
   expect(refused).toMatchObject({ code: 1, err: expect.stringContaining("there is no snapshot") as string });
@@ -46,17 +51,15 @@ test("[catch-up] three nodes: two make, sign and prune; the third, who was away,
   await cem.kin(["up"]);
   await until(async () => (await snapshots(cem)).some(({ here }) => here === "adopted"));
   expect(await facts(cem)).toEqual(await facts(ben));
-  for (const person of [ben, cem]) {
-    await person.kin(["down"]);
-    await person.kin(["up"]);
-  }
+  await cem.kin(["down"]);
+  await cem.kin(["up"]);
   expect(await facts(cem)).toEqual(await facts(ben));
   expect(JSON.stringify(await facts(ben))).not.toContain("early");
-  expect((await ben.kin(["facts", "get", "k2"])).out.trim()).toBe("5");
+  expect((await cem.kin(["facts", "get", "k"])).out.trim()).toBe("2");
   expect((await snapshots(cem)).find(({ id }) => id === made.snapshot.id)).toMatchObject({
     base: true,
     signedBy: ["ana", "ben"],
   });
   const agents = await cem.json<{ items: { address: string }[] }>(["agents"]);
   expect(agents.items.map(({ address }) => address)).toContain("ben/guide");
-}, 120_000);
+}, 240_000);
