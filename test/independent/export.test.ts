@@ -77,6 +77,14 @@ test("a call is proved by its own envelopes: who asked whom for what, and who an
   expect(call!.answers[0]!.end).toMatchObject({ outcome: { parts: [{ text: "three files" }] } });
 });
 
+test("what is only said of a call proves nothing of it [export-call]", async () => {
+  const value = { re: idBytes(team.call.id), code: "DENIED", message: "never" };
+  const [event] = await team.ben.replica.append([{ kind: "invocation-declined", audience: "mesh", value }]);
+  const report = await proved(await exportOf(team.ben, { all: false, events: [event!.id, team.call.asked] }));
+  expect(report.shown.map(({ kind, how }) => [kind, how])).toContainEqual(["invocation-declined", "said"]);
+  expect(report.calls).toMatchObject([{ id: team.call.id, declined: [], answers: [] }]);
+});
+
 test("an export shows nothing if it is not asked to, and a part has only what proves it [export-opens]", async () => {
   const closed = await proved(await exportOf(team.ana, { all: false, calls: [team.call.id], open: false }));
   expect(closed).toMatchObject({ shown: [], calls: [], events: 2, sealed: 2, all: false });
