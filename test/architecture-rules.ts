@@ -35,6 +35,7 @@ export const NODE_PARTS: readonly { part: string; rank: number; members: readonl
       "lifecycle.ts",
       "telemetry.ts",
       "blobs.ts",
+      "log-repair.ts",
       "home.ts",
       "lock.ts",
       "atomic-file.ts",

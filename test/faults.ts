@@ -464,7 +464,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "K3",
     file: "sync/stores/log-file.ts",
-    search: 'if (code === "SQLITE_FULL" || message.includes("ENOSPC"))',
+    search: 'if (code === "SQLITE_FULL" || code === "ENOSPC" || message.includes("ENOSPC"))',
     replace: 'if (code === "SQLITE_NEVER")',
   },
   {
@@ -942,6 +942,12 @@ export const FAULTS: readonly Fault[] = [
     file: "sync/receiving.ts",
     search: "if (deps.isLiving(log)) deps.endIncarnation(log);",
     replace: "if (deps.isLiving(log) && log.length === 0) deps.endIncarnation(log);",
+  },
+  {
+    requirement: "damaged-log",
+    file: "sync/stores/log-file-salvage.ts",
+    search: "const OWN_KEYS = /^(incarnation$|missing\\/)/;",
+    replace: "const OWN_KEYS = /^/;",
   },
   {
     requirement: "store-port",
@@ -1719,5 +1725,11 @@ export const FAULTS: readonly Fault[] = [
     file: "sync/documents/records.ts",
     search: 'if (seq > mine + 1 || deps.some((dep) => !pasts.has(dep))) return "waits";',
     replace: 'if (seq > mine + 1) return "waits";',
+  },
+  {
+    requirement: "documents-offline",
+    file: "sync/documents.ts",
+    search: "    kinds: new Set<string>(DOCUMENT_KINDS),",
+    replace: "    kinds: new Set<string>(DOCUMENT_KINDS.slice(1)),",
   },
 ];

@@ -660,6 +660,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "A data folder that is put back from a copy gets its own later history from others, forks nothing and loses nothing.",
   },
   {
+    id: "damaged-log",
+    source: "ATTACKS P18",
+    sentence: "A log.db that can't be opened is said with the way out: put aside, what can be read saved, the rest from others.",
+  },
+  {
     id: "store-port",
     source: "issue 3 part 8",
     sentence: "The libSQL store and the memory store keep the same promises.",
@@ -1128,5 +1133,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     id: "records-converge",
     source: "issue 4 part 6",
     sentence: "Changes of a record are the same record in any order of logs, with all values where they were apart.",
+  },
+  {
+    id: "documents-offline",
+    source: "issue 4",
+    sentence:
+      "Notes and facts that two wrote while the other was off are merged on both when they meet, also without the views.",
   },
 ];

@@ -9,10 +9,11 @@ import { connectControl } from "./control-client.ts";
 import { rewriteCommands } from "./hint.ts";
 import { EXIT } from "./output.ts";
 import { loadConfig, type Config } from "../config.ts";
-import { readFormat, type Home } from "../home.ts";
+import { meshFolder, readFormat, type Home } from "../home.ts";
 import { isSealedKeystore } from "../keystore.ts";
 import type { NodeStatus } from "../gateway/control-api.ts";
 import { errorShape } from "../../protocols/errors.ts";
+import type { MeshId } from "../../protocols/ids.ts";
 
 export type CheckState = "ok" | "warn" | "fail";
 export interface CheckItem {
@@ -29,7 +30,7 @@ const LITTLE_DISK_BYTES = 200 * 1024 * 1024;
 const BUILT_AT = Date.UTC(2026, 0, 1);
 const GIT_TIMEOUT_MS = 5_000;
 
-export async function doctor(context: Context): Promise<number> {
+export async function doctor(context: Context, { repair = false }: { repair?: boolean } = {}): Promise<number> {
   const { home, output } = context;
   const running = await runningStatus(home);
   const config = configOf(home);
@@ -45,6 +46,7 @@ export async function doctor(context: Context): Promise<number> {
     await checkGit(),
     checkInterfaces(config.config),
     checkDisk(home),
+    ...(running === null ? await checkLog(home, repair) : []),
     ...(running?.warnings ?? []).map((message): CheckItem => ({
       check: "node",
       state: "warn",
@@ -265,6 +267,39 @@ function checkInterfaces(config: Config | null): CheckItem {
         hint: "connect to a network",
       };
 }
+
+/** Only while no node runs: the log has one reader. */
+async function checkLog(home: Home, repair: boolean): Promise<CheckItem[]> {
+  const check = "log";
+  const names = existsSync(home.meshesFolder) ? readdirSync(home.meshesFolder) : [];
+  const mesh = names.find((name) => /^[0-9a-f]{64}$/.test(name)) as MeshId | undefined;
+  if (mesh === undefined) return [];
+  const { logDamage, repairLog } = await import("../log-repair.ts");
+  const { lockFolder } = await import("../lock.ts");
+  const folder = meshFolder(home, mesh);
+  let lock;
+  try {
+    lock = lockFolder(home.dataFolder);
+    if (!repair) {
+      const damage = await logDamage(folder);
+      return damage === null
+        ? [{ check, state: "ok", message: folder.logFile }]
+        : [{ check, state: "fail", message: damage, hint: REPAIR_HINT }];
+    }
+    const { aside, events, values, left } = await repairLog(folder, mesh, new Date());
+    const kept = aside === null ? "log.db can be read" : `the damaged file is kept in ${aside}`;
+    const rest =
+      left === 0 ? "" : `; ${left} events wait in it for what is missing before them: repair again after a sync`;
+    return [{ check, state: "ok", message: `${kept}; ${events} events and ${values} values were saved${rest}` }];
+  } catch (error) {
+    return [failed(check, error)];
+  } finally {
+    lock?.release();
+  }
+}
+
+const REPAIR_HINT =
+  "kin doctor --repair puts the damaged file aside and saves what can be read; the node then gets the rest from your peers";
 
 function checkDisk(home: Home): CheckItem {
   const folder = nearestExisting(home.dataFolder);

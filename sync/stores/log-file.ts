@@ -622,7 +622,7 @@ function tried<T>(work: () => T): T | undefined {
 function corrupt(what: string, cause?: unknown): KinError {
   return new KinError("CORRUPT", `log.db is damaged: ${what}`, {
     cause,
-    hint: "what your peers hold can be fetched again: move the folder away and join again, or restore a backup",
+    hint: "kin doctor --repair puts the damaged file aside and saves what can be read; the rest comes from your peers",
   });
 }
 

@@ -55,7 +55,7 @@ async function storeOf({ home }: Person): Promise<{ forks: number; logsOfDevice:
     for (const { id } of await store.range(log, 0, seq + 1)) events.push(id);
   }
   await store.close();
-  return { forks, logsOfDevice: [...counts.values()].toSorted(), events: events.toSorted() };
+  return { forks, logsOfDevice: [...counts.values()].toSorted((a, b) => a - b), events: events.toSorted() };
 }
 
 /** Ben's folder is copied, he goes on, and the copy is put back. */
