@@ -28,9 +28,10 @@ interface Sender {
 export function coalesced<C>(make: (components: C) => ConnectionEncrypter): (components: C) => ConnectionEncrypter {
   return (components) => {
     const encrypter = make(components);
-    const { secureInbound, secureOutbound } = encrypter;
-    encrypter.secureInbound = async (...args) => coalesce(await secureInbound.apply(encrypter, args));
-    encrypter.secureOutbound = async (...args) => coalesce(await secureOutbound.apply(encrypter, args));
+    const secureInbound = encrypter.secureInbound.bind(encrypter);
+    const secureOutbound = encrypter.secureOutbound.bind(encrypter);
+    encrypter.secureInbound = async (...args) => coalesce(await secureInbound(...args));
+    encrypter.secureOutbound = async (...args) => coalesce(await secureOutbound(...args));
     return encrypter;
   };
 }

@@ -44,7 +44,13 @@ async function rotatePerson(node: MeshNode): Promise<string> {
     const known = replica.membership().members.get(me.person);
     if (known !== undefined) keystore.adoptPersonKey(known.personKey);
   }
-  return "the mesh is told; you are the same person with the same devices, and the old key certifies nothing any more";
+  const others =
+    replica
+      .membership()
+      .members.get(me.person)
+      ?.devices.filter(({ id }) => id !== me.device) ?? [];
+  const elsewhere = others.length === 0 ? "" : `, on ${others.map(({ name }) => name).join(", ")} neither`;
+  return `the mesh is told; you are the same person with the same devices, and the old key certifies nothing any more${elsewhere}`;
 }
 
 async function rotateAgent(node: MeshNode, agent: string | null): Promise<Result<"keys-rotate">> {
