@@ -199,7 +199,9 @@ function createProgram(lazy: Lazy): Command {
     .option("--unheard", "also if nobody is online to learn of it")
     .action(lazy(async () => (await import("./leave.ts")).leave));
   verb("set [setting] [value]", "list or change settings").action(lazy(async () => (await import("./set.ts")).set));
-  verb("doctor", "check this installation").action(lazy(async () => (await import("./doctor.ts")).doctor));
+  verb("doctor", "check this installation")
+    .option("--repair", "puts a damaged log.db aside and saves what can be read of it")
+    .action(lazy(async () => (await import("./doctor.ts")).doctor));
   const passphrase = verb("passphrase", "protect the keys on this disk by a passphrase");
   sub(passphrase, "set", "set or change it").action(lazy(async () => (await import("./passphrase.ts")).passphraseSet));
   sub(passphrase, "remove", "store the keys without").action(
