@@ -182,6 +182,10 @@ export async function allowLogs(replica: Replica, device: DeviceId): Promise<Ros
     const logs = [...replica.vector().values()]
       .filter(({ log, opening }) => opening.device === device && !forked.has(log))
       .map(({ log }) => log);
+    if (logs.length === 0)
+      throw new KinError("NOT_FOUND", `no log that device ${device} has begun since is here`, {
+        hint: "sync with it first, after it has written something",
+      });
     if (logs.every((log) => isLogAllowed(membership, device, log)))
       throw new KinError("BAD_REQUEST", `all logs of device ${device} that are here count already`);
     return { records: [{ type: "log-allowed", device, logs: logs.toSorted() }] };

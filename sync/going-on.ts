@@ -98,7 +98,7 @@ export function createGoingOn(deps: GoingOnDeps): GoingOn {
       await writing.act(() => ({ records: [{ type: "log-allowed", ...allowed }] }));
     else
       throw new KinError("FORKED", "this device has written two histories again: an admin must let its new log count", {
-        hint: "what it writes is kept and sent, and has no effect until then",
+        hint: "what it writes is kept and sent, and has no effect until an admin runs: kin sync allow PERSON@DEVICE",
       });
   }
 

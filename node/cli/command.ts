@@ -149,6 +149,12 @@ function createProgram(lazy: Lazy): Command {
   sub(sync, "why <item>", "what a call (kini1…), an event (kine1…) or a log waits for").action(
     lazy(async () => (await import("./sync.ts")).syncWhy),
   );
+  sub(sync, "allow <device>", "let a device's logs count that was run twice (an admin)").action(
+    lazy(async () => (await import("./sync.ts")).syncAllow),
+  );
+  sub(sync, "reissue <events...>", "say again what a fork or a removal took the effect of").action(
+    lazy(async () => (await import("./sync.ts")).syncReissue),
+  );
   const snapshot = verb("snapshot", "states instead of old history: who was away catches up quickly");
   sub(snapshot, "make", "make one of all that is here").action(
     lazy(async () => (await import("./snapshot.ts")).snapshotMake),

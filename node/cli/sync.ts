@@ -1,4 +1,4 @@
-/** `kin sync status`, `now`, `why`. */
+/** `kin sync status`, `now`, `why`, `allow`, `reissue`. */
 import type { Context } from "./context.ts";
 import { connectControl } from "./control-client.ts";
 import { rewriteCommands } from "./hint.ts";
@@ -79,5 +79,25 @@ export async function syncWhy(context: Context, item: string): Promise<number> {
   output.object({ ...why, hint });
   for (const sentence of why.said) output.line(sentence);
   if (hint !== null) output.line(`  ${hint}`);
+  return EXIT.ok;
+}
+
+export async function syncAllow(context: Context, who: string): Promise<number> {
+  const { output } = context;
+  const client = await connectControl(context.home.socketPath);
+  const allowed = await client.request("sync-allow", { who }, { signal: context.signal });
+  client.close();
+  output.object(allowed);
+  output.line(`what ${allowed.device} writes counts again (${allowed.logs} logs)`);
+  return EXIT.ok;
+}
+
+export async function syncReissue(context: Context, events: string[]): Promise<number> {
+  const { output } = context;
+  const client = await connectControl(context.home.socketPath);
+  const { items } = await client.request("sync-reissue", { events }, { signal: context.signal });
+  client.close();
+  output.object({ items });
+  for (const { event, again } of items) output.line(`${event.slice(0, 16)}… is said again as ${again}`);
   return EXIT.ok;
 }

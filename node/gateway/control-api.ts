@@ -370,6 +370,10 @@ export interface ControlApi {
     never,
     { item: string; kind: "call" | "event" | "log"; state: string; said: string[]; hint: string | null },
   ];
+  /** `who`: `ana`, `ana@laptop`. */
+  "sync-allow": [{ who: string }, never, { device: string; logs: number }];
+  /** `kine1…` or hex; `again`: the events that say the same now. */
+  "sync-reissue": [{ events: string[] }, never, { items: { event: string; again: string }[] }];
   /** `agent`: whose own facts, as typed; null: those of the mesh. */
   "facts-set": [{ key: string; value: Json; unset: boolean; agent: string | null }, never, FactItem];
   "facts-get": [{ key: string; agent: string | null }, never, FactItem];

@@ -243,6 +243,8 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       said: ["nobody has it yet"],
       hint: "kin up",
     }),
+    "sync-allow": async ({ who }) => ({ device: `${who}@laptop`, logs: 1 }),
+    "sync-reissue": async ({ events }) => ({ items: events.map((event) => ({ event, again: "kine1again" })) }),
     "snapshot-make": async () => ({ snapshot: SNAPSHOT }),
     "snapshot-ls": async () => ({
       items: [

@@ -184,6 +184,12 @@ test("what waits: retried, asked again, explained; who is how far; each exit cod
   expect(json(await kin(["sync", "status", "--json"]))).toMatchObject({ v: 1, items: [{ theyLack: 3 }], events: 9 });
   expect(await kin(["sync", "now"])).toMatchObject({ code: 1, out: "ben is offline\nnobody is reachable now\n" });
   expect((await kin(["sync", "why", "kini1abc"])).out).toMatch(/^nobody has it yet\n {2}.*up\n$/);
+  expect((await kin(["sync", "allow", "ben"])).out).toBe("what ben@laptop writes counts again (1 logs)\n");
+  const again2 = await kin(["sync", "reissue", "kine1abc", "kine1def", "--json"]);
+  expect(json(again2)).toMatchObject({
+    v: 1,
+    items: [{ event: "kine1abc", again: "kine1again" }, { event: "kine1def" }],
+  });
 });
 
 test("join says in plain words where it dials and who is there", async () => {

@@ -126,6 +126,26 @@ test("R6: who was removed holds no key of what is written once his removal is kn
   );
 }, 60_000);
 
+test("R6: an epoch that was opened at the same time as a removal, for the removed one too, is not written under once both are known [removed-reads-nothing]", async () => {
+  for (let round = 0; round < 6; round++) {
+    const time = testTime();
+    const ana = await foundMesh(`ana${round}`, time);
+    const ben = await admitMember(ana, `ben${round}`);
+    const li = await admitMember(ana, `li${round}`);
+    await settle([ana, ben, li]);
+    await openEpoch(ben.replica); // for Li too: he does not know yet
+    await meet(ben, li);
+    await removePerson(ana.replica, personOf(ana, li));
+    await settle([ana, ben]);
+    for (const member of [ana, ben]) {
+      const [event] = await member.replica.append([note("without li")]);
+      const reader = await stolenReader(li, member);
+      expect((await reader.replica.event(event!.id))?.unreadable).toBe("no-key");
+      await reader.replica.close();
+    }
+  }
+});
+
 /** The removed one's keys over a living member's disk: he got hold of all ciphertext. */
 async function stolenReader(thief: TestMember, victim: TestMember): Promise<TestMember> {
   return openMember(thief.name, victim.replica.mesh, {

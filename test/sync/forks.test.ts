@@ -1,9 +1,12 @@
 /** After a fork (R2): what counts, what is said again, who lets a device go on, and what none of it can be used for. */
 import { expect, test } from "vitest";
 import type { KinError } from "../../protocols/errors.ts";
-import type { EventId } from "../../protocols/ids.ts";
+import { formatText, type EventId } from "../../protocols/ids.ts";
 import { MAX_OPEN_LOGS } from "../../protocols/limits.ts";
+import { makeLogWord } from "../../protocols/roster-record.ts";
 import { encodeSyncFrame, type ForkProof } from "../../protocols/sync.ts";
+import type { MeshNode } from "../../node/gateway/mesh.ts";
+import { syncAllow, syncReissue } from "../../node/gateway/verbs/forks.ts";
 import { allowLogs, removePerson } from "../../sync/acts.ts";
 import { forkPoint } from "../../sync/fork.ts";
 import { openProjection } from "../../sync/projection.ts";
@@ -141,29 +144,21 @@ test("R2: a copy steps back when it turns out that somebody had built on what it
   const twin = await twinOf(li);
   const [a1] = await li.replica.append([note("a1")]);
   await meet(li, ana);
+  await meet(li, ben);
+  await li.replica.close();
   await ana.replica.append([note("on a1")]); // nobody hears of it for a while
   await twin.replica.append([note("b1")]);
-  await meet(twin, ben);
-  await li.replica.close();
-  // Ben and Li's second life learn of the fork by a proof alone.
-  await ben.replica.receiveFork(await foundProof(ana, twin));
-  await rounds([ben, twin], 3);
-  expect((await notesOf(ben)).filter((text) => text === "b1")).toHaveLength(1);
+  await rounds([ben, twin], 4);
+  for (const member of [ben, twin]) {
+    expect(await standingOf(member, a1!.id)).toBe("quarantined");
+    expect(await notesOf(member)).toEqual(["a1", "b1", "shared"]); // copies
+  }
   await rounds([ana, ben, twin], 4);
   for (const member of [ana, ben, twin]) {
     expect(await standingOf(member, a1!.id)).toBe("good");
     expect(await notesOf(member)).toEqual(["a1", "b1", "on a1", "shared"]);
   }
 });
-
-async function foundProof(ana: TestMember, twin: TestMember): Promise<ForkProof> {
-  const entry = [...twin.replica.vector().values()].find(({ opening }) => opening.device === twin.replica.device)!;
-  const { run } = (await twin.replica.runFrom(entry.log, 0))!;
-  const other = await twinOf(ana);
-  const { fork } = await other.replica.receive(run, entry.opening);
-  await other.replica.close();
-  return fork!;
-}
 
 test("R2: a marker takes nothing away that counts", async () => {
   const { ana, ben } = await team();
@@ -206,6 +201,11 @@ test("R2: the person's key lets a forked device's new log count once; the second
   const said = changes.flatMap((change) => (change.type === "trouble" ? [change.error.code] : []));
   expect(said).toContain("FORKED");
   expect(await refusalOf(allowLogs(ben.replica, li.replica.device))).toBe("DENIED"); // no admin
+  const logs = [...li.replica.vector().values()].filter(({ opening }) => opening.device === li.replica.device);
+  const again = { device: li.replica.device, logs: [logs.at(-1)!.log] };
+  const word = makeLogWord(li.keys.person, li.replica.mesh, again, new Uint8Array(16));
+  const second = li.replica.act(() => ({ records: [{ type: "log-allowed", ...again, word }] }));
+  expect(await refusalOf(second)).toBe("DENIED"); // also where the device insists
   await allowLogs(ana.replica, li.replica.device);
   await rounds([ana, ben, li], 5);
   const expected = ["after fork 1", "after fork 2", "life 1", "life 2", "shared", "twin 1", "twin 2"];
@@ -284,6 +284,34 @@ test("a proof that does not say where the histories part is refused from a peer,
   await rounds([again, ana]);
   expect(again.replica.forks().map(forkPoint)).toEqual([forkPoint(proof)]);
   expect(again.replica.forks()[0]!.parting).toBeDefined();
+});
+
+test("R2: sync allow and sync reissue say what they did, and why not", async () => {
+  const { ana, ben, li } = await team({ personKey: null });
+  const nodeOf = ({ replica }: TestMember) =>
+    ({ mesh: () => ({ replica, me: { device: replica.device } }) }) as unknown as MeshNode;
+  await expect(syncAllow(nodeOf(ana), { who: "li" })).rejects.toMatchObject({ code: "USAGE" }); // nothing was written twice
+  const twin = await twinOf(li);
+  await twin.replica.append([note("twin")]);
+  await li.replica.append([note("life")]);
+  await meet(twin, ben);
+  await rounds([ana, ben, li], 4);
+  await expect(syncAllow(nodeOf(ana), { who: "li" })).rejects.toMatchObject({ code: "NOT_FOUND" }); // it has begun no new log
+  await li.replica.append([note("after")]);
+  await rounds([ana, ben, li], 2);
+  await expect(syncAllow(nodeOf(ana), { who: "nobody" })).rejects.toMatchObject({ code: "NOT_FOUND" });
+  await expect(syncAllow(nodeOf(ben), { who: "li@laptop" })).rejects.toMatchObject({ code: "DENIED" });
+  expect(await syncAllow(nodeOf(ana), { who: "li@laptop" })).toMatchObject({ device: "li@laptop" });
+  await removePerson(ana.replica, memberOf(ana, "li").person);
+  const [late] = await li.replica.append([note("late")]);
+  await meet(li, ben);
+  await rounds([ana, ben]);
+  await expect(syncReissue(nodeOf(ana), { events: ["nonsense"] })).rejects.toMatchObject({ code: "USAGE" });
+  const { items } = await syncReissue(nodeOf(ana), { events: [formatText("kine", Buffer.from(late!.id, "hex"))] });
+  expect(items).toEqual([
+    { event: expect.stringMatching(/^kine1/) as string, again: expect.stringMatching(/^kine1/) as string },
+  ]);
+  expect(await notesOf(ana)).toContain("late");
 });
 
 test("R5: an admin says again what a removed member wrote after his cut; nobody else does [reissue-removed]", async () => {

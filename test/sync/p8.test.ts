@@ -33,8 +33,11 @@ function pick(name: string, below: number): number {
   return new DataView(bytesOf(`${SEED} ${name}`).buffer).getUint32(0) % below;
 }
 
+/** In one flush or in many: a head signs one event or several. */
 async function write(member: TestMember, count: number, text: string): Promise<void> {
-  for (let i = 0; i < count; i++) await member.replica.append([note(`${text} ${i}`)]);
+  const notes = Array.from({ length: count }, (_, i) => note(`${text} ${i}`));
+  const size = pick(`${text} flush`, 2) === 0 ? 1 : count;
+  for (let at = 0; at < count; at += size) await member.replica.append(notes.slice(at, at + size));
 }
 
 function ownLog({ replica }: TestMember): { log: LogId; seq: number } {

@@ -6,6 +6,7 @@ import { deviceAdd, deviceItems, deviceRemove } from "./devices.ts";
 import { exportFile } from "./export.ts";
 import { noteEdit, noteList, noteNew, noteShare, noteShow } from "./notes.ts";
 import { factsGet, factsHistory, factsList, factsSet } from "./facts.ts";
+import { syncAllow, syncReissue } from "./forks.ts";
 import { keysRotate } from "./keys.ts";
 import { leave, leavePlan } from "./leave.ts";
 import { agentConfig, agentConfigSet } from "./settings.ts";
@@ -53,6 +54,8 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
     "sync-status": () => syncStatus(node),
     "sync-now": (_params, item, signal) => syncNow(node, item, signal),
     "sync-why": (params) => syncWhy(node, params),
+    "sync-allow": (params) => syncAllow(node, params),
+    "sync-reissue": (params) => syncReissue(node, params),
     "facts-set": (params) => factsSet(node, params),
     "facts-get": (params) => factsGet(node, params),
     "facts-ls": (params) => factsList(node, params),

@@ -1,0 +1,44 @@
+/** What an admin or an owner does after a log was written twice, or after a removal (R2, R5). */
+import { KinError } from "../../../protocols/errors.ts";
+import { formatText, idBytes, idOf, parseAddress, parseText, type EventId } from "../../../protocols/ids.ts";
+import { allowLogs } from "../../../sync/acts.ts";
+import type { Params, Result } from "../control-api.ts";
+import { needMembership, type MeshNode } from "../mesh.ts";
+import { peerName, resolveDevices, resolveMember } from "../resolve.ts";
+
+/** Lets a device's logs count that was run twice. */
+export async function syncAllow(node: MeshNode, { who }: Params<"sync-allow">): Promise<Result<"sync-allow">> {
+  const { replica } = needMembership(node);
+  const membership = replica.membership();
+  const to = parseAddress(`${who}/x`);
+  const devices = resolveDevices(resolveMember(membership, to), to.device);
+  if (devices.length !== 1)
+    throw new KinError("USAGE", `${who} has ${devices.length} devices`, {
+      hint: `say which: ${devices.map(({ id }) => peerName(membership, id)).join(" or ")}`,
+    });
+  const { id } = devices[0]!;
+  if (!replica.forks().some(({ opening }) => opening.device === id))
+    throw new KinError("USAGE", `no log of ${peerName(membership, id)} was written twice: all of it counts`);
+  const [record] = await allowLogs(replica, id);
+  const logs = record?.body.type === "log-allowed" ? record.body.logs.length : 0;
+  return { device: peerName(membership, id), logs };
+}
+
+/** Says again what has no effect where it stands. */
+export async function syncReissue(node: MeshNode, { events }: Params<"sync-reissue">): Promise<Result<"sync-reissue">> {
+  const { replica } = needMembership(node);
+  const ids = events.map(eventId);
+  const copies = await replica.reissue(ids);
+  return { items: copies.map(({ id }, i) => ({ event: textOf(ids[i]!), again: textOf(id) })) };
+}
+
+function eventId(text: string): EventId {
+  if (/^[0-9a-f]{64}$/.test(text)) return text as EventId;
+  const parsed = parseText("kine", text);
+  if (!parsed.ok) throw new KinError("USAGE", parsed.message);
+  return idOf(parsed.body);
+}
+
+function textOf(id: EventId): string {
+  return formatText("kine", idBytes(id));
+}
