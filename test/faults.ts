@@ -1011,9 +1011,9 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "rights-at-execution",
-    file: "sync/outbox.ts",
-    search: "if (!invoke.isMember(from.person, from.device))",
-    replace: 'if (from.device === ("" as DeviceId))',
+    file: "node/agents/dispatch.ts",
+    search: "if (runnable?.mayCall(person, call.request.arguments) === true) return runnable;",
+    replace: "if (runnable !== undefined) return runnable;",
   },
   {
     requirement: "answer-to-all-devices",
@@ -1109,7 +1109,7 @@ export const FAULTS: readonly Fault[] = [
     requirement: "device-add",
     file: "protocols/join-device.ts",
     search: 'if (record?.body.type !== "device-added" || record.body.device.id !== mine || entry === undefined)',
-    replace: "if (record === undefined || entry === undefined)",
+    replace: "if (record === undefined)",
   },
   {
     requirement: "offline-ask",
