@@ -801,7 +801,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "one-stream",
     file: "node/net/wire.ts",
-    search: "await new Promise<void>((tick) => setImmediate(tick));",
+    search: "await new Promise<void>((tick) => process.nextTick(tick));",
     replace: "",
   },
   {
