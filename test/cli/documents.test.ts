@@ -1,0 +1,86 @@
+/** `kin facts`, `kin note`, `kin agents config` at a node of answers: what is asked of it, what people and programs read. */
+import { mkdtempSync, realpathSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { changeless } from "./changeless.ts";
+import { runKin, type Ran } from "./run-kin.ts";
+
+let home: string;
+const kin = (args: string[], stdin?: string): Promise<Ran> =>
+  runKin(args, { home, ...(stdin !== undefined && { stdin }) });
+const json = (ran: Ran): { [key: string]: unknown } => JSON.parse(ran.out) as never;
+
+beforeAll(async () => {
+  home = realpathSync(mkdtempSync(join(tmpdir(), "kin-documents-")));
+  expect(await kin(["up", "--as", "ben"])).toMatchObject({ code: 0 });
+});
+afterAll(async () => {
+  await kin(["down"]);
+  rmSync(home, { recursive: true, force: true });
+});
+
+test("F9: a fact's value is JSON, or text; from the word, or from a pipe", async () => {
+  const valueOf = async (args: string[], stdin?: string) =>
+    (json(await kin(["facts", "set", "k", ...args, "--json"], stdin)) as { values: { value: unknown }[] }).values[0]!
+      .value;
+  expect(await valueOf(["8080"])).toBe(8080);
+  expect(await valueOf(['{"a": [1]}'])).toEqual({ a: [1] });
+  expect(await valueOf(["hello there"])).toBe("hello there");
+  expect(await valueOf(["8080", "--text"])).toBe("8080");
+  expect(await valueOf([], "from a pipe\n")).toBe("from a pipe");
+  expect(await kin(["facts", "set", "k"])).toMatchObject({ code: 2, err: expect.stringContaining("needs a value") });
+  expect((await kin(["facts", "set", "k", "8080"])).out).toBe("k = 8080\n");
+  expect((await kin(["facts", "unset", "k"])).out).toBe("k is no longer set\n");
+});
+
+test("F9: values that were set apart are all shown, with who and when, and nothing that remote text wanted", async () => {
+  const got = await kin(["facts", "get", "k"]);
+  expect(got.out).toContain("2 values, set without knowledge of each other");
+  expect(got.out).toMatch(/ {2}b {2}\(ana@laptop, 1 min ago\)/);
+  expect(changeless(got.out)).toBe(true);
+  expect(json(await kin(["facts", "get", "k", "--json"]))).toMatchObject({ v: 1, key: "k", scope: "mesh" });
+  const listed = await kin(["facts", "ls", "app/"]);
+  expect(listed.out).toContain("app/port  8080   ana@laptop");
+  expect(listed.out).toContain(" or       [1]");
+  expect(listed.out).toContain("2 more: say how their keys begin");
+  expect((await kin(["facts", "history", "k"])).out).toContain("(unset)");
+  expect(Object.keys(json(await kin(["facts", "ls", "--json"])))).toEqual(["v", "items", "total"]);
+});
+
+test("F9: a note is made, shown, changed and shared; what it says can't move the cursor", async () => {
+  expect((await kin(["note", "new", "plan", "--for", "ana,li", "--text", "x"])).out).toContain(
+    '"plan" is there for ana, li',
+  );
+  const shown = await kin(["note", "show", "plan"]);
+  expect(shown.out).toContain("ana@laptop · 1 edit, 5 s ago");
+  expect(changeless(shown.out)).toBe(true);
+  expect((await kin(["note", "edit", "plan", "--append", "jam"])).out).toContain("plan: jam true");
+  expect((await kin(["note", "edit", "plan"], "all of it")).out).toContain("plan: all of it false");
+  expect((await kin(["note", "edit", "plan", "--text", "same"])).out).toContain("says that already");
+  expect((await kin(["note", "share", "plan", "ana", "li"])).out).toContain("for ana, li now");
+  expect((await kin(["note", "ls"])).out).toContain("plan  all members  ana, 5 s ago     5           kine1abc");
+  expect(Object.keys(json(await kin(["note", "ls", "--json"])))).toEqual(["v", "items"]);
+});
+
+test("F9: what can't be meant is a usage error", async () => {
+  for (const [args, says] of [
+    [["note", "edit", "plan"], "needs to know what to write"],
+    [["note", "edit", "plan", "--text", "a", "--append", "b"], "say one of them"],
+    [["note", "new", "plan", "--for", "ana,,li", "--text", "x"], "names nobody in one place"],
+    [["note", "shw", "plan"], 'did you mean "show"?'],
+    [["facts"], "kin facts needs one of"],
+    [["agents", "config", "guide", "--unset"], "--unset needs a setting"],
+    [["agents", "config", "guide", "paused", "true", "--unset"], "not both"],
+  ] as const)
+    expect(await kin([...args])).toMatchObject({ code: 2, err: expect.stringContaining(says) });
+});
+
+test("F9: an agent's settings, what lost against them, and their history", async () => {
+  const listed = await kin(["agents", "config", "guide"]);
+  expect(listed.out).toMatch(/paused {3}true {3}set to false at the same time/);
+  expect((await kin(["agents", "config", "guide", "--history"])).out).toMatch(/paused {3}true {3}ben@laptop, 5 s ago/);
+  const set = json(await kin(["agents", "config", "guide", "paused", "true", "--json"]));
+  expect(set).toMatchObject({ v: 1, agent: "guide: paused true", changed: true });
+  expect((await kin(["agents"])).out).toContain("ben/reviewer");
+});
