@@ -10,7 +10,7 @@
  */
 import { KinError } from "../protocols/errors.ts";
 import type { EventId, LogId } from "../protocols/ids.ts";
-import { MAX_VECTOR_LOGS, type EventRun, type ForkedLog, type SyncFrame } from "../protocols/sync.ts";
+import { MAX_BRANCHES, type EventRun, type ForkedLog, type SyncFrame } from "../protocols/sync.ts";
 import { forkPoint } from "./fork.ts";
 import type { PeerLog, PeerLogs } from "./reconcile.ts";
 import type { Received, Replica } from "./replica.ts";
@@ -18,6 +18,9 @@ import type { Received, Replica } from "./replica.ts";
 /** How far below our own end the first asking begins; four times as far each time. */
 const FIRST_STEP = 16;
 const STEP_GROWTH = 4;
+
+/** Logs with histories that one peer may name: forks are rare, and each log costs some kilobytes. */
+const MAX_NAMED_LOGS = 1024;
 
 interface Asking {
   tip: EventId;
@@ -67,7 +70,8 @@ export function createParting(replica: Replica, me: object): Parting {
 
   function name(log: LogId, known: PeerLog, seq: number, id: EventId): boolean {
     const found = named.get(log) ?? { known, ends: new Map<EventId, number>() };
-    if (found.ends.has(id) || (!named.has(log) && named.size >= MAX_VECTOR_LOGS)) return false;
+    if (found.ends.has(id) || found.ends.size >= MAX_BRANCHES) return false;
+    if (!named.has(log) && named.size >= MAX_NAMED_LOGS) return false;
     named.set(log, found);
     found.ends.set(id, seq);
     return true;

@@ -1,7 +1,9 @@
 /** Group D of the attacks: what a member's device may send on `/kin/sync/1` and what must become of it. One line a case. */
-import { encode } from "../../protocols/bytes.ts";
-import { idBytes } from "../../protocols/ids.ts";
-import { encodeSyncFrame, MAX_VECTOR_LOGS, type SyncFrame } from "../../protocols/sync.ts";
+import { sha256 } from "#crypto";
+import { encode, toHex } from "../../protocols/bytes.ts";
+import { signHead } from "../../protocols/events.ts";
+import { idBytes, type EventId } from "../../protocols/ids.ts";
+import { encodeSyncFrame, MAX_VECTOR_LOGS, type ForkedLog, type SyncFrame } from "../../protocols/sync.ts";
 import type { RosterRecord } from "../../protocols/roster-record.ts";
 import { openEpoch } from "../../sync/acts.ts";
 import type { TestMember } from "../sync/mesh.ts";
@@ -252,4 +254,58 @@ export const SYNC_ATTACKS: SyncAttack[] = [
       return [send(own), send({ type: "run", ...run, head: { ...run.head, sig: new Uint8Array(64).fill(1) } })];
     },
   },
+  {
+    id: "D1",
+    says: "names ends of histories that nobody has",
+    refusal: null,
+    frames: (attacker, own) => [send({ ...own, forked: forkedOf(attacker, own, 16) })],
+  },
+  {
+    id: "D2",
+    says: "names 17 ends of one log",
+    refusal: "TOO_LARGE",
+    frames: (attacker, own) => [send({ ...own, forked: forkedOf(attacker, own, 17) })],
+  },
+  {
+    id: "D3",
+    says: "names new ends without end",
+    refusal: "OVERLOADED",
+    frames: (attacker, own) => [
+      send(own),
+      ...Array.from({ length: 800 }, (_, i) =>
+        send({ ...own, full: false, logs: [], forked: forkedOf(attacker, own, 16, i) }),
+      ),
+    ],
+  },
+  {
+    id: "D4",
+    says: "asks for the same part of a log again and again",
+    refusal: "OVERLOADED",
+    frames: (_, own) => [
+      send(own),
+      ...Array.from({ length: 1_100 }, () =>
+        send({ type: "part", log: own.logs[0]!.log, tip: own.logs[0]!.id, from: 0 }),
+      ),
+    ],
+  },
+  {
+    id: "D5",
+    says: "sends a proof that a log was written twice which does not say where",
+    refusal: "BAD_REQUEST",
+    frames: async (attacker, own) => {
+      const { entry, run } = await ownRun(attacker);
+      const { log, opening } = entry;
+      const key = attacker.keys.device;
+      const head = { ...run.head.head, id: "42".repeat(32) as never };
+      const proof = { log, opening, a: run.head, b: signHead(key, head), headers: [] };
+      return [send(own), send({ type: "fork", proof })];
+    },
+  },
 ];
+
+/** So many ends of the attacker's own log, each new in each round. */
+function forkedOf(attacker: TestMember, own: SyncFrame & { type: "vector" }, count: number, round = 0): ForkedLog[] {
+  const entry = own.logs.find(({ opening }) => opening.device === attacker.replica.device)!;
+  const ends = Array.from({ length: count }, (_, i) => ({ seq: 3, id: toHex(sha256(encode([round, i]))) as EventId }));
+  return [{ log: entry.log, opening: entry.opening, ends }];
+}
