@@ -1,7 +1,10 @@
 /** Exports: what a stranger with only the mesh id can check, and that no bent one passes. Ours; `python.test.ts` asks another program. */
 import fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
+import { concat, encode, utf8Bytes, type Value } from "../../protocols/bytes.ts";
 import { contentKey } from "../../protocols/event-body.ts";
+import { EXPORT_LINE } from "../../protocols/export.ts";
+import { frame as framed } from "../../protocols/frame.ts";
 import { idBytes, idOf, type EpochId, type MeshId } from "../../protocols/ids.ts";
 import { verifyExport, type ExportReport } from "../../sync/verify-export.ts";
 import { bytesOf } from "../sync/chains.ts";
@@ -169,6 +172,34 @@ test("any flipped byte is found (A1) [export-tampered]", async () => {
       expect((await verifyExport([bent], mesh)).ok).toBe(false);
     }),
     { numRuns: 60 },
+  );
+});
+
+test("garbage is refused, never thrown at the reader (P6) [export-tampered]", async () => {
+  const line = utf8Bytes(EXPORT_LINE);
+  const [first] = openPage(file).frames as [{ [field: string]: Value }];
+  const value = fc.oneof(
+    fc.uint8Array({ maxLength: 64 }),
+    fc.integer({ min: 0, max: 9 }),
+    fc.constant(null),
+    fc.string(),
+  );
+  const types = fc.constantFrom("export", "records", "keys", "fork", "open", "log", "run", "end", "other");
+  const some = fc.dictionary(
+    fc.constantFrom("r", "k", "e", "o", "ev", "h", "s", "from", "to", "stop", "a", "b", "hs"),
+    value,
+  );
+  const frames = fc.array(
+    fc.tuple(types, some).map(([t, fields]) => encode({ ...fields, t })),
+    { maxLength: 4 },
+  );
+  await fc.assert(
+    fc.asyncProperty(frames, fc.uint8Array({ maxLength: 32 }), fc.boolean(), async (made, rest, isBegun) => {
+      const begun = isBegun ? [framed(encode(first))] : [];
+      const bytes = concat(line, ...begun, ...made.map((one) => framed(one)), rest);
+      expect((await verifyExport([bytes], isBegun ? mesh : null)).ok).toBe(false);
+    }),
+    { numRuns: 200 },
   );
 });
 
