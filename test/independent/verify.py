@@ -1276,6 +1276,12 @@ class Export:
         self.witnessed, self.audit = {}, {}
 
     def verify(self, data):
+        try:
+            self._verify(data)
+        except (TypeError, KeyError, AttributeError, IndexError) as error:
+            raise Bad("something is of another shape than the page says: %s" % error)
+
+    def _verify(self, data):
         self.data = data
         for self.at, payload in frames(data):
             frame = decode(payload)
