@@ -69,7 +69,7 @@ function serve(one: Actor): void {
 
 // ---- once
 
-test("R8: directly, by two carriers and as a live retry at once: it runs once, and everybody gets that one result [three-paths]", async () => {
+test("R8: directly, by two carriers and as a live retry at once: it runs once, and everybody gets that one result; carriers cannot read it [three-paths] [carried]", async () => {
   const { ben, ana, effects } = await two();
   const li = await admitMember(ben, "li");
   const eve = await admitMember(ben, "eve");
