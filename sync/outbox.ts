@@ -383,7 +383,7 @@ export async function createOutbox(
     if (done !== undefined) return reply(one, done);
     if (started.has(id)) {
       const known = await recalled(one);
-      if (known !== null) return reply(one, [known]);
+      if (known !== null) return reply(one, known);
     }
     const refusal = whyNotRun(one);
     if (refusal !== null) return reply(one, [refusal]);
@@ -427,17 +427,18 @@ export async function createOutbox(
   }
 
   /** How what was started before a restart ended, as far as anybody knows; null: it never began, so nothing has happened. */
-  async function recalled({ opened, request }: Ask): Promise<CallEvent | null> {
+  async function recalled({ opened, request }: Ask): Promise<CallEvent[] | null> {
     const word = (await recall?.(opened.envelope.from.person, request)) ?? "unknown";
     if (word === "never-begun") return null;
-    if (word === "unknown")
-      return failure(
-        "OUTCOME_UNKNOWN",
-        "the call was started, then this device was stopped: nobody knows how it ended",
-      );
-    return "outcome" in word
-      ? { type: "result", index: 1, outcome: word.outcome }
-      : { type: "failure", index: 1, error: word.error };
+    if (word === "unknown") {
+      const why = "the call was started, then this device was stopped: nobody knows how it ended";
+      return [failure("OUTCOME_UNKNOWN", why)];
+    }
+    const end: CallEvent =
+      "outcome" in word
+        ? { type: "result", index: 1, outcome: word.outcome }
+        : { type: "failure", index: 1, error: word.error };
+    return [{ type: "accepted", index: 0 }, end];
   }
 
   /** The first and the last event of a run; null if we were stopped meanwhile. */

@@ -1480,7 +1480,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "killed-callee-durable",
     file: "sync/outbox.ts",
-    search: "if (known !== null) return reply(one, [known]);",
+    search: "if (known !== null) return reply(one, known);",
     replace: "",
   },
   {

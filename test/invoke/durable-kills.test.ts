@@ -7,7 +7,18 @@ import { expect, test } from "vitest";
 import { createMemoryDisk } from "../../sync/stores/memory-disk.ts";
 import { admitMember, foundMesh, openMember, syncOnce, testTime, type TestMember } from "../sync/mesh.ts";
 import type { EnvelopeId } from "../../protocols/ids.ts";
-import { ask, marking, meet, mortal, outcomeOf, reborn, settle, startActor, type Effects } from "./durable-scene.ts";
+import {
+  answerNow,
+  ask,
+  marking,
+  meet,
+  mortal,
+  outcomeOf,
+  reborn,
+  settle,
+  startActor,
+  type Effects,
+} from "./durable-scene.ts";
 
 /** Ask and answer take one each; what is still being written takes another. */
 const MAX_MEETINGS = 10;
@@ -78,6 +89,9 @@ async function killedAt(victim: Victim, after: number, keepUnflushed: number, re
     }
   }
   const outcome = known === undefined ? "never asked" : await outcomeOf(again, known);
+  // The signed receipt comes back with the result, whoever was killed in between.
+  if (known !== undefined && outcome?.startsWith("result") === true)
+    expect((await answerNow(again, known))![0]).toEqual({ type: "accepted", index: 0 });
   if (acknowledged !== null && known !== acknowledged) throw new Error("an acknowledged ask was lost");
   await again.stop();
   if (victim === "caller") await bens.stop();

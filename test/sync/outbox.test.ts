@@ -188,6 +188,7 @@ test("killed after it ended and before it was answered: the ledger's outcome is 
   await syncOnce(again, ben);
   await until(() => bens.outbox.waiting().length === 0, "the answer came");
   expect(await answerOf(bens.outbox, id)).toMatchObject([
+    { type: "accepted" },
     { type: "result", outcome: { parts: [{ text: "as the ledger says" }] } },
   ]);
 });
