@@ -84,6 +84,7 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
   );
   const machines: Machine[] = [];
   const removed = new Set<DeviceId>();
+  const triedAgain = new Set<Machine>();
   let isHealing = false;
   const deps = { world, network, witness, mesh: genesis.mesh };
 
@@ -188,6 +189,7 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
   async function heal({ clocks = true, limitMs = EQUAL_WITHIN_MS } = {}): Promise<void> {
     world.note("heal");
     isHealing = true;
+    triedAgain.clear();
     world.count("heals");
     network.heal();
     for (const { clock, disk } of machines) {
@@ -213,7 +215,10 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
   async function wakeUp(): Promise<void> {
     for (const machine of team.living()) {
       if (machine.isRunning()) continue;
-      if (machine.trouble !== null) await reinstall(machine);
+      // The first failure may have been a full disk; one that stays unreadable is given up.
+      const isHopeless = machine.trouble !== null && triedAgain.has(machine);
+      if (machine.trouble !== null) triedAgain.add(machine);
+      if (isHopeless) await reinstall(machine);
       else void machine.start();
     }
   }
@@ -228,6 +233,7 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
       if (author === machine.name && !left.has(id)) witness.excused.add(id);
     machine.disk.restore(new Map());
     witness.forget(machine.name);
+    triedAgain.delete(machine);
     world.count("reinstalled");
     await complete(machine.start(donor.process!.replica.records()));
   }

@@ -42,7 +42,7 @@ export interface Records {
 }
 
 export function createRecords(
-  ground: Pick<Ground, "mesh" | "device" | "store" | "logs" | "inOrder">,
+  ground: Pick<Ground, "mesh" | "device" | "store" | "logs" | "inOrder" | "inBackground">,
   /** Runs, in the order of taking in, when the fold gives something new. */
   changed: (before: Membership, after: Membership) => Promise<void>,
 ): Records {
@@ -97,7 +97,8 @@ export function createRecords(
       if (placeOf.get(record.id) === null) placed.push(record);
       placeOf.set(record.id, { log: event.header.log, seq: event.header.seq });
     }
-    await keep(placed);
+    // A row without its place is sent more often than needed, no more: a full disk must not stop what is stored from counting.
+    if (placed.length > 0) ground.inBackground(keep(placed));
     return records;
   }
 
@@ -125,8 +126,8 @@ export function createRecords(
     // Known ones cost a hash, not a signature: a peer may send them often.
     const { added, refused } = roster.add(sealed.filter((record) => !isKnown(record)));
     if (added.length > 0) {
-      await keep(added);
-      await ground.inOrder(refold);
+      // They are in the roster now: what a full disk does not take is learnt again after a restart.
+      await keep(added).finally(() => ground.inOrder(refold));
     }
     const forged = refused.find(({ error }) => error.code === "BAD_SIGNATURE");
     if (forged !== undefined) throw new KinError(forged.error.code, forged.error.message);
