@@ -28,6 +28,14 @@ const MAX_COPIES = 64;
 /** A copy of a copy of …: one for each log that a device may lose. */
 const MAX_CHAIN = 16;
 
+/** Places in a marker's list that are remembered: copies follow at once, a second history's later. */
+const MAX_EXPECTED = 65_536;
+
+interface Following {
+  said: readonly Repeated[];
+  at: number;
+}
+
 interface Repeated {
   /** What the copy repeats. */
   of: EventId;
@@ -53,8 +61,8 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
   const { store, logs } = ground;
   const copies = new Map<EventId, Repeated>();
   const byOriginal = new Map<EventId, Repeated[]>();
-  /** What the event after this one repeats, and those after it. */
-  const expected = new Map<EventId, Repeated[]>();
+  /** What the event after this one repeats, and those after it; on two histories of a log two events may follow. */
+  const expected = new Map<EventId, Following>();
 
   async function load(): Promise<void> {
     for (const { key, value } of await store.values("reissued/")) {
@@ -76,11 +84,12 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
     const rows: NonNullable<StoreBatch["values"]> = [];
     for (const event of events) {
       const { id, header } = event;
-      if (header.kind === REISSUED) expected.set(id, parseMarker(event, logs.get(header.log)!.opening.device));
-      const [next, ...others] = (header.prev === null ? undefined : expected.get(header.prev)) ?? [];
+      if (header.kind === REISSUED)
+        expect(id, { said: parseMarker(event, logs.get(header.log)!.opening.device), at: 0 });
+      const following = header.prev === null ? undefined : expected.get(header.prev);
+      const next = following?.said[following.at];
       if (next === undefined) continue;
-      expected.delete(header.prev!);
-      if (others.length > 0) expected.set(id, others);
+      expect(id, { said: following!.said, at: following!.at + 1 });
       if (!copies.has(id)) rows.push(rowOf(id, next));
       remember(id, next);
     }
@@ -91,6 +100,12 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
   function siblings(copy: EventId, { of, device }: Repeated): EventId[] {
     const all = (byOriginal.get(of) ?? []).slice(0, MAX_COPIES);
     return all.filter((other) => other.device === device && other.copy! < copy).map((other) => other.copy!);
+  }
+
+  function expect(after: EventId, following: Following): void {
+    if (following.at >= following.said.length || expected.has(after)) return;
+    expected.set(after, following);
+    if (expected.size > MAX_EXPECTED) expected.delete(expected.keys().next().value!);
   }
 
   return {
