@@ -5,12 +5,13 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, beforeAll, expect } from "vitest";
 import { formatText, idBytes } from "../../protocols/ids.ts";
 import { verifyExport } from "../../sync/verify-export.ts";
 import { bytesOf } from "../sync/chains.ts";
 import { inPython as test, runVerifier } from "./python.ts";
-import { closePage, openPage, TAMPERED } from "./tampered.ts";
+import { bendSomewhere, closePage, openPage, TAMPERED } from "./tampered.ts";
 import { exportOf, makeTeam, wrongReceipts, type Team } from "./team.ts";
 
 const VECTORS = join(import.meta.dirname, "../vectors");
@@ -110,5 +111,27 @@ test(
     expect(passed).toEqual([]);
     const { code, said: toOther } = await verified([file], bytesOf("x"));
     expect({ code, said: toOther }).toMatchObject({ code: 1, said: [{ ok: false }] });
+  },
+);
+
+test(
+  "of files that are bent anywhere and sealed again, it takes exactly those that we take [independent-tampered]",
+  BUSY,
+  async () => {
+    const { mesh } = team.ben.replica;
+    const seeds = fc.sample(fc.nat(), 80);
+    const files = seeds.map((seed) => {
+      const page = openPage(file);
+      bendSomewhere(page, seed);
+      return closePage(page, team.ben, undefined);
+    });
+    const { said } = await verified(files, idBytes(mesh));
+    const apart: { seed: number; ours: string; python: string }[] = [];
+    for (const [i, bytes] of files.entries()) {
+      const verdict = await verifyExport([bytes], mesh);
+      const [ours, python] = [verdict.ok ? "good" : verdict.problem.message, said[i]!.why ?? "good"];
+      if ((ours === "good") !== (python === "good")) apart.push({ seed: seeds[i]!, ours, python });
+    }
+    expect(apart).toEqual([]);
   },
 );

@@ -216,6 +216,47 @@ function openedOf(page: Page): [Uint8Array, string, Uint8Array][] {
 
 const SMALL_ORDER = concat(Uint8Array.of(1), new Uint8Array(31));
 
+// ── bent at random ──
+
+/** Changes one thing somewhere: a frame left out or moved, a value changed, doubled, exchanged or put in the place of another. */
+export function bendSomewhere(page: Page, seed: number): void {
+  let drawn = 0;
+  const draw = (most: number): number => {
+    const [a, b, c, d] = bytesOf(`${seed} ${drawn++}`);
+    return (((a! << 24) | (b! << 16) | (c! << 8) | d!) >>> 0) % most;
+  };
+  const count = page.frames.length - 1; // the end is made anew
+  const [at, other] = [draw(count), draw(count)];
+  const how = draw(10);
+  if (how === 0) page.frames.splice(at, 1);
+  else if (how === 1) [page.frames[at], page.frames[other]] = [page.frames[other]!, page.frames[at]!];
+  else page.frames[at] = bent(page.frames[at] as Value, draw) as Map_;
+}
+
+const STRANGE: readonly Value[] = [null, 0, 5, new Uint8Array(32), [], {}, true, "here"];
+
+function bent(value: Value, draw: (most: number) => number): Value {
+  if (draw(8) === 0) return STRANGE[draw(STRANGE.length)]!;
+  if (typeof value === "number") return [value + 1, Math.max(0, value - 1), 0][draw(3)]!;
+  if (typeof value === "boolean") return !value;
+  if (value instanceof Uint8Array) return value.length === 0 ? value : flipped(value, draw(value.length));
+  if (Array.isArray(value)) return bentList(value, draw);
+  if (typeof value !== "object" || value === null || Object.keys(value).length === 0) return null;
+  const keys = Object.keys(value);
+  const key = keys[draw(keys.length)]!;
+  return { ...value, [key]: bent((value as Map_)[key]!, draw) };
+}
+
+function bentList(list: readonly Value[], draw: (most: number) => number): Value {
+  if (list.length === 0) return [0];
+  const [at, other] = [draw(list.length), draw(list.length)];
+  const how = draw(10);
+  if (how === 0) return list.toSpliced(at, 1);
+  if (how === 1) return list.toSpliced(at, 0, list[at]!);
+  if (how === 2) return list.with(at, list[other]!).with(other, list[at]!);
+  return list.with(at, bent(list[at]!, draw));
+}
+
 // ── the cases ──
 
 export const TAMPERED: readonly Tampering[] = [
