@@ -6,6 +6,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { pathToFileURL } from "node:url";
 import { createClient, type Client } from "@libsql/client";
 import { writeAtomic } from "./atomic-file.ts";
+import type { DocumentKeep } from "../sync/documents/saved.ts";
 import type { MeshFolder } from "./home.ts";
 import { fromHex, toHex } from "../protocols/bytes.ts";
 import { KinError } from "../protocols/errors.ts";
@@ -27,6 +28,22 @@ export async function openViews(folder: MeshFolder): Promise<Client> {
       cause: error,
     });
   }
+}
+
+/** Rows of documents in `views.db`; what is lost there is folded from the log again. */
+export function documentKeep(views: Client): DocumentKeep {
+  const table = "CREATE TABLE IF NOT EXISTS documents (n INTEGER PRIMARY KEY, row BLOB NOT NULL)";
+  return {
+    async load() {
+      await views.execute(table);
+      const { rows } = await views.execute("SELECT row FROM documents ORDER BY n");
+      return rows.length === 0 ? null : rows.map(({ row }) => new Uint8Array(row as ArrayBuffer));
+    },
+    async save(rows) {
+      const inserts = rows.map((row, n) => ({ sql: "INSERT INTO documents VALUES (?, ?)", args: [n, row] }));
+      await views.batch([table, "DELETE FROM documents", ...inserts], "write");
+    },
+  };
 }
 
 /** One life of this folder's logs: see `Incarnation` of sync/replica.ts. */

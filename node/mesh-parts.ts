@@ -31,7 +31,7 @@ import { createLedger } from "./agents/ledger.ts";
 import { readSettings } from "./agents/settings.ts";
 import { openBlobs } from "./blobs.ts";
 import type { Config } from "./config.ts";
-import { openIncarnation, openViews } from "./database.ts";
+import { documentKeep, openIncarnation, openViews } from "./database.ts";
 import { listedItems } from "./gateway/verbs/listing.ts";
 import type { Mesh, MeshNode } from "./gateway/mesh.ts";
 import { pinPeople, resolveEntry, sharesOf } from "./gateway/shares.ts";
@@ -112,10 +112,10 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
 
   const device = network.device;
   const me = { device, person: ownPerson(replica.membership(), device) };
-  const base = await openSnapshotBase(store, id);
   // A crash in the middle of a rotation has left two: the roster says which one it is.
   const myself = replica.membership().members.get(me.person);
   if (myself !== undefined) keystore.adoptPersonKey(myself.personKey);
+  const base = await openSnapshotBase(store, id);
   const logCards = await openLogCards(replica, base, warn);
   lifecycle.onStop("cards", () => logCards.stop());
 
@@ -126,6 +126,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     base,
     person: me.person,
     runTrial: trials.run,
+    keep: documentKeep(views),
     time,
     random,
     failed: (error) => lost("a document waits", error),

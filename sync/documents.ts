@@ -24,16 +24,17 @@ import {
   type NoteId,
   type RecordDocumentId,
 } from "../protocols/document.ts";
-import { concat, type Value } from "../protocols/bytes.ts";
+import { concat, encode, equal, type Value } from "../protocols/bytes.ts";
 import type { Random, Time } from "../protocols/effects.ts";
 import { KinError } from "../protocols/errors.ts";
 import { logIdOf } from "../protocols/events.ts";
 import { sha256 } from "#crypto";
-import type { DeviceId, EventId, LogId, PersonId } from "../protocols/ids.ts";
+import { idBytes, idOf, type DeviceId, type EventId, type LogId, type PersonId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
 import type { Setting } from "./documents/automerge.ts";
 import { createFacts, factsView, type Fact, type FactValue } from "./documents/facts.ts";
 import { createNotes, type Note } from "./documents/notes.ts";
+import { parseSavedRow, savedRow, savedRows, type DocumentKeep, type SavedRow } from "./documents/saved.ts";
 import { createRecords, type KinRecord } from "./documents/records.ts";
 import { diffText, type Hunk } from "./documents/text-diff.ts";
 import type { RunTrial } from "./documents/trial.ts";
@@ -49,6 +50,8 @@ export interface DocumentsDeps {
   /** This device's person. */
   person: PersonId;
   runTrial: RunTrial;
+  /** Where the fold is kept over a restart; without it, each start folds the log. */
+  keep?: DocumentKeep | undefined;
   time: Pick<Time, "after">;
   random: Random;
   /** Told what failed for a reason of this machine, not of an event; it is tried again. */
@@ -108,6 +111,9 @@ export interface Documents {
   close(): Promise<void>;
 }
 
+/** In `log.db`: which run of the node may have kept rows last. */
+const RUN_KEY = "documents/run";
+const HEAD_ROW = "head";
 /** Refused events that are kept to be shown. */
 const MAX_REFUSED = 256;
 /** What a person writes; Yjs's state and the trial's copy of it grow with it. */
@@ -133,6 +139,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   let pumping: Promise<void> | null = null;
   let again = false;
   let recordsCame = false;
+  /** What was judged is judged anew and not yet folded again. */
+  let isStale = false;
+  let run: Uint8Array | null = null;
   let closed = false;
   let cancelRetry: (() => void) | null = null;
   const inOrder = createQueue();
@@ -145,17 +154,20 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     held,
   };
   const facts = createFacts();
-  begin();
   const notes = createNotes(parts);
   const records = createRecords(parts);
+  begin();
+  const start = deps.keep === undefined ? undefined : await loadKept(deps.keep);
   const projection = await openProjection(replica, {
     kinds: new Set<string>(DOCUMENT_KINDS),
     fold,
     clear,
+    start,
     changed: () => void pump().catch((error: unknown) => failed?.(error)),
     failed,
   });
   const stopWatching = replica.on((change) => {
+    if (change.type === "rejudged") isStale = true;
     if (change.type === "membership") shareKeys().catch((error: unknown) => failed?.(error));
   });
 
@@ -196,6 +208,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   }
 
   function clear(): void {
+    isStale = false;
     facts.clear();
     begin();
     notes.clear();
@@ -235,12 +248,16 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     late.clear();
     lateRecords.clear();
     const kinds = new Set(["note-edited", "record-changed"]);
+    const take = (events: ReadableEvent[]): void => {
+      for (const event of events)
+        if (event.standing.state === "good" && event.unreadable === null && isOf(event, ids, recordIds)) fold(event);
+    };
+    take((await replica.branchEvents()).filter(({ kind }) => kinds.has(kind)));
     for (let position = 0; position < projection.position();) {
       const page = await replica.events({ position, limit: PAGE_EVENTS, kinds });
       if (page.next === position) return;
       position = page.next;
-      for (const event of page.events)
-        if (event.standing.state === "good" && event.unreadable === null && isOf(event, ids, recordIds)) fold(event);
+      take(page.events);
     }
   }
 
@@ -267,6 +284,56 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   async function settled(): Promise<void> {
     await projection.settled();
     await pump();
+  }
+
+  // ── what is kept over a restart ──
+
+  /** What rows are good for: the same members, forks and snapshot. */
+  function fingerprint(): Uint8Array {
+    const forks = replica.forks().map(({ log }) => log);
+    return encode([replica.rosterHeads().toSorted(), forks.toSorted(), begun?.snapshot.id ?? null]);
+  }
+
+  /** Rows are good once: for the start after the end that wrote them. */
+  async function loadKept(keep: DocumentKeep): Promise<{ position: number; waiting: EventId[] } | undefined> {
+    const before = await replica.store.value(RUN_KEY);
+    run = random.bytes(16);
+    await replica.store.append({ values: [{ key: RUN_KEY, value: run }] });
+    try {
+      const [head, ...rows] = ((await keep.load()) ?? []).map(parseSavedRow);
+      if (head === undefined || before === undefined || (await replica.branchEvents()).length > 0) return undefined;
+      const [tag, print, of, position] = head as unknown as [string, Uint8Array, Uint8Array, number];
+      if (tag !== HEAD_ROW || !equal(print, fingerprint()) || !equal(of, before)) return undefined;
+      facts.clear(); // the base's rows are among those that were kept
+      return { position, waiting: rows.flatMap(loadRow) };
+    } catch (error) {
+      failed?.(error);
+      clear();
+      return undefined;
+    }
+  }
+
+  /** Returns events that wait. */
+  function loadRow(row: SavedRow): EventId[] {
+    const [tag, , items] = row;
+    if (tag === "waiting") return (items as Uint8Array[]).map((id) => idOf<"event">(id));
+    if (tag === "facts") facts.load(items as Uint8Array[]);
+    else if (!notes.load(row) && !records.load(row))
+      throw new KinError("CORRUPT", `documents were kept with a row "${tag}" that nobody knows`);
+    return [];
+  }
+
+  async function saveKept(keep: DocumentKeep): Promise<void> {
+    const nobody = new Uint8Array();
+    const waiting = [...projection.waiting(), ...notes.pending(), ...records.pending()];
+    const rows = [
+      savedRow(HEAD_ROW, fingerprint(), run, projection.position()),
+      ...savedRows("waiting", nobody, waiting.map(idBytes)),
+      ...savedRows("facts", nobody, [...facts.rows()]),
+      ...notes.saved(),
+      ...records.saved(),
+    ];
+    await keep.save(rows).catch((error: unknown) => failed?.(error));
   }
 
   // ── writing ──
@@ -438,9 +505,10 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     async close() {
       closed = true;
       cancelRetry?.();
-      stopWatching();
       await projection.close();
       await pumping;
+      stopWatching();
+      if (deps.keep !== undefined && !isStale && late.size + lateRecords.size === 0) await saveKept(deps.keep);
     },
   };
 }

@@ -26,6 +26,8 @@ export interface ProjectionOptions {
   clear(): void;
   /** Makes the view resumable: its state is kept in the store under `view/<name>`. */
   saved?: { name: string; save(): Value; restore(state: Value): void } | undefined;
+  /** Where a view stands that is kept elsewhere: what it was folded from until then, and what it waited for. */
+  start?: { position: number; waiting: readonly EventId[] } | undefined;
   /** Called when something was folded, and the view is whole. */
   changed?: (() => void) | undefined;
   /** Told why the store could not be read, or what `fold` threw; the next change tries again. */
@@ -35,6 +37,8 @@ export interface ProjectionOptions {
 export interface Projection {
   /** How far in the order of arrival it stands: all before has been folded or waits. */
   position(): number;
+  /** What it met and could not read yet. */
+  waiting(): EventId[];
   /** Resolves when all that the replica has now is in the view. */
   settled(): Promise<void>;
   /** Stores where it stands, if it is resumable. */
@@ -45,8 +49,8 @@ export interface Projection {
 /** Folds all there is, then stays up to date. */
 export async function openProjection(replica: Replica, options: ProjectionOptions): Promise<Projection> {
   const { kinds, saved } = options;
-  const waiting = new Set<EventId>();
-  let position = 0;
+  const waiting = new Set<EventId>(options.start?.waiting);
+  let position = options.start?.position ?? 0;
   let pulling: Promise<void> | null = null;
   let again = false;
   let fresh = false;
@@ -60,6 +64,7 @@ export async function openProjection(replica: Replica, options: ProjectionOption
   await settled();
 
   async function restore(): Promise<void> {
+    await lookAgain();
     if (saved === undefined) return;
     const row = await replica.store.value(`view/${saved.name}`);
     if (row === undefined || (await replica.branchEvents()).length > 0) return;
@@ -67,7 +72,11 @@ export async function openProjection(replica: Replica, options: ProjectionOption
     position = state["position"] as number;
     for (const id of state["waiting"] as Uint8Array[]) waiting.add(idOf(id));
     saved.restore(state["state"] as Value);
-    // What was waiting may have become readable while we were away.
+    await lookAgain();
+  }
+
+  /** What was waiting may have become readable while we were away. */
+  async function lookAgain(): Promise<void> {
     for (const id of waiting) {
       const event = await replica.event(id);
       if (event !== undefined) take(event);
@@ -162,6 +171,7 @@ export async function openProjection(replica: Replica, options: ProjectionOption
 
   return {
     position: () => position,
+    waiting: () => [...waiting],
     settled,
     save,
     async close() {

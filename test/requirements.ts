@@ -662,7 +662,8 @@ export const REQUIREMENTS: readonly Requirement[] = [
   {
     id: "damaged-log",
     source: "ATTACKS P18",
-    sentence: "A log.db that can't be opened is said with the way out: put aside, what can be read saved, the rest from others.",
+    sentence:
+      "A log.db that can't be opened is said with the way out: put aside, what can be read saved, the rest from others.",
   },
   {
     id: "store-port",
@@ -1139,5 +1140,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "issue 4",
     sentence:
       "Notes and facts that two wrote while the other was off are merged on both when they meet, also without the views.",
+  },
+  {
+    id: "documents-kept",
+    source: "issue 4 part 6",
+    sentence:
+      "What documents keep over a restart is what the log folds to; it is used once, and never after something was judged anew.",
   },
 ];

@@ -47,6 +47,8 @@ export interface Arrivals {
   retry(): void;
   /** Events that wait for something. */
   waiting(): number;
+  /** Those events. */
+  pending(): EventId[];
   /** Events that are decided: for what is saved. */
   decided(): { id: EventId; log: LogId; seq: number }[];
   /** Takes back what was saved; nothing was pushed yet. */
@@ -195,6 +197,7 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
     pump,
     retry: () => heldLogs.clear(),
     waiting: () => [...queues.values()].reduce((sum, queue) => sum + queue.length, 0),
+    pending: () => [...queues.values()].flatMap((queue) => queue.map(({ event }) => event.id)),
     decided: () => [...decided].map(([id, { log, seq }]) => ({ id, log, seq })),
     restore(all) {
       for (const one of all) remember(one);

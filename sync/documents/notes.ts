@@ -15,10 +15,11 @@ import {
   type Seen,
 } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
-import { idBytes, type DeviceId, type EventId, type MeshId, type PersonId } from "../../protocols/ids.ts";
+import { idBytes, idOf, type DeviceId, type EventId, type MeshId, type PersonId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
 import type { RunTrial } from "./trial.ts";
+import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
 import { createNoteText, parseTextUpdate, type NoteText, type TextUpdate } from "./yjs.ts";
 
 /** What is known of a note that this device can read. */
@@ -54,6 +55,11 @@ export interface Notes {
   clear(): void;
   /** Held edits are tried again at the next pump. */
   retry(): void;
+  /** Edits that wait. */
+  pending(): EventId[];
+  saved(): Iterable<Uint8Array>;
+  /** Takes one row back; false: it is none of a note. */
+  load(row: SavedRow): boolean;
   /** Of all notes for the mesh: equal where the same events are readable. */
   hash(): Uint8Array;
 }
@@ -218,6 +224,15 @@ export function createNotes(deps: NotesDeps): Notes {
         fresh.add(id);
       }
     },
+    pending: () => [...notes.values()].flatMap(({ arrivals }) => arrivals.pending()),
+    *saved() {
+      for (const state of notes.values()) yield* savedNote(state);
+    },
+    load(row) {
+      if (!NOTE_ROWS.has(row[0])) return false;
+      loadNote(stateOf(idOf(row[1])), row);
+      return true;
+    },
     hash: () =>
       sha256(
         encode(
@@ -295,4 +310,74 @@ function note({ ends, clocks }: State, { client, from, to, seen }: Edit): () => 
     if (from === 0) clocks.delete(client);
     else clocks.set(client, from);
   };
+}
+
+// ── what is kept ──
+
+const NOTE_ROWS: ReadonlySet<string> = new Set(["note", "offers", "ends", "decided", "editors"]);
+
+function* savedNote({ id, offers, text, ends, editors, arrivals }: State): Generator<Uint8Array> {
+  const note = idBytes(id);
+  yield savedRow("note", note, text.state());
+  yield* savedRows(
+    "offers",
+    note,
+    offers.map(({ title, privacy, isOpening, device, at, hlc }) => [
+      title,
+      privacy === null ? null : [privacy.persons.map(idBytes), privacy.devices.map(idBytes), privacy.key],
+      isOpening,
+      idBytes(device),
+      at,
+      hlc,
+    ]),
+  );
+  for (const [client, byEnd] of ends)
+    yield* savedRows(
+      "ends",
+      note,
+      [...byEnd].map(([end, seen]) => [client, end, [...seen]]),
+    );
+  yield* savedRows("decided", note, arrivals.decided().map(decidedValue));
+  yield* savedRows(
+    "editors",
+    note,
+    [...editors].map(([device, { edits, at }]) => [idBytes(device), edits, at]),
+  );
+}
+
+function loadNote(state: State, [tag, , rest]: SavedRow): void {
+  if (tag === "note") return void (state.text = createNoteText(rest as Uint8Array));
+  const items = rest as Value[][];
+  if (tag === "decided") state.arrivals.restore(items.map(decidedOf));
+  for (const item of items)
+    switch (tag) {
+      case "offers": {
+        const [title, privacy, isOpening, device, at, hlc] = item as [
+          string,
+          Value[] | null,
+          boolean,
+          Uint8Array,
+          number,
+          Uint8Array,
+        ];
+        state.offers.push({ title, privacy: loadPrivacy(privacy), isOpening, device: idOf(device), at, hlc });
+        break;
+      }
+      case "ends": {
+        const [client, end, seen] = item as [number, number, [number, number][]];
+        state.ends.set(client, (state.ends.get(client) ?? new Map<number, Seen>()).set(end, new Map(seen)));
+        state.clocks.set(client, Math.max(end, state.clocks.get(client) ?? 0));
+        break;
+      }
+      case "editors": {
+        const [device, edits, at] = item as [Uint8Array, number, number];
+        state.editors.set(idOf(device), { edits, at });
+      }
+    }
+}
+
+function loadPrivacy(saved: Value[] | null): NotePrivacy | null {
+  if (saved === null) return null;
+  const [persons, devices, key] = saved as [Uint8Array[], Uint8Array[], Uint8Array];
+  return { persons: persons.map((id) => idOf(id)), devices: devices.map((id) => idOf(id)), key };
 }

@@ -11,7 +11,7 @@ import {
   type RecordDocumentId,
 } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
-import { idBytes, type DeviceId, type EventId, type MeshId, type PersonId } from "../../protocols/ids.ts";
+import { idBytes, idOf, type DeviceId, type EventId, type MeshId, type PersonId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
 import {
@@ -22,6 +22,7 @@ import {
   type RecordState,
   type Setting,
 } from "./automerge.ts";
+import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
 import type { RunTrial } from "./trial.ts";
 
 export interface RecordEntry {
@@ -52,6 +53,11 @@ export interface Records {
   begin(id: RecordDocumentId): void;
   clear(): void;
   retry(): void;
+  /** Changes that wait. */
+  pending(): EventId[];
+  saved(): Iterable<Uint8Array>;
+  /** Takes one row back; false: it is none of a record. */
+  load(row: SavedRow): boolean;
   hash(): Uint8Array;
 }
 
@@ -91,7 +97,7 @@ export function createRecords(deps: RecordsDeps): Records {
   /** Something has come for them since the last pump. */
   const fresh = new Set<RecordDocumentId>();
 
-  function idOf({ person, value }: Pick<ReadableEvent, "person" | "value">): RecordDocumentId {
+  function idOfEvent({ person, value }: Pick<ReadableEvent, "person" | "value">): RecordDocumentId {
     const { about, name } = parseRecordChanged(value);
     if (person === null) throw new KinError("DENIED", "a record of a device that is nobody's");
     return recordDocumentId(deps.mesh, person, about, name);
@@ -132,7 +138,7 @@ export function createRecords(deps: RecordsDeps): Records {
       // Who can't read it would have another record than who can.
       if (event.audience !== "mesh") return new KinError("BAD_REQUEST", "a record's change that is not for all");
       try {
-        const id = idOf(event);
+        const id = idOfEvent(event);
         const { name } = parseRecordChanged(event.value);
         return stateOf(id, event.person!, name).arrivals.push(event) === "late" ? { late: id } : null;
       } catch (error) {
@@ -154,7 +160,7 @@ export function createRecords(deps: RecordsDeps): Records {
     },
     stateOf: (person, name) =>
       records.get(recordDocumentId(deps.mesh, person, "agent", name))?.record ?? createRecord(),
-    idOf,
+    idOf: idOfEvent,
     begin(id) {
       const state = records.get(id);
       if (state === undefined) return;
@@ -170,6 +176,20 @@ export function createRecords(deps: RecordsDeps): Records {
         arrivals.retry();
         fresh.add(id);
       }
+    },
+    pending: () => [...records.values()].flatMap(({ arrivals }) => arrivals.pending()),
+    *saved() {
+      for (const state of records.values()) yield* savedRecord(state);
+    },
+    load(row) {
+      if (row[0] === "record") {
+        const [, id, person, name, bytes] = row as unknown as [string, Uint8Array, Uint8Array, string, Uint8Array];
+        stateOf(idOf(id), idOf(person), name).record = createRecord(bytes);
+        return true;
+      }
+      const state = RECORD_ROWS.has(row[0]) ? records.get(idOf(row[1])) : undefined;
+      if (state !== undefined) loadRecord(state, row);
+      return state !== undefined;
     },
     hash: () =>
       sha256(
@@ -237,4 +257,59 @@ function note({ pasts, seqs, sets }: State, { hash, actor, seq, startOp, deps, o
 
 function refusal(message: string): KinError {
   return new KinError("BAD_REQUEST", `a record's change: ${message}`);
+}
+
+// ── what is kept ──
+
+const RECORD_ROWS: ReadonlySet<string> = new Set(["history", "pasts", "sets", "changes"]);
+
+/** The row that makes it comes first. */
+function* savedRecord({ id, person, name, record, history, pasts, sets, arrivals }: State): Generator<Uint8Array> {
+  const row = idBytes(id);
+  yield savedRow("record", row, idBytes(person), name, record.state());
+  yield* savedRows(
+    "history",
+    row,
+    history.map(({ event, device, at, ops }) => [
+      idBytes(event),
+      idBytes(device),
+      at,
+      ops.map(({ key, value }) => (value === undefined ? [key] : [key, value])),
+    ]),
+  );
+  yield* savedRows(
+    "pasts",
+    row,
+    [...pasts].map(([hash, { clock, maxOp }]) => [hash, maxOp, [...clock]]),
+  );
+  yield* savedRows(
+    "sets",
+    row,
+    [...sets].map(([op, { key, seq }]) => [op, key, seq]),
+  );
+  yield* savedRows("changes", row, arrivals.decided().map(decidedValue));
+}
+
+function loadRecord(state: State, [tag, , rest]: SavedRow): void {
+  const items = rest as Value[][];
+  if (tag === "changes") state.arrivals.restore(items.map(decidedOf));
+  for (const item of items)
+    switch (tag) {
+      case "history": {
+        const [event, device, at, ops] = item as [Uint8Array, Uint8Array, number, [string, Setting?][]];
+        const changed = ops.map(([key, ...value]) => ({ key, value: value[0] }));
+        state.history.push({ event: idOf(event), device: idOf(device), at, ops: changed });
+        break;
+      }
+      case "pasts": {
+        const [hash, maxOp, clock] = item as [string, number, [string, number][]];
+        state.pasts.set(hash, { maxOp, clock: new Map(clock) });
+        for (const [actor, seq] of clock) state.seqs.set(actor, Math.max(seq, state.seqs.get(actor) ?? 0));
+        break;
+      }
+      case "sets": {
+        const [op, key, seq] = item as [string, string, number];
+        state.sets.set(op, { key, seq });
+      }
+    }
 }
