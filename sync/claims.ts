@@ -17,9 +17,12 @@ export interface Claims {
   onFree(listener: () => void): () => void;
 }
 
+/** So long may a peer keep a log from the others however it goes on: one that dribbles is passed by (D8). */
+const LONGEST_CLAIM_MS = 6 * CLAIM_MS;
+
 /** At most one claim per log is kept, and only logs of peers' vectors are claimed. */
 export function createClaims(time: Pick<Time, "monotonic">): Claims {
-  const held = new Map<LogId, { holder: object; until: number }>();
+  const held = new Map<LogId, { holder: object; since: number; until: number }>();
   const listeners = new Set<() => void>();
 
   function tell(): void {
@@ -30,8 +33,10 @@ export function createClaims(time: Pick<Time, "monotonic">): Claims {
     take(log, holder) {
       const now = time.monotonic();
       const claim = held.get(log);
-      if (claim !== undefined && claim.holder !== holder && claim.until > now) return false;
-      held.set(log, { holder, until: now + CLAIM_MS });
+      const isMine = claim?.holder === holder;
+      const isHeld = claim !== undefined && claim.until > now && now - claim.since < LONGEST_CLAIM_MS;
+      if (isHeld && !isMine) return false;
+      held.set(log, { holder, since: isMine ? claim.since : now, until: now + CLAIM_MS });
       return true;
     },
     release(holder) {

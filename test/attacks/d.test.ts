@@ -47,6 +47,7 @@ async function attacked(victim: TestMember, attacker: TestMember, frames: Uint8A
   return {
     ended,
     said,
+    send: (frame: Uint8Array) => right.send(frame),
     async stop() {
       stopping.abort();
       await right.close().catch(() => undefined);
@@ -102,6 +103,32 @@ test("D7: a log that one peer withholds is fetched from the next when its claim 
   expect(await notesOf(victim)).not.toContain("by li");
   time.pass(10_001);
   await until(async () => (await notesOf(victim)).includes("by li"), "the honest peer delivered it");
+  await honest.stop();
+  await session.stop();
+});
+
+test("D8: a log that one peer dribbles, an event now and then, is fetched from the next", async () => {
+  const { victim, attacker, time } = await victimAndAttacker();
+  const li = await admitMember(victim, "li");
+  for (let i = 0; i < 30; i++) await li.replica.append([note(`by li ${i}`)]);
+  await attacker.replica.learn(victim.replica.records());
+  await syncOnce(attacker, li);
+  const { log } = [...li.replica.vector().values()].find(({ opening }) => opening.device === li.replica.device)!;
+  const wanted = vectorOf(attacker);
+  const session = await attacked(victim, attacker, [encodeSyncFrame(wanted)]);
+  await until(() => session.said.includes("want"), "the victim asked");
+  const honest = startSync(victim, li);
+  await until(() => honest.pair.sent.left > 0 && honest.pair.sent.right > 0, "the honest peer is there");
+  for (let seq = 0; seq < 8; seq++) {
+    const { run } = (await li.replica.runFrom(log, seq))!;
+    const head = (await li.replica.store.headFrom(log, seq))!;
+    const events = run.events.slice(0, head.head.seq - seq + 1);
+    seq = head.head.seq;
+    await session.send(encodeSyncFrame({ type: "run", log, from: events[0]!.header.seq, events, head }));
+    await until(() => (victim.replica.vector().get(log)?.seq ?? -1) >= seq, "one more came");
+    time.pass(9_000); // in time each time
+  }
+  await until(async () => (await notesOf(victim)).includes("by li 29"), "the honest peer delivered the rest");
   await honest.stop();
   await session.stop();
 });

@@ -199,6 +199,31 @@ export const SYNC_ATTACKS: SyncAttack[] = [
     frames: (attacker, own) => [send({ ...own, logs: own.logs.map((entry) => ({ ...entry, seq: entry.seq + 1 })) })],
   },
   {
+    id: "D12",
+    says: "sends the runs of its own log from the end to the beginning",
+    refusal: "BAD_REQUEST",
+    frames: async (attacker, own) => {
+      const { run } = await ownRun(attacker);
+      const last = run.events.length - 1;
+      return [send(own), send({ ...run, type: "run", from: last + 5, events: run.events.slice(last) })];
+    },
+  },
+  {
+    id: "D12",
+    says: "sends the parts of a run in the wrong order, a thousand of them",
+    refusal: "BAD_REQUEST",
+    frames: async (attacker, own) => {
+      const { entry, run } = await ownRun(attacker);
+      const part = { type: "run" as const, log: entry.log, head: null };
+      return [
+        send(own),
+        ...Array.from({ length: 1_000 }, (_, i) => {
+          return send({ ...part, from: 1_000 - i, events: run.events.slice(0, 1) });
+        }),
+      ];
+    },
+  },
+  {
     id: "D13",
     says: "something that is no CBOR",
     refusal: "BAD_REQUEST",
