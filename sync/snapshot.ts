@@ -140,6 +140,8 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   const whole = new Set<SnapshotId>();
   let nextFetch = 0;
   let soughtLost = false;
+  /** Who is in, or what was written twice, has changed since the signed ones were looked at. */
+  let isRejudged = true;
   const closing = new AbortController();
   const oneAtATime = createQueue();
   let cancelLook: (() => void) | null = null;
@@ -155,6 +157,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
     failed: (error) => warn(`what was said of snapshots could not be read: ${errorShape(error).message}`),
   });
   const unsubscribe = replica.on(({ type }) => {
+    if (type === "membership" || type === "forked" || type === "rejudged") isRejudged = true;
     if (type === "grown" || type === "membership" || type === "applied" || type === "forked") lookLater(LOOK_MS);
   });
   lookLater(LOOK_MS);
@@ -174,7 +177,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
       await projection.settled();
       if (closing.signal.aborted || !isLiving() || !isForAll()) return;
       if (base.isLost() && !soughtLost) await missLost();
-      await lookAtSigned();
+      if (isRejudged) await lookAtSigned();
       for (const proposal of newestOfEachPerson()) await judge(proposal);
       await adoptOne();
     });
@@ -197,6 +200,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
 
   /** What we once signed may not stand any more: a removal that cuts deeper, a fork. */
   async function lookAtSigned(): Promise<void> {
+    isRejudged = false;
     for (const { id, at } of candidates()) {
       if (!votes.signers(id).has(replica.device)) continue;
       const unsound = await whyUnsound(replica, at);
