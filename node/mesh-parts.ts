@@ -49,6 +49,7 @@ import { fetchSnapshot, serveSnapshots } from "./net/snapshot.ts";
 import { createSyncing } from "./net/sync.ts";
 import { openDoor } from "./net/ticket-join.ts";
 import { auditEntry, createAuditWriter } from "./guard/audit.ts";
+import { documentTools } from "./tools/builtin/documents.ts";
 import type { McpServer } from "./tools/mcp-client.ts";
 import type { Tool } from "./tools/registry.ts";
 import { createTools } from "./tools/tools.ts";
@@ -163,7 +164,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     onChange: () => void refreshCards().catch((error: Error) => warn(error.message)),
     onAuditLost: (error) => telemetry.error("audit record lost", { message: String(error) }),
   });
-  for (const tool of deps.tools) tools.add(tool);
+  for (const tool of [...documentTools(documents, me.person), ...deps.tools]) tools.add(tool);
   const attachments = createAttachments(network, blobs);
   const agents = await createAgents({
     tools,

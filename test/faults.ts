@@ -462,6 +462,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (shared.has(row) || isOurs) continue;",
   },
   {
+    requirement: "D8",
+    file: "sync/claims.ts",
+    search: "claim.until > now && now - claim.since < LONGEST_CLAIM_MS;",
+    replace: "claim.until > now;",
+  },
+  {
     requirement: "K3",
     file: "sync/stores/log-file.ts",
     search: 'if (code === "SQLITE_FULL" || code === "ENOSPC" || message.includes("ENOSPC"))',
@@ -1743,5 +1749,17 @@ export const FAULTS: readonly Fault[] = [
     file: "sync/documents.ts",
     search: "const waiting = [...projection.waiting(), ...notes.pending(), ...records.pending()];",
     replace: "const waiting = [...projection.waiting(), ...notes.pending()].slice(0, 0);",
+  },
+  {
+    requirement: "document-tools",
+    file: "node/tools/builtin/documents.ts",
+    search: "filter(({ persons }) => persons === null || persons.includes(person))",
+    replace: "filter(({ persons }) => persons !== undefined)",
+  },
+  {
+    requirement: "document-tools",
+    file: "node/tools/builtin/documents.ts",
+    search: "  if (person !== me) throw",
+    replace: "  if (person === null) throw",
   },
 ];

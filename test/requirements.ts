@@ -241,6 +241,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence:
       "Under reads-all every living member ends up reading all that counts, whatever rotations, removals and admissions crossed.",
   },
+  {
+    id: "D8",
+    source: "ATTACKS D8",
+    sentence: "A peer that dribbles a log keeps it from the others for a minute at most.",
+  },
   { id: "K3", source: "ATTACKS K3", sentence: "A full disk fails the append by name and keeps what was acknowledged." },
   { id: "K6", source: "ATTACKS K6", sentence: "A damaged row is an error that names it, never a wrong answer." },
   {
@@ -1146,5 +1151,10 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "issue 4 part 6",
     sentence:
       "What documents keep over a restart is what the log folds to; it is used once, and never after something was judged anew.",
+  },
+  {
+    id: "document-tools",
+    source: "issue 4 part 6",
+    sentence: "An agent's steps read the documents that who asks may read, and write only for the node's owner.",
   },
 ];
