@@ -6,7 +6,7 @@ import { MAX_OPEN_LOGS } from "../../protocols/limits.ts";
 import { makeLogWord } from "../../protocols/roster-record.ts";
 import { encodeSyncFrame, type ForkProof } from "../../protocols/sync.ts";
 import type { MeshNode } from "../../node/gateway/mesh.ts";
-import { syncAllow, syncReissue } from "../../node/gateway/verbs/forks.ts";
+import { historyWarnings, syncAllow, syncReissue } from "../../node/gateway/verbs/forks.ts";
 import { allowLogs, removePerson } from "../../sync/acts.ts";
 import { forkPoint } from "../../sync/fork.ts";
 import { openProjection } from "../../sync/projection.ts";
@@ -301,7 +301,11 @@ test("R2: sync allow and sync reissue say what they did, and why not", async () 
   await rounds([ana, ben, li], 2);
   await expect(syncAllow(nodeOf(ana), { who: "nobody" })).rejects.toMatchObject({ code: "NOT_FOUND" });
   await expect(syncAllow(nodeOf(ben), { who: "li@laptop" })).rejects.toMatchObject({ code: "DENIED" });
+  expect(historyWarnings(ana)).toEqual([
+    expect.stringMatching(/^li@laptop has written two.*kin sync allow li@laptop$/),
+  ]);
   expect(await syncAllow(nodeOf(ana), { who: "li@laptop" })).toMatchObject({ device: "li@laptop" });
+  expect(historyWarnings(ana)).toEqual([expect.stringMatching(/^li@laptop has written two.*counts$/)]);
   await removePerson(ana.replica, memberOf(ana, "li").person);
   const [late] = await li.replica.append([note("late")]);
   await meet(li, ben);

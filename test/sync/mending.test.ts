@@ -5,6 +5,7 @@ import { join } from "node:path";
 import Database from "libsql";
 import { afterAll, expect, test } from "vitest";
 import type { LogId } from "../../protocols/ids.ts";
+import { historyWarnings } from "../../node/gateway/verbs/forks.ts";
 import { openProjection } from "../../sync/projection.ts";
 import type { ReplicaChange } from "../../sync/replica.ts";
 import { openLibsqlStore } from "../../sync/stores/libsql.ts";
@@ -84,6 +85,7 @@ for (const [what, sql] of CASES)
     await ana.replica.runFrom(log, 0); // reads its heads, as serving a peer does
     await ana.replica.idle();
     expect(ana.replica.damage().has(log)).toBe(true);
+    expect(historyWarnings(ana)).toEqual([expect.stringMatching(/^\d+ rows of log.db are damaged/)]);
     expect(changes).toContainEqual(expect.objectContaining({ type: "trouble" }));
     expect(texts.filter((text) => !EVERY_NOTE.includes(text))).toEqual([]); // never a wrong one
     await ana.replica.append([note("meanwhile")]);

@@ -1,9 +1,10 @@
 /** What an admin or an owner does after a log was written twice, or after a removal (R2, R5). */
 import { KinError } from "../../../protocols/errors.ts";
 import { formatText, idBytes, idOf, parseAddress, parseText, type EventId } from "../../../protocols/ids.ts";
+import { isLogAllowed } from "../../../protocols/membership.ts";
 import { allowLogs } from "../../../sync/acts.ts";
 import type { Params, Result } from "../control-api.ts";
-import { needMembership, type MeshNode } from "../mesh.ts";
+import { needMembership, type Mesh, type MeshNode } from "../mesh.ts";
 import { peerName, resolveDevices, resolveMember } from "../resolve.ts";
 
 /** Lets a device's logs count that was run twice. */
@@ -41,4 +42,27 @@ function eventId(text: string): EventId {
 
 function textOf(id: EventId): string {
   return formatText("kine", idBytes(id));
+}
+
+/** What is wrong with the histories that are here, in words: devices that have written two, and damaged rows. */
+export function historyWarnings({ replica }: Pick<Mesh, "replica">): string[] {
+  const membership = replica.membership();
+  const forked = new Set(replica.forks().map(({ log }) => log));
+  const devices = new Set(replica.forks().map(({ opening }) => opening.device));
+  const said = [...devices].map((device) => {
+    const who = peerName(membership, device);
+    const waits = [...replica.vector().values()].some(
+      ({ log, opening }) => opening.device === device && !forked.has(log) && !isLogAllowed(membership, device, log),
+    );
+    const next =
+      waits && membership.devices.has(device) ? `; to let it go on, an admin says kin sync allow ${who}` : "";
+    return `${who} has written two histories, as a folder does that is run twice: what others had built on counts${next}`;
+  });
+  const damaged = [...replica.damage().values()].reduce(
+    (sum, { events, heads }) => sum + events.length + heads.length,
+    0,
+  );
+  if (damaged > 0)
+    said.push(`${damaged} rows of log.db are damaged and left out: they are fetched again from whoever has them`);
+  return said;
 }

@@ -8,6 +8,7 @@ import { AUDIT_KINDS, auditRecords, type AuditRecord } from "../../guard/audit.t
 import type { AuditItem, Item, NodeStatus, Params, Result } from "../control-api.ts";
 import { needMembership, needMesh, type Mesh, type MeshNode } from "../mesh.ts";
 import { deviceName, resolveDevices, resolveMember } from "../resolve.ts";
+import { historyWarnings } from "./forks.ts";
 import { pathOf, type View } from "./listing.ts";
 
 export function viewOf(node: MeshNode, mesh: Mesh): View {
@@ -78,8 +79,7 @@ function warnings(node: MeshNode, mesh: Mesh | null): string[] {
     const what = doubts.length === 1 ? "a call" : `${doubts.length} calls`;
     said.push(`${what} of ${whose} may have run here, nobody knows how far: look whether the effect is there (R8)`);
   }
-  if (mesh.replica.forks().length > 0)
-    said.push(`${mesh.replica.forks().length} logs have forked: their devices went on in new ones`);
+  said.push(...historyWarnings(mesh));
   return [...said, ...mesh.problems()];
 }
 
