@@ -57,7 +57,7 @@ export interface Receiving {
   /** Tells events that came late: their body, or the branch that they are on. */
   deliverLate(events: StoredEvent[]): Promise<void>;
   /** Own events that are durable now, in the order of the log; those before them that another append wrote, too. */
-  takeOwn(log: OwnLog, done: StoredEvent[]): Promise<void>;
+  takeOwn(log: Pick<OwnLog, "log" | "opening">, done: StoredEvent[]): Promise<void>;
   /** Tells what counts and can be read; remembers what is held or locked. */
   deliver(known: KnownLog, events: StoredEvent[], wereHeld?: boolean): Promise<void>;
 }
@@ -135,7 +135,7 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
 
   // ── taking in ──
 
-  async function takeOwn(log: OwnLog, done: StoredEvent[]): Promise<void> {
+  async function takeOwn(log: Pick<OwnLog, "log" | "opening">, done: StoredEvent[]): Promise<void> {
     const from = (logs.get(log.log)?.tip?.seq ?? -1) + 1;
     const fresh = done.filter(({ header }) => header.seq >= from);
     const last = fresh.at(-1);

@@ -47,7 +47,10 @@ export interface Writable {
 }
 
 export interface WritingDeps {
-  ground: Pick<Ground, "mesh" | "device" | "store" | "clock" | "random" | "inOrder" | "inBackground" | "isClosed">;
+  ground: Pick<
+    Ground,
+    "mesh" | "device" | "store" | "clock" | "random" | "logs" | "inOrder" | "inBackground" | "isClosed"
+  >;
   records: Records;
   epochs: Pick<Epochs, "writable" | "open">;
   epochKeys: Pick<EpochKeys, "put">;
@@ -55,7 +58,7 @@ export interface WritingDeps {
   deviceKey: SigningKey;
   reading: Reading;
   /** Takes own events in that are durable now. */
-  takeOwn(log: OwnLog, done: StoredEvent[]): Promise<void>;
+  takeOwn(log: Pick<OwnLog, "log" | "opening">, done: StoredEvent[]): Promise<void>;
   /** Called after each write to the mesh. */
   wrote(): void;
   /** How far the others' clocks are from ours, as far as enough of them say (R13). */
@@ -170,7 +173,7 @@ export function createWriting(deps: WritingDeps): Writing {
     const events = entries.map((entry): NewEvent => {
       return { kind: entry.kind, audience: entry.audience, body: bodyPlan(entry, epoch) };
     });
-    const readable = await takeBack(await ownLogs().appendToMesh(events, values), entries);
+    const readable = await takeBack(await ownLogs().appendToMesh(events, values).catch(lookForStored), entries);
     // Not at the start: nothing is written before a peer could say that it has more of our log (R2).
     deps.wrote();
     return readable;
@@ -180,7 +183,7 @@ export function createWriting(deps: WritingDeps): Writing {
     const events = entries.map(({ kind, value }): NewEvent => {
       return { kind, audience: "here", body: { form: "clear", value } };
     });
-    const written = await ownLogs().appendToHere(events, values);
+    const written = await ownLogs().appendToHere(events, values).catch(lookForStored);
     const readable = await takeBack(written, entries);
     hereUnwitnessed += readable.length;
     if (hereUnwitnessed >= HERE_HEAD_EVERY && epochs.writable() !== undefined) {
@@ -188,6 +191,20 @@ export function createWriting(deps: WritingDeps): Writing {
       ground.inBackground(witness(written.log));
     }
     return readable;
+  }
+
+  function lookForStored(error: unknown): never {
+    ground.inBackground(takeStored());
+    throw error;
+  }
+
+  /** What the disk holds although it said that it failed counts like all that is stored: else every view would wait for it. */
+  async function takeStored(): Promise<void> {
+    for (const { log, opening, seq } of await store.logs()) {
+      if (opening.device !== device || seq <= (ground.logs.get(log)?.tip?.seq ?? -1)) continue;
+      const last = await store.range(log, seq, seq + 1);
+      await ground.inOrder(() => deps.takeOwn({ log, opening }, last));
+    }
   }
 
   async function takeBack({ log, done }: { log: OwnLog; done: StoredEvent[] }, entries: NewEntry[]) {

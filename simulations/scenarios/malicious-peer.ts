@@ -52,17 +52,38 @@ export const maliciousPeer: Scenario = {
     // Equal to her nobody needs to be; she is still there while the others become equal.
     team.remove(mallory);
     await team.heal();
-    const honest = team.living();
-    for (const { name, process } of honest)
-      if (deeds.includes("forks") && hasForked.has(world) && process!.replica.forks().length === 0)
-        world.violate(`${name} has no proof of the fork`);
+    await checkProven(stage);
   },
 };
 
-const hasForked = new WeakSet<object>();
+/** Two histories of one log that the honest have between them: then each of them has the proof. */
+async function checkProven({ team, world }: Stage): Promise<void> {
+  const honest = team.living();
+  const atSeq = new Map<string, Set<string>>();
+  for (const { process } of honest) {
+    const { replica, store } = process!;
+    const stored = await team.complete(store.logs());
+    for (const { log, opening, seq } of stored) {
+      if (opening.chain !== "mesh") continue;
+      for (const { id, header } of await team.complete(store.range(log, 0, seq + 1))) note(log, header.seq, id);
+    }
+    for (const { log, seq, id } of await team.complete(replica.branchEvents())) note(log, seq, id);
+  }
+  const forked = new Set([...atSeq].filter(([, ids]) => ids.size > 1).map(([place]) => place.split(" ")[0]!));
+  world.count("logs with two histories", forked.size);
+  for (const { name, process } of honest)
+    for (const log of forked)
+      if (!process!.replica.forks().some((proof) => proof.log === log))
+        world.violate(`${name} has no proof that log ${log.slice(0, 8)} was written twice`);
+
+  function note(log: string, seq: number, id: string): void {
+    const place = `${log} ${seq}`;
+    atSeq.set(place, (atSeq.get(place) ?? new Set()).add(id));
+  }
+}
 
 const DEEDS: { [deed: string]: (stage: Stage, mallory: Machine) => Promise<void> } = {
-  async forks({ team, work, dice, world }, mallory) {
+  async forks({ team, work, dice }, mallory) {
     const honest = team.machines.filter((machine) => machine !== mallory);
     const cut = dice.int(1, honest.length - 1);
     const sides = [honest.slice(0, cut), honest.slice(cut)];
@@ -82,7 +103,6 @@ const DEEDS: { [deed: string]: (stage: Stage, mallory: Machine) => Promise<void>
       await team.complete(mallory.start());
     }
     team.network.heal();
-    hasForked.add(world);
   },
 
   async floods({ world, dice }, mallory) {

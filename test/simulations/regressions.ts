@@ -13,4 +13,14 @@ export const REGRESSIONS: readonly { scenario: string; seed: number; bug: string
     bug: "calls that arrived at a restored machine ran again before a peer was heard to the end",
   },
   { scenario: "backup-restore", seed: 16, bug: "a restored machine answered at once and so forked its own log" },
+  {
+    scenario: "disk-faults",
+    seed: 17,
+    bug: "roster records that a full disk did not take counted on no fold any more",
+  },
+  {
+    scenario: "disk-faults",
+    seed: 26,
+    bug: "an own event that was stored although its append failed stopped every view",
+  },
 ];
