@@ -64,10 +64,11 @@ test(
     expect(await ben.json(["keys", "rotate", "agent", "guide"])).toMatchObject({ agent: "guide", generation: 2 });
     const file = await readFile(join(ben.home, "keys", mesh!, "agents", "guide.json"), "utf8");
     expect((JSON.parse(file) as { keys: object[] }).keys).toMatchObject([{ generation: 2 }]);
-    expect((await ana.kin(["ask", "ben/guide", "and now?"])).code).toBe(0);
+    expect(await ana.kin(["ask", "ben/guide", "and now?"])).toMatchObject({ code: 0 });
     await ben.kin(["down"]);
     await ben.kin(["up"]);
-    expect((await ana.kin(["ask", "ben/guide", "and after a restart?"])).code).toBe(0);
+    await until(async () => (await ana.kin(["ping", "ben", "-n", "1"])).code === 0);
+    expect(await ana.kin(["ask", "ben/guide", "and after a restart?"])).toMatchObject({ code: 0 });
 
     const said = async (...words: string[]): Promise<string> => {
       const { code, err } = await ben.kin(["keys", "rotate", ...words]);
@@ -113,7 +114,8 @@ test(
     const li = await world.person("li");
     const { ticket } = await ben.json<{ ticket: string }>(["invite", "--name", "li"]);
     expect((await li.kin(["join", ticket])).code).toBe(0);
-    expect((await ana.kin(["ask", "ben/guide", "still you?"])).code).toBe(0);
+    await until(async () => (await ana.kin(["ping", "ben", "-n", "1"])).code === 0);
+    expect(await ana.kin(["ask", "ben/guide", "still you?"])).toMatchObject({ code: 0 });
     expect((await ben.kin(["remove", "li"])).code).toBe(0);
   },
   LIMIT_MS,

@@ -14,8 +14,8 @@ import type { Params, Result } from "../control-api.ts";
 import { needMesh, type Mesh, type MeshNode } from "../mesh.ts";
 import { outboxItems } from "./outbox.ts";
 
-/** A peer that is there folds the record within a few round trips. */
-const TELL_WAIT_MS = 5_000;
+/** A peer that is there folds the record within a few round trips; a slow link and a busy machine have time too. */
+const TELL_WAIT_MS = 10_000;
 const LOOK_EVERY_MS = 25;
 
 /** Changes nothing. @throws KinError LAST_ADMIN, NOT_IN_MESH */
