@@ -6,7 +6,7 @@ import { equal } from "../protocols/bytes.ts";
 import type { SigningKey } from "../protocols/crypto/keys.ts";
 import { sealEpochKey } from "../protocols/epoch.ts";
 import { KinError } from "../protocols/errors.ts";
-import { idBytes, type DeviceId, type PersonId, type RecordId } from "../protocols/ids.ts";
+import { idBytes, type DeviceId, type LogId, type PersonId, type RecordId } from "../protocols/ids.ts";
 import { decideAdmission, type AdmitAnswer, type AdmitRequest } from "../protocols/join.ts";
 import { displayName, isLogAllowed, type Membership } from "../protocols/membership.ts";
 import {
@@ -196,9 +196,14 @@ function othersThan(membership: Membership, devices: ReadonlySet<DeviceId>) {
   return [...membership.devices.values()].filter(({ device }) => !devices.has(device.id));
 }
 
-/** The last event that we have of each log of these devices. */
+/** The last event that we have of each log of these devices; of one that was written twice the last of all its histories (R2). */
 function cutsOf(replica: Replica, devices: ReadonlySet<DeviceId>): LogCut[] {
-  return [...replica.vector().values()]
-    .filter(({ opening }) => devices.has(opening.device))
-    .map(({ log, seq, id }) => ({ log, seq, id }));
+  const cuts = new Map<LogId, LogCut>();
+  for (const { log, opening, seq, id } of replica.vector().values())
+    if (devices.has(opening.device)) cuts.set(log, { log, seq, id });
+  for (const { log, opening, ends } of replica.forkedLogs()) {
+    const [last] = ends.toSorted((one, other) => other.seq - one.seq);
+    if (devices.has(opening.device) && last !== undefined) cuts.set(log, { log, ...last });
+  }
+  return [...cuts.values()];
 }

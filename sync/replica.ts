@@ -121,6 +121,8 @@ export interface ReadableEvent {
   hlc: Uint8Array;
   deps: EventId[];
   standing: Standing;
+  /** Where its author said first what he says again here (R2, R13); null: that has not come yet. */
+  repeats?: { log: LogId; seq: number } | null;
   /** What it says, or undefined with the reason in `unreadable`. */
   value: Value | undefined;
   /** "no-body": it is to come. "pruned": a snapshot stands for it (R16). */
@@ -268,6 +270,7 @@ export interface Replica {
   close(): Promise<void>;
 }
 
+const NO_CLOCKS: readonly ClockSample[] = [];
 /** Events that one step of a full read takes. */
 const PAGE_EVENTS = 512;
 
@@ -295,7 +298,19 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   const branches = createBranches(store);
   const witness = createWitness(ground, branches, membership);
   const reissues = createReissues(ground);
-  const skewMs = () => medianSkew(options.clocks?.() ?? [], membership().members.size - 1);
+  const looked: { at: readonly ClockSample[] | null; others: number; skewMs: number | null } = {
+    at: null,
+    others: 0,
+    skewMs: null,
+  };
+  /** Each append asks: the same samples give the same. */
+  const skewMs = () => {
+    const samples = options.clocks?.() ?? NO_CLOCKS;
+    const others = membership().members.size - 1;
+    if (samples !== looked.at || others !== looked.others)
+      Object.assign(looked, { at: samples, others, skewMs: medianSkew(samples, others) });
+    return looked.skewMs;
+  };
   const find = async (id: EventId) => (await branches.event(id)) ?? store.event(id);
   const reading = createReading(ground, {
     membership,

@@ -7,8 +7,11 @@ import type { DeviceId, PersonId } from "../../protocols/ids.ts";
 import type { ClockSample } from "../../sync/skew.ts";
 import type { Network } from "./network.ts";
 
+/** How long one look at the clocks holds. */
+const SHOWN_MS = 1_000;
+
 export interface PeerClocks {
-  /** Each connected device's wall clock minus ours, ms. */
+  /** Each connected device's wall clock minus ours, ms; the same array while nothing has changed. */
   samples(): ClockSample[];
   stop(): void;
 }
@@ -23,19 +26,30 @@ export function createPeerClocks(
 
   function note(device: DeviceId, person: PersonId, skewMs: number): void {
     offsets.set(device, { person, offsetMs: time.now() + skewMs - time.monotonic() });
+    shownAt = Number.NEGATIVE_INFINITY;
+  }
+
+  let shown: ClockSample[] = [];
+  let shownAt = Number.NEGATIVE_INFINITY;
+  let shownWall = 0;
+
+  /** The same for a second, unless our wall clock was set: each append asks. */
+  function samples(): ClockSample[] {
+    const [now, wall] = [time.monotonic(), time.now()];
+    const isOld = now - shownAt >= SHOWN_MS || Math.abs(wall - shownWall - (now - shownAt)) > SHOWN_MS;
+    if (!isOld) return shown;
+    [shownAt, shownWall] = [now, wall];
+    shown = [...offsets.values()].map(({ person, offsetMs }) => ({ person, skewMs: offsetMs + now - wall }));
+    return shown;
   }
 
   for (const { device, person, skewMs } of network.peers()) if (skewMs !== null) note(device, person, skewMs);
   const stop = network.on((event) => {
     if (event.type === "peer-connected") note(event.device, event.person, event.greeting.skewMs);
-    if (event.type === "peer-disconnected") offsets.delete(event.device);
+    if (event.type !== "peer-disconnected") return;
+    offsets.delete(event.device);
+    shownAt = Number.NEGATIVE_INFINITY;
   });
 
-  return {
-    samples: () =>
-      [...offsets.values()].map(({ person, offsetMs }) => {
-        return { person, skewMs: offsetMs + time.monotonic() - time.now() };
-      }),
-    stop,
-  };
+  return { samples, stop };
 }

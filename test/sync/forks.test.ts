@@ -286,6 +286,24 @@ test("a proof that does not say where the histories part is refused from a peer,
   expect(again.replica.forks()[0]!.parting).toBeDefined();
 });
 
+test("R5: removing whose log was written twice keeps what others had built on, on every history (R2)", async () => {
+  const { ana, ben, li } = await team();
+  const twin = await twinOf(li);
+  await li.replica.append([note("a1")]);
+  await twin.replica.append([note("b1"), note("b2")]);
+  await meet(li, ana);
+  await meet(twin, ben);
+  await ana.replica.append([note("on a1")]);
+  await ben.replica.append([note("on b2")]);
+  await li.replica.close();
+  await twin.replica.close();
+  await rounds([ana, ben]);
+  await removePerson(ana.replica, memberOf(ana, "li").person);
+  await rounds([ana, ben]);
+  for (const member of [ana, ben])
+    expect(await notesOf(member)).toEqual(["a1", "b1", "b2", "on a1", "on b2", "shared"]);
+});
+
 test("R2: sync allow and sync reissue say what they did, and why not", async () => {
   const { ana, ben, li } = await team({ personKey: null });
   const nodeOf = ({ replica }: TestMember) =>
