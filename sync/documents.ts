@@ -133,6 +133,8 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   let refused: RefusedUpdate[] = [];
   const late = new Set<NoteId>();
   const lateRecords = new Set<RecordDocumentId>();
+  /** Edits that are said again, of which the first saying has not come: their place is there. */
+  const unplaced = new Set<EventId>();
   /** Of this device, being written now: it made them of what it has, so they are not tried. */
   const trusted = new Set<EventId>();
   let isWriting = false;
@@ -168,6 +170,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   });
   const stopWatching = replica.on((change) => {
     if (change.type === "rejudged") isStale = true;
+    if (change.type === "grown" && unplaced.size > 0) pump().catch((error: unknown) => failed?.(error));
     if (change.type === "membership") shareKeys().catch((error: unknown) => failed?.(error));
   });
 
@@ -175,6 +178,13 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   function fold(event: ReadableEvent): void {
     if (event.kind === "fact-set") return foldFact(event);
+    if (event.repeats === null) return void unplaced.add(event.id);
+    unplaced.delete(event.id);
+    foldUpdate({ ...event, ...event.repeats });
+  }
+
+  /** In the log where it was said first: its clocks are that log's. */
+  function foldUpdate(event: ReadableEvent): void {
     if (isWriting && event.device === own) trusted.add(event.id);
     if (event.kind === "record-changed") {
       recordsCame = true;
@@ -216,6 +226,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     recordsCame = true;
     late.clear();
     lateRecords.clear();
+    unplaced.clear();
     refused = [];
   }
 
@@ -230,12 +241,20 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     while (again) {
       again = false;
       if (closed) return;
+      await place();
       await beginLate();
       await notes.pump();
       await records.pump();
       const change = { records: recordsCame };
       recordsCame = false;
       for (const listener of listeners) listener(change);
+    }
+  }
+
+  async function place(): Promise<void> {
+    for (const id of unplaced) {
+      const event = await replica.event(id);
+      if (event?.standing.state === "good" && event.unreadable === null && event.repeats !== null) fold(event);
     }
   }
 
@@ -325,7 +344,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   async function saveKept(keep: DocumentKeep): Promise<void> {
     const nobody = new Uint8Array();
-    const waiting = [...projection.waiting(), ...notes.pending(), ...records.pending()];
+    const waiting = [...projection.waiting(), ...unplaced, ...notes.pending(), ...records.pending()];
     const rows = [
       savedRow(HEAD_ROW, fingerprint(), run, projection.position()),
       ...savedRows("waiting", nobody, waiting.map(idBytes)),

@@ -35,7 +35,7 @@ export interface ReadingDeps {
   find(id: EventId): Promise<StoredEvent | undefined>;
   /** Whether it counts as far as forks are concerned (R2). */
   stands(log: LogId, seq: number, id: EventId): boolean;
-  reissues: Pick<Reissues, "before" | "hasEnded">;
+  reissues: Pick<Reissues, "before" | "originOf" | "hasEnded">;
 }
 
 export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "emit">, deps: ReadingDeps): Reading {
@@ -50,6 +50,7 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
     if (author === undefined)
       throw new KinError("NOT_FOUND", `event ${id} is of log ${header.log}, which we do not have`);
     const opened = event.body === null ? null : await openOnce(event, author, keys);
+    const repeats = await repeatedBy(id, author);
     return {
       id,
       log: header.log,
@@ -64,7 +65,17 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
       standing: await standingOf(event, author),
       value: opened?.state === "open" ? opened.value : undefined,
       unreadable: opened === null && !deps.isMissing(id) ? "pruned" : unreadableWhy(opened),
+      ...(repeats !== undefined && { repeats }),
     };
+  }
+
+  async function repeatedBy(copy: EventId, author: DeviceId): Promise<ReadableEvent["repeats"]> {
+    const origin = reissues.originOf(copy);
+    if (origin === null) return undefined;
+    const header = (await deps.find(origin))?.header;
+    const theirs = header === undefined ? undefined : logs.get(header.log)?.opening.device;
+    if (header === undefined || theirs === undefined) return null;
+    return theirs === author ? { log: header.log, seq: header.seq } : undefined;
   }
 
   async function openOnce({ id, header, body }: StoredEvent, author: DeviceId, keys: BodyKeys): Promise<OpenedBody> {

@@ -51,6 +51,8 @@ export interface Reissues {
   note(events: readonly StoredEvent[]): Promise<void>;
   /** What a copy gives way to where it counts: what it repeats, what that repeats, and its device's other copies of these with a lower id. */
   before(copy: EventId): EventId[];
+  /** What was said first, of what a copy says again; null: it is no copy. */
+  originOf(copy: EventId): EventId | null;
   /** An original of this device that was said again with a lower stamp. */
   hasEnded(original: EventId, device: DeviceId, hlc: Uint8Array): boolean;
   /** Has this device said it again? */
@@ -117,6 +119,15 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
       for (let depth = 0; at !== undefined && depth < MAX_CHAIN; depth++, at = copies.get(at.of))
         out.push(at.of, ...siblings(copy, at));
       return out;
+    },
+    originOf(copy) {
+      let at = copies.get(copy);
+      for (let depth = 0; at !== undefined && depth < MAX_CHAIN; depth++) {
+        const further = copies.get(at.of);
+        if (further === undefined) return at.of;
+        at = further;
+      }
+      return null;
     },
     hasEnded(original, device, hlc) {
       const { ms } = decodeStamp(hlc);

@@ -956,6 +956,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "const OWN_KEYS = /^/;",
   },
   {
+    requirement: "damaged-blob",
+    file: "node/blobs.ts",
+    search: 'if (bytes === undefined || createHash("sha256").update(bytes).digest("hex") === hash) return bytes;',
+    replace: "if (bytes === undefined || hash.length > 0) return bytes;",
+  },
+  {
     requirement: "store-port",
     file: "sync/stores/batch.ts",
     search: "if (!isBodyOf(event.header, body)) throw bad(",
@@ -1761,5 +1767,11 @@ export const FAULTS: readonly Fault[] = [
     file: "node/tools/builtin/documents.ts",
     search: "  if (person !== me) throw",
     replace: "  if (person === null) throw",
+  },
+  {
+    requirement: "documents-again",
+    file: "sync/documents.ts",
+    search: "foldUpdate({ ...event, ...event.repeats });",
+    replace: "foldUpdate(event);",
   },
 ];

@@ -671,6 +671,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "A log.db that can't be opened is said with the way out: put aside, what can be read saved, the rest from others.",
   },
   {
+    id: "damaged-blob",
+    source: "ATTACKS P18",
+    sentence: "A damaged attachment is never read: it is put aside, and right bytes take its place.",
+  },
+  {
     id: "store-port",
     source: "issue 3 part 8",
     sentence: "The libSQL store and the memory store keep the same promises.",
@@ -1156,5 +1161,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     id: "document-tools",
     source: "issue 4 part 6",
     sentence: "An agent's steps read the documents that who asks may read, and write only for the node's owner.",
+  },
+  {
+    id: "documents-again",
+    source: "RULES R13",
+    sentence:
+      "What was written into documents while a clock was ahead counts when its log's owner says it again, in its first place.",
   },
 ];
