@@ -74,6 +74,26 @@ export function leaveOutDamage(store: EventStore, noticed: () => void): EventSto
   };
 }
 
+/** The same store: damage is an error as it is, and `noticed` is called. */
+export function tellDamage(store: EventStore, noticed: () => void): EventStore {
+  async function telling<T>(read: Promise<T>): Promise<T> {
+    try {
+      return await read;
+    } catch (error) {
+      if (error instanceof KinError && error.code === "CORRUPT") noticed();
+      throw error;
+    }
+  }
+
+  return {
+    ...store,
+    event: (id) => telling(store.event(id)),
+    range: (log, from, to) => telling(store.range(log, from, to)),
+    headFrom: (log, seq) => telling(store.headFrom(log, seq)),
+    since: (position, limit) => telling(store.since(position, limit)),
+  };
+}
+
 export interface MendingDeps {
   ground: Pick<Ground, "logs" | "emit" | "inBackground" | "inOrder">;
   /** The store as it is. */

@@ -44,7 +44,7 @@ import { createGround, type Ground, type KnownLog } from "./ground.ts";
 import { createGoingOn, type GoingOn } from "./going-on.ts";
 import { createHeld, type Held } from "./held.ts";
 import { openOwnLogs, type OwnLogs } from "./own-logs.ts";
-import { createMending, leaveOutDamage, type Mending } from "./mending.ts";
+import { createMending, leaveOutDamage, tellDamage, type Mending } from "./mending.ts";
 import { recut, type Standing } from "./quarantine.ts";
 import { createReading, type Reading } from "./reading.ts";
 import { createReceiving } from "./receiving.ts";
@@ -278,10 +278,11 @@ const PAGE_EVENTS = 512;
 export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   const { mesh, deviceKey, epochKeys, time, random } = options;
   let damageSeen = false;
-  const store = leaveOutDamage(options.store, () => {
+  const noticed = () => {
     damageSeen = true;
     if (isOpen) mending.look();
-  });
+  };
+  const store = leaveOutDamage(options.store, noticed);
   let isOpen = false;
   const device = idOf<"device">(deviceKey.publicKey);
   const clock = createClock({ time, bound: await store.value(CLOCK_BOUND_KEY) });
@@ -431,7 +432,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   return {
     mesh,
     device,
-    store: options.store,
+    store: tellDamage(options.store, noticed),
     claims,
     roster,
     membership,

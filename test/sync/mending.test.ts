@@ -121,6 +121,18 @@ test("P18: a damaged node still serves the rest to a peer that has nothing, and 
   await ana.replica.store.close();
 });
 
+test("P18: who reads the store itself is told of damage by an error, and it is mended all the same", async () => {
+  const { ana, ben, log } = await damagedAna("UPDATE events SET body = x'00' WHERE log = :log AND seq = 9");
+  await expect(ana.replica.store.range(log, 0, 20)).rejects.toMatchObject({ code: "CORRUPT" });
+  await ana.replica.idle();
+  expect(ana.replica.damage().get(log)?.events).toEqual([9]);
+  await syncOnce(ana, ben);
+  await until(() => ana.replica.damage().size === 0, "it is whole");
+  expect(await ana.replica.store.range(log, 0, 20)).toHaveLength(20);
+  await ana.replica.close();
+  await ana.replica.store.close();
+});
+
 test("P18: a peer that brings another event for a damaged place mends nothing", async () => {
   const { ana, ben, log } = await damagedAna("UPDATE events SET body = x'00' WHERE log = :log AND seq = 9");
   await notesOf(ana);
