@@ -1534,8 +1534,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "facts-removed",
     file: "sync/documents.ts",
-    search: "    facts.clear();",
-    replace: "",
+    search: "    facts.clear();\n    begin();",
+    replace: "    begin();",
   },
   {
     requirement: "R16",
@@ -1753,7 +1753,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "documents-kept",
     file: "sync/documents.ts",
-    search: "const waiting = [...projection.waiting(), ...notes.pending(), ...records.pending()];",
+    search: "const waiting = [...projection.waiting(), ...unplaced, ...notes.pending(), ...records.pending()];",
     replace: "const waiting = [...projection.waiting(), ...notes.pending()].slice(0, 0);",
   },
   {
