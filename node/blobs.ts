@@ -12,6 +12,7 @@ import { createHash, randomUUID } from "node:crypto";
 import { appendFile, mkdir, open, readdir, readFile, rename, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { toHex } from "../protocols/bytes.ts";
+import { syncFolder } from "./atomic-file.ts";
 import { KinError } from "../protocols/errors.ts";
 import type { PersonId } from "../protocols/ids.ts";
 import { MAX_BLOB_BYTES } from "../protocols/limits.ts";
@@ -89,8 +90,12 @@ export function openBlobs(folder: string): Blobs {
     }
   }
 
-  async function has(hash: string): Promise<boolean> {
-    return (await sizeOf(path(hash))) !== null;
+  /** Undefined: not here. Bytes that are damaged are put aside, so that right ones can be fetched. */
+  async function readRight(hash: string): Promise<Uint8Array | undefined> {
+    const bytes = await readFile(path(hash)).catch(() => undefined);
+    if (bytes === undefined || createHash("sha256").update(bytes).digest("hex") === hash) return bytes;
+    await rename(path(hash), `${path(hash)}.damaged`);
+    return undefined;
   }
 
   async function marks(hash: string, kind: "for" | "from"): Promise<string[]> {
@@ -138,8 +143,10 @@ export function openBlobs(folder: string): Blobs {
       if (bytes.length > MAX_BLOB_BYTES)
         throw new KinError("TOO_LARGE", `an attachment of ${bytes.length} bytes: at most ${MAX_BLOB_BYTES} (64 MiB)`);
       const hash = toHex(createHash("sha256").update(bytes).digest());
-      if (!(await has(hash))) await write(hash, once(bytes), bytes.length);
-      await appendFile(`${path(hash)}.for`, `${person}\n`, { mode: 0o600 });
+      // An ask that names it is durable, so the bytes are, and right ones take the place of damaged ones.
+      if ((await readRight(hash)) === undefined) await write(hash, once(bytes), bytes.length);
+      await appendFile(`${path(hash)}.for`, `${person}\n`, { mode: 0o600, flush: true });
+      syncFolder(folder);
       return hash;
     },
     async take(hash, total, chunks, person) {
@@ -158,7 +165,7 @@ export function openBlobs(folder: string): Blobs {
     },
     async read(hash, person) {
       const his = [...(await marks(hash, "from")), ...(await marks(hash, "for"))].includes(person);
-      return his ? readFile(path(hash)).catch(() => undefined) : undefined;
+      return his ? readRight(hash) : undefined;
     },
     async serve(hash, person) {
       const size = (await marks(hash, "for")).includes(person) ? await sizeOf(path(hash)) : null;
@@ -179,9 +186,12 @@ export function openBlobs(folder: string): Blobs {
         if (isOld || isUsed)
           await forget(hash, [...(isOld ? ["for" as const] : []), ...(isUsed ? ["from" as const] : [])]);
       }
-      // What a crash has left half written.
+      // What a crash has left half written, and what was damaged.
       for (const name of await readdir(folder).catch(() => []))
-        if (name.startsWith(".") && now - ((await changedAt(path(name))) ?? now) > KEEP_THEIRS_MS)
+        if (
+          (name.startsWith(".") || name.endsWith(".damaged")) &&
+          now - ((await changedAt(path(name))) ?? now) > KEEP_THEIRS_MS
+        )
           await unlink(path(name)).catch(() => {});
     },
   };

@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
@@ -46,6 +46,25 @@ test("F6: an attachment travels in chunks of 64 KiB and arrives as it was", asyn
   };
   await fetch(hash, content.length, ana, { tap });
   expect(sizes).toEqual([BLOB_CHUNK_BYTES, BLOB_CHUNK_BYTES, BLOB_CHUNK_BYTES, 5]);
+  expect(await theirs.read(hash, ben)).toEqual(Buffer.from(content));
+});
+
+test("P18: [damaged-blob] a flipped bit of an attachment is never read: it is put aside, and right bytes take its place", async () => {
+  const hash = await mine.put(content, ana);
+  await fetch(hash, content.length);
+  for (const [blobs, name, person] of [
+    [theirs, "theirs", ben],
+    [mine, "mine", ana],
+  ] as const) {
+    const file = join(folder, name, hash);
+    const bytes = await readFile(file);
+    bytes[bytes.length >> 1]! ^= 8;
+    await writeFile(file, bytes);
+    expect(await blobs.read(hash, person)).toBeUndefined();
+    expect(await readFile(`${file}.damaged`)).toEqual(bytes);
+  }
+  await mine.put(content, ana);
+  await fetch(hash, content.length);
   expect(await theirs.read(hash, ben)).toEqual(Buffer.from(content));
 });
 
