@@ -104,7 +104,7 @@ export interface Snapshots {
 }
 
 /** After a change it waits so long, so that a sync in full swing is not interrupted by each event. */
-const LOOK_MS = 1_000;
+const LOOK_MS = 300;
 /** Between two foldings for one person's proposals: a flood of proposals costs one folding a minute. */
 export const GAP_MS = 60_000;
 /** After no peer could give a state. */
