@@ -74,7 +74,7 @@ export function createSimDisk(world: World, name: string): SimDisk {
           try {
             resolve(done());
           } catch (error) {
-            reject(error as Error);
+            reject(error);
           }
         });
       });

@@ -132,13 +132,21 @@ function compareText(a: string, b: string): number {
 function membershipText(membership: Membership): string {
   const members = [...membership.members.values()].map(
     ({ person, name, role, rank, devices }) =>
-      `${person} ${name} ${role} ${rank} ${devices.map(({ id }) => id).toSorted()}`,
+      `${person} ${name} ${role} ${rank} ${devices
+        .map(({ id }) => id)
+        .toSorted()
+        .join()}`,
   );
   const former = [...membership.formerDevices].map(
     ([device, { person, cuts }]) =>
-      `${device} ${person} ${[...cuts].map(([log, { seq, id }]) => `${log}:${seq}:${id}`).toSorted()}`,
+      `${device} ${person} ${[...cuts]
+        .map(([log, { seq, id }]) => `${log}:${seq}:${id}`)
+        .toSorted()
+        .join()}`,
   );
-  const epochs = [...membership.epochs.values()].map(({ id, usable, recipients }) => `${id} ${usable} ${recipients}`);
+  const epochs = [...membership.epochs.values()].map(
+    ({ id, usable, recipients }) => `${id} ${usable} ${recipients.join()}`,
+  );
   const voided = [...membership.void.keys()];
   const invites = [...membership.invites.values()].map(({ record, closed }) => `${record} ${closed}`);
   return [members, former, epochs, voided, invites].map((part) => part.toSorted().join("\n")).join("\n\n");

@@ -115,7 +115,7 @@ export function createSimNetwork(world: World): SimNetwork {
 
   /** Connections end that should (offline), or begin to count the silence; held frames go on where the way is free again. */
   function lookAtLinks(): void {
-    for (const link of [...links]) {
+    for (const link of links) {
       const [a, b] = link.ends;
       const [one, other] = [a.machine, b.machine];
       if (one.isOffline || other.isOffline) breakLink(link, closed("the network is gone"));
@@ -283,7 +283,10 @@ export function createSimNetwork(world: World): SimNetwork {
       const { drop, duplicate, reorder } = faults.raw;
       const isRaw = drop + duplicate + reorder > 0 && protocol === faults.raw.protocol;
       if (isRaw) link.isDirty = true;
-      if (isRaw && dice.chance(drop)) return void world.count("frames dropped");
+      if (isRaw && dice.chance(drop)) {
+        world.count("frames dropped");
+        return;
+      }
       const isLate = isRaw && dice.chance(reorder);
       if (isLate) world.count("frames reordered");
       const copies = isRaw && dice.chance(duplicate) ? 2 : 1;
@@ -357,7 +360,7 @@ export function createSimNetwork(world: World): SimNetwork {
   }
 
   function died(device: DeviceId): void {
-    for (const link of [...machines.get(device)!.links]) {
+    for (const link of machines.get(device)!.links) {
       const late = dice.chance(0.5) ? 0 : dice.between(...SILENCE_MS);
       world.after(late, "peer has died", () => breakLink(link, closed("the peer has died")));
     }
@@ -373,7 +376,7 @@ export function createSimNetwork(world: World): SimNetwork {
           device,
           life,
           receiver,
-        }) as Machine,
+        }),
       );
     },
     dial,
@@ -397,7 +400,7 @@ export function createSimNetwork(world: World): SimNetwork {
       faults.loss = 0;
       faults.raw = { ...NO_RAW };
       for (const machine of machines.values()) machine.isClogged = machine.isOffline = false;
-      for (const link of [...links]) if (link.isDirty) breakLink(link, closed("a connection that lost frames"));
+      for (const link of links) if (link.isDirty) breakLink(link, closed("a connection that lost frames"));
       lookAtLinks();
     },
     watch: (see) => void watchers.push(see),

@@ -3,8 +3,9 @@
  * copy of the tree, and the scenarios that should notice are played with the same seeds with and without it. A plant that no
  * seed catches, or a seed that is red without one, ends it with exit code 1.
  *
- * `-- --seeds 20` how many seeds each (default 12), `-- --only fsync,dedup` these plants, `-- --first` stops at the first seed
- * that catches.
+ * `-- --seeds 20` how many seeds each (default 12), `-- --only fsync,dedup` these plants. `-- --quick` stops at the first seed that
+ * catches, begins with one that has done so before, and does not play the seeds without the plant: for CI, where they are played
+ * anyway.
  */
 import { execFile } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
@@ -22,9 +23,11 @@ interface Plant {
   replace: string;
   /** Who should notice. */
   scenario: string;
+  /** A seed that has noticed. */
+  seed: number;
 }
 
-export const PLANTS: readonly Plant[] = [
+const PLANTS: readonly Plant[] = [
   {
     name: "fsync",
     what: "the store says durable without flushing",
@@ -32,6 +35,7 @@ export const PLANTS: readonly Plant[] = [
     search: "await disk.flush(name);",
     replace: "",
     scenario: "disk-faults",
+    seed: 1,
   },
   {
     name: "wall",
@@ -40,6 +44,7 @@ export const PLANTS: readonly Plant[] = [
     search: "if (nowMs > floor.ms) return { ms: nowMs, counter: 0 };",
     replace: "return { ms: nowMs, counter: 0 };",
     scenario: "partition-heal",
+    seed: 1,
   },
   {
     name: "dedup",
@@ -48,6 +53,7 @@ export const PLANTS: readonly Plant[] = [
     search: "for (const { key, value } of await store.values(PREFIX)) add(parseRow(key, value));",
     replace: "",
     scenario: "kill-every-step",
+    seed: 1,
   },
   {
     name: "fork",
@@ -56,6 +62,7 @@ export const PLANTS: readonly Plant[] = [
     search: 'if (from === have + 1) return events[0]!.header.prev === tip.id ? events : "fork";',
     replace: "if (from === have + 1) return events;",
     scenario: "malicious-peer",
+    seed: 4,
   },
   {
     name: "durable",
@@ -64,6 +71,7 @@ export const PLANTS: readonly Plant[] = [
     search: "await store.append({\n      logs: known === undefined",
     replace: "void store.append({\n      logs: known === undefined",
     scenario: "disk-faults",
+    seed: 1,
   },
 ];
 
@@ -75,14 +83,14 @@ const SEED_LIMIT_MS = 120_000;
 const run = promisify(execFile);
 
 const { values } = parseArgs({
-  options: { seeds: { type: "string" }, only: { type: "string" }, first: { type: "boolean", default: false } },
+  options: { seeds: { type: "string" }, only: { type: "string" }, quick: { type: "boolean", default: false } },
 });
 const seeds = Number(values.seeds ?? DEFAULT_SEEDS);
 const only = values.only?.split(",");
 const plants = PLANTS.filter(({ name }) => only === undefined || only.includes(name));
 if (!Number.isInteger(seeds) || seeds < 1 || plants.length === 0) {
   console.error(
-    `usage: npm run plants -- [--seeds N] [--only ${PLANTS.map(({ name }) => name).join(",")}] [--first]; seeds are at least 1`,
+    `usage: npm run plants -- [--seeds N] [--only ${PLANTS.map(({ name }) => name).join(",")}] [--quick]; seeds are at least 1`,
   );
   process.exit(2);
 }
@@ -110,9 +118,10 @@ async function tryPlant(plant: Plant): Promise<boolean> {
   const red: number[] = [];
   let sentence = "";
   let tried = 0;
-  for (let seed = 1; seed <= seeds; seed++) {
+  const begin = values.quick ? plant.seed : 1;
+  for (let seed = begin; seed < begin + seeds; seed++) {
     tried++;
-    if ((await violations(plant.scenario, seed)).length > 0) red.push(seed);
+    if (!values.quick && (await violations(plant.scenario, seed)).length > 0) red.push(seed);
     writeFileSync(
       path,
       original.replace(plant.search, () => plant.replace),
@@ -122,7 +131,7 @@ async function tryPlant(plant: Plant): Promise<boolean> {
     if (first === undefined) continue;
     caught.push(seed);
     sentence ||= first;
-    if (values.first) break;
+    if (values.quick) break;
   }
   const isCaught = caught.length > 0 && red.length === 0;
   console.log(

@@ -4,6 +4,7 @@
  * cannot read it.
  */
 import { openEpoch } from "../../sync/acts.ts";
+import type { Machine } from "../machine.ts";
 import type { Scenario } from "../scenario.ts";
 import { processOf } from "../team.ts";
 
@@ -17,15 +18,14 @@ export const offlineWeek: Scenario = {
   summary: "a member works a week without a network; asked, answered and equal when he is back",
   peers: { default: 4, least: 3, most: 12 },
   async run({ team, work, world, dice }) {
-    const [founder, away, asker] = team.machines as [(typeof team.machines)[0], ...typeof team.machines];
-    const traveller = away!;
+    const [founder, traveller, asker] = team.machines as [Machine, Machine, Machine];
     team.network.setOffline(traveller.device, true);
     work.go(AWAY_MS, EVERY_MS, { call: 0, epoch: 0.02 });
     await team.pass(dice.between(0.5, 1.5) * DAY_MS);
-    await team.complete(openEpoch(processOf(founder!).replica));
-    await team.complete(team.join(founder!, "newcomer"));
+    await team.complete(openEpoch(processOf(founder).replica));
+    await team.complete(team.join(founder, "newcomer"));
     const asked = 3;
-    for (let i = 0; i < asked; i++) void work.ask(asker!, traveller);
+    for (let i = 0; i < asked; i++) void work.ask(asker, traveller);
     await team.pass(DAY_MS);
     // A laptop that is closed in the evening.
     traveller.kill({ power: dice.chance(0.5) });
@@ -35,7 +35,7 @@ export const offlineWeek: Scenario = {
     const lengths = team.machines.map(({ process }) => process?.replica.vector().size ?? 0);
     world.count("logs when he is back", Math.max(...lengths));
     // The one who asked is gone; what he asked is with the others.
-    team.network.setOffline(asker!.device, true);
+    team.network.setOffline(asker.device, true);
     await team.pass(60_000);
     team.network.setOffline(traveller.device, false);
     await team.pass(10 * 60_000);
@@ -43,12 +43,12 @@ export const offlineWeek: Scenario = {
     if (missing > 0)
       world.violate(`${missing} of ${asked} calls did not reach ${traveller.name} through a third member`);
     else world.count("asks that came through a third member", asked);
-    team.network.setOffline(asker!.device, false);
+    team.network.setOffline(asker.device, false);
     await team.heal();
 
     function answersHere(name: string): number {
       return team.witness.asked.filter(({ caller, callee, once }) => {
-        return caller === asker!.name && callee === name && team.witness.effects.has(once);
+        return caller === asker.name && callee === name && team.witness.effects.has(once);
       }).length;
     }
   },

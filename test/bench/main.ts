@@ -12,6 +12,7 @@ import { costsBench } from "./costs.ts";
 import { exportsBench } from "./exports.ts";
 import { factsBench } from "./facts.ts";
 import { resyncBench } from "./resync.ts";
+import { simulatorBench } from "./simulator.ts";
 import { startBench } from "./start.ts";
 import { statusBench } from "./status.ts";
 import { formatTable } from "./table.ts";
@@ -42,6 +43,7 @@ const BENCHES: { [name: string]: Bench } = {
   exports: exportsBench,
   facts: factsBench,
   resync: resyncBench,
+  simulator: simulatorBench,
   start: startBench,
   status: statusBench,
   catchup: catchupBench,
