@@ -419,6 +419,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     progress,
     tally,
     syncNow: (peer) => syncing.now(peer),
+    syncAfresh: (peer, signal) => syncing.afresh(peer, signal),
     documents,
     snapshots,
     blobs,

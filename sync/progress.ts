@@ -50,6 +50,8 @@ export async function openProgress(
 ): Promise<Progress> {
   const known = new Map<DeviceId, Known>();
   const sessions = new Map<DeviceId, Set<ReadonlyMap<LogId, Readonly<PeerLog>>>>();
+  /** Devices of which a session has ended while another goes on: what it said counts beside that one's word. */
+  const told = new Set<DeviceId>();
   let heard = false;
   let closed = false;
 
@@ -66,7 +68,11 @@ export async function openProgress(
       if (closed) return;
       const kept = keep([device]);
       open.delete(logs);
-      if (open.size === 0) sessions.delete(device);
+      told.add(device);
+      if (open.size === 0) {
+        sessions.delete(device);
+        told.delete(device);
+      }
       await kept;
     };
   }
@@ -110,8 +116,9 @@ export async function openProgress(
   /** A session's word is newer than what was kept. */
   function saidOf(device: DeviceId, log: LogId): number {
     const open = sessions.get(device);
-    if (open === undefined || !isToldIn(open)) return known.get(device)?.has.get(log) ?? -1;
-    return Math.max(-1, ...[...open].map((logs) => logs.get(log)?.has ?? -1));
+    const kept = known.get(device)?.has.get(log) ?? -1;
+    if (open === undefined || !isToldIn(open)) return kept;
+    return Math.max(told.has(device) ? kept : -1, ...[...open].map((logs) => logs.get(log)?.has ?? -1));
   }
 
   /** Before its first vector a session knows nothing of the peer. */

@@ -40,6 +40,8 @@ export interface Mesh {
   tally: Tally;
   /** Opens a session with a connected device, if there is none. */
   syncNow(device: DeviceId): void;
+  /** Asks a connected device afresh what it has, until `signal` fires. */
+  syncAfresh(device: DeviceId, signal: AbortSignal): Promise<void>;
   documents: Documents;
   snapshots: Snapshots;
   blobs: Blobs;

@@ -28,6 +28,11 @@ export interface Syncing {
   active(): DeviceId[];
   /** Opens a session with a connected device now, if there is none: whoever's turn it is, and however often it failed. */
   now(device: DeviceId): void;
+  /**
+   * Asks a connected device afresh what it has, by a session more that ends with `signal`: on a long one it does not tell what it
+   * has got from others. Resolves when that session is over; never rejects.
+   */
+  afresh(device: DeviceId, signal: AbortSignal): Promise<void>;
   stop(): void;
 }
 
@@ -36,14 +41,21 @@ export function createSyncing(deps: SyncingDeps): Syncing {
   const sessions = new Map<DeviceId, Set<Wire>>();
   const failures = new Map<DeviceId, number>();
   const timers = new Map<DeviceId, () => void>();
+  /** Being opened because somebody asked for it. */
+  const hurried = new Set<DeviceId>();
 
-  async function session(wire: Wire, peer: DeviceId, initiator: boolean): Promise<void> {
+  async function session(
+    wire: Wire,
+    peer: DeviceId,
+    initiator: boolean,
+    signal: AbortSignal = stopped.signal,
+  ): Promise<void> {
     const open = sessions.get(peer) ?? new Set();
     if (open.size >= MAX_SESSIONS_PER_PEER)
       return wire.abort(new KinError("OVERLOADED", `${MAX_SESSIONS_PER_PEER} syncs with this device are open already`));
     sessions.set(peer, open.add(wire));
     try {
-      await deps.run(wire, peer, initiator, stopped.signal);
+      await deps.run(wire, peer, initiator, signal);
       failures.delete(peer);
     } catch (error) {
       failures.set(peer, (failures.get(peer) ?? 0) + 1);
@@ -101,10 +113,21 @@ export function createSyncing(deps: SyncingDeps): Syncing {
   return {
     active: () => [...sessions.keys()],
     now(device) {
-      if (sessions.has(device)) return;
+      if (sessions.has(device) || hurried.has(device)) return;
       timers.get(device)?.();
       failures.delete(device);
-      void start(device);
+      hurried.add(device);
+      void start(device).finally(() => hurried.delete(device));
+    },
+    async afresh(device, signal) {
+      const until = AbortSignal.any([stopped.signal, signal]);
+      try {
+        const wire = await deps.network.open(device, SYNC_PROTOCOL, until);
+        await session(wire, device, true, until);
+      } catch (error) {
+        if (!until.aborted)
+          deps.warn(`sync with ${device.slice(0, 8)} could not be opened: ${(error as Error).message}`);
+      }
     },
     stop() {
       stopped.abort();

@@ -168,6 +168,8 @@ test("[wait-restarts] kin wait goes on over restarts of either node, and ends wh
   await ben.kin(["down"]);
   const { id } = await ana.json<Queued>(["ask", "ben/guide", "what can I ask?"]);
   const waiting = ana.kin(["wait", id, "--timeout", "90s"]);
+  // Commands that began later have ended: it waits by now.
+  for (let i = 0; i < 3; i++) await ana.kin(["outbox", "ls"]);
   process.kill(await ana.pid(), "SIGKILL");
   await until(async () => (await ana.kin(["up"])).code === 0);
   await ana.kin(["down"]);

@@ -113,6 +113,33 @@ test("[sync-status] a device has what it wrote itself, whoever has brought it", 
   expect(progress.has(ben.replica.device, log!.log)).toBe(-1);
 });
 
+test("[sync-status] what a device has told afresh counts beside what it said when the long session began", async () => {
+  const { time, ben, ana } = await two();
+  const progress = await openProgress(ana.replica, time);
+  const { device } = ben.replica;
+  const vector = [...ana.replica.vector().values()];
+  const told = (has: (seq: number) => number) =>
+    new Map(
+      vector.map(({ log, opening, seq, id }) => {
+        const claimed = { seq: has(seq), id };
+        return [log, { opening, claimed, has: has(seq), told: -1, asked: -1, served: -1 }];
+      }),
+    );
+  const endLong = progress.begin(
+    device,
+    told(() => 0),
+  );
+  const before = progress.of(device)!.theyLack;
+  expect(before).toBeGreaterThan(0);
+  await progress.begin(
+    device,
+    told((seq) => seq),
+  )();
+  expect(progress.of(device)).toMatchObject({ isOn: true, theyLack: 0, inStepAt: time.now() });
+  await endLong();
+  expect(progress.of(device)).toMatchObject({ isOn: false, theyLack: 0 });
+});
+
 test("[sync-status] held and quarantined events are counted, each time as they stand now, and a look may end early", async () => {
   const { time, ben, ana } = await two();
   const ahead = await admitMember(ben, "carl", { time: time.shifted(10 * 60_000) });

@@ -21,11 +21,19 @@ import { carriersOf, stateOf, targetName } from "./outbox.ts";
 
 /** How long a look over the log may take before it says that it has not seen all. */
 const TALLY_MS = 2_000;
+/** How long those who are connected are asked what they have now. */
+const ASK_MS = 1_500;
 /** Who has an event: so many are named. */
 const MAX_NAMED = 5;
 
-export async function syncStatus(node: MeshNode): Promise<SyncStatus> {
+export async function syncStatus(node: MeshNode, signal: AbortSignal): Promise<SyncStatus> {
   const mesh = needMesh(node);
+  const soon = AbortSignal.any([signal, AbortSignal.timeout(ASK_MS)]);
+  await Promise.all(
+    othersOf(mesh)
+      .filter((device) => mesh.progress.of(device)?.isOn === true && node.network.greeting(device) !== null)
+      .map((device) => syncWith(node, mesh, device, soon)),
+  );
   const { time } = node;
   const until = time.monotonic() + TALLY_MS;
   const { flaws, isWhole } = await mesh.tally.look(() => time.monotonic() < until);

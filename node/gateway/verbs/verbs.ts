@@ -51,7 +51,7 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
     "outbox-ls": async (params) => ({ items: outboxItems(needMesh(node), params) }),
     "outbox-drop": (params) => outboxDrop(node, params),
     "outbox-retry": (params, item, signal) => outboxRetry(node, params, item, signal),
-    "sync-status": () => syncStatus(node),
+    "sync-status": (_params, _item, signal) => syncStatus(node, signal),
     "sync-now": (_params, item, signal) => syncNow(node, item, signal),
     "sync-why": (params) => syncWhy(node, params),
     "sync-allow": (params) => syncAllow(node, params),
