@@ -1740,9 +1740,9 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "documents-offline",
-    file: "sync/documents.ts",
-    search: "    kinds: new Set<string>(DOCUMENT_KINDS),",
-    replace: "    kinds: new Set<string>(DOCUMENT_KINDS.slice(1)),",
+    file: "node/gateway/verbs/facts.ts",
+    search: "by: personOf(membership, device)",
+    replace: "by: personOf(membership, mesh.me.device)",
   },
   {
     requirement: "documents-kept",
