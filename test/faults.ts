@@ -1774,4 +1774,28 @@ export const FAULTS: readonly Fault[] = [
     search: "foldUpdate({ ...event, ...event.repeats });",
     replace: "foldUpdate(event);",
   },
+  {
+    requirement: "simulator-seed",
+    file: "simulations/world.ts",
+    search: "seedWebCrypto(createDice(`${seed} webcrypto`));",
+    replace: "seedWebCrypto(createDice(`${seed} ${process.hrtime.bigint()}`));",
+  },
+  {
+    requirement: "simulator-run",
+    file: "simulations/run.ts",
+    search: "const USAGE_ERROR = 2;",
+    replace: "const USAGE_ERROR = 0;",
+  },
+  {
+    requirement: "simulator-scenarios",
+    file: "sync/stores/memory.ts",
+    search: "      await disk.flush(name);\n",
+    replace: "",
+  },
+  {
+    requirement: "simulator-plants",
+    file: "simulations/plants.ts",
+    search: "return (JSON.parse(stdout) as Result).violations;\n  } catch",
+    replace: "return [];\n  } catch",
+  },
 ];

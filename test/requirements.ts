@@ -1168,4 +1168,25 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence:
       "What was written into documents while a clock was ahead counts when its log's owner says it again, in its first place.",
   },
+  {
+    id: "simulator-seed",
+    source: "issue 4 part 8",
+    sentence: "The same seed plays the same events, in any process: the same traceHash.",
+  },
+  {
+    id: "simulator-run",
+    source: "issue 4 part 8",
+    sentence: "The simulator lists its scenarios and says what is wrong with what it was asked for.",
+  },
+  {
+    id: "simulator-scenarios",
+    source: "issue 4 part 8",
+    sentence:
+      "Under every fault of the scenarios: equal after each heal, nothing acknowledged lost, nothing twice, nothing without a right.",
+  },
+  {
+    id: "simulator-plants",
+    source: "issue 4 part 8",
+    sentence: "The simulator finds five planted bugs.",
+  },
 ];
