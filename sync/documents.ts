@@ -173,6 +173,8 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     if (change.type === "grown" && unplaced.size > 0) pump().catch((error: unknown) => failed?.(error));
     if (change.type === "membership") shareKeys().catch((error: unknown) => failed?.(error));
   });
+  // Machines that came while nobody looked.
+  shareKeys().catch((error: unknown) => failed?.(error));
 
   // ── folding ──
 

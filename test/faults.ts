@@ -1798,4 +1798,10 @@ export const FAULTS: readonly Fault[] = [
     search: "return (JSON.parse(stdout) as Result).violations;\n  } catch",
     replace: "return [];\n  } catch",
   },
+  {
+    requirement: "notes-machines",
+    file: "sync/documents.ts",
+    search: "if (lacks.some(isOurs)) await giveKey(note, note.persons);",
+    replace: "if (lacks.some(isOurs)) await giveKey(note, []);",
+  },
 ];

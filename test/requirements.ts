@@ -1189,4 +1189,9 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "issue 4 part 8",
     sentence: "The simulator finds five planted bugs.",
   },
+  {
+    id: "notes-machines",
+    source: "issue 4 part 6",
+    sentence: "A new machine of somebody reads his private notes, what was written before it too.",
+  },
 ];

@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { removePerson } from "../../sync/acts.ts";
-import { admitMember, foundMesh, memberOf, syncOnce, testTime } from "../sync/mesh.ts";
+import { addDevice } from "../invoke/durable-scene.ts";
+import { admitMember, foundMesh, memberOf, syncOnce, testTime, until } from "../sync/mesh.ts";
 import { hashOf, meet, withDocuments, type Writer } from "./scene.ts";
 
 async function anaAndBen(): Promise<[Writer, Writer]> {
@@ -82,6 +83,31 @@ describe("notes", () => {
     await expect(
       ana.documents.notes.share(await ana.documents.notes.open({ title: "open", persons: null }), [ofBen]),
     ).rejects.toMatchObject({ code: "BAD_REQUEST" });
+  });
+
+  test("notes-machines: a new machine of somebody reads his private notes, old words too, given by his other machine or by who opened them", async () => {
+    const [ana, ben] = await anaAndBen();
+    const id = await ana.documents.notes.open({ title: "secret", persons: [memberOf(ana.member, "ben").person] });
+    await ana.documents.notes.edit(id, { text: "old words" });
+    await meet(ana, ben);
+    // Ana is away.
+    const desk = await withDocuments(await addDevice(ben.member, "desk"));
+    await until(async () => {
+      await meet(ben, desk);
+      return textOf(desk, id) === "old words";
+    }, "his desk reads it");
+    await desk.documents.notes.edit(id, { append: ", and from the desk" });
+    await meet(ben, desk);
+    await meet(ana, ben);
+    expect(textOf(ana, id)).toBe("old words, and from the desk");
+    const phone = await withDocuments(await addDevice(ana.member, "phone"));
+    await ana.documents.close();
+    const again = await withDocuments(await ana.member.reopen());
+    await until(async () => {
+      await meet(again, phone);
+      return textOf(phone, id) === "old words, and from the desk";
+    }, "her phone reads it");
+    expect([...again.failures, ...ben.failures, ...desk.failures]).toEqual([]);
   });
 
   test("notes-removed: what a removed member wrote after his cut has no effect, also on who had seen it", async () => {
