@@ -439,14 +439,21 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
   async function ownNews(): Promise<SyncFrame | null> {
     if (!due.news) return null;
     const { push } = newsFor(replica.vector(), logs, ({ opening }) => opening.device === replica.device);
-    for (const wanted of push) await prepareRun(wanted.log, wanted.from);
+    for (const { log, from, to } of push) {
+      if ((await prepareRun(log, from)) !== null) continue;
+      // What can't be read now is not pushed: the peer is told of it with what the log gains next.
+      const known = logs.get(log)!;
+      known.told = Math.max(known.told, to);
+    }
     return serving.ready.shift() ?? null;
   }
 
   function news(): SyncFrame | null {
     if (!due.news) return null;
-    due.news = false;
-    const { tell } = newsFor(replica.vector(), logs, ({ opening }) => opening.device === replica.device);
+    const { push, tell } = newsFor(replica.vector(), logs, ({ opening }) => opening.device === replica.device);
+    // What our own logs have gained since is pushed first in the next round.
+    due.news = push.length > 0;
+    if (due.news) wake();
     for (const entry of tell) noteTold(entry);
     const forked = parting.untold();
     if (tell.length + forked.length === 0) return null;
