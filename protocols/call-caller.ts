@@ -260,7 +260,9 @@ export function createCaller(deps: CallerDeps): Caller {
   function afterSending(error: unknown): unknown {
     const { code, message } = errorShape(error);
     if (code !== "CLOCK_SKEW" && code !== "EXPIRED") return error;
-    return new KinError("OUTCOME_UNKNOWN", `the call was sent, its answer can't be taken: ${message}`, { cause: error });
+    return new KinError("OUTCOME_UNKNOWN", `the call was sent, its answer can't be taken: ${message}`, {
+      cause: error,
+    });
   }
 
   /** @throws KinError if this can't be the callee's answer to this call */

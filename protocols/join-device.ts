@@ -117,11 +117,11 @@ export interface ServeDeviceDeps {
   /** This device. */
   device: SigningKey;
   random: Random;
-  now(): number;
-  membership(): Membership;
-  invite(id: RecordId): Promise<DeviceInvite | undefined>;
+  now: () => number;
+  membership: () => Membership;
+  invite: (id: RecordId) => Promise<DeviceInvite | undefined>;
   /** Certifies and writes it, durable when it resolves; the same device again gets what it got. */
-  add(device: NewDevice, invite: RecordId): Promise<AdmitAnswer>;
+  add: (device: NewDevice, invite: RecordId) => Promise<AdmitAnswer>;
 }
 
 /** Answers one machine at the door, whose first frame has been read. */

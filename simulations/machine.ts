@@ -11,7 +11,7 @@
 import { equal } from "../protocols/bytes.ts";
 import { signingKeyFromSeed, sealingKeyFromSeed, sha256 } from "#crypto";
 import type { Random, Time, Wire } from "../protocols/effects.ts";
-import { errorShape, KinError } from "../protocols/errors.ts";
+import { KinError } from "../protocols/errors.ts";
 import { idBytes, idOf, type DeviceId, type EpochId, type MeshId, type PersonId } from "../protocols/ids.ts";
 import type { InvokeDeps } from "../protocols/invoke-deps.ts";
 import { INVOKE_PROTOCOL } from "../protocols/invoke.ts";
@@ -398,9 +398,4 @@ async function openNotes(replica: Replica): Promise<{ notes: Map<string, number>
     },
   });
   return { notes, view };
-}
-
-/** How a call that failed did so, in a word. */
-export function codeOf(error: unknown): string {
-  return errorShape(error).code;
 }

@@ -90,21 +90,21 @@ export interface AsksDeps {
   /** Could this key ever speak for the sender (F3)? What was said stays said when a key has ended. */
   couldSpeakFor: InvokeDeps["keyMaySpeakFor"];
   /** Has this device begun to run it? Then a withdrawal can't undo that, and it is answered all the same. */
-  hasStarted(id: EnvelopeId): boolean;
+  hasStarted: (id: EnvelopeId) => boolean;
   /** Told when an ask that this device runs was taken back. */
   withdrawn?: ((id: EnvelopeId) => void) | undefined;
   /** Told of an event that is not what it should be: it has no effect. */
-  refused(event: ReadableEvent, error: KinError): void;
+  refused: (event: ReadableEvent, error: KinError) => void;
   /** Asks that are remembered, ours and theirs each; those that have ended make room first. */
   remembered: number;
 }
 
 export interface Asks {
   /** Takes one event of {@link ASK_KINDS}. */
-  fold(event: ReadableEvent): void;
-  clear(): void;
+  fold: (event: ReadableEvent) => void;
+  clear: () => void;
   /** Checks a request that is to travel as an event. @throws KinError BAD_REQUEST, BAD_SIGNATURE, WRONG_MESH */
-  read(sealed: Sealed, askedAt: number): Ask;
+  read: (sealed: Sealed, askedAt: number) => Ask;
   /** Those of our person, in order of arrival. */
   readonly asked: ReadonlyMap<EnvelopeId, Ask>;
   /** Those to our person. */
@@ -112,7 +112,7 @@ export interface Asks {
   /** Those that this device is to run or to answer. */
   readonly open: ReadonlySet<Ask>;
   /** Nobody is left to answer. */
-  forget(ask: Ask): void;
+  forget: (ask: Ask) => void;
 }
 
 export function createAsks(deps: AsksDeps): Asks {

@@ -27,36 +27,36 @@ export interface OpenEpoch {
 
 export interface EpochsDeps {
   ground: Pick<Ground, "mesh" | "device" | "store" | "random" | "logs" | "emit" | "isClosed">;
-  membership(): Membership;
-  records(): readonly RosterRecord[];
+  membership: () => Membership;
+  records: () => readonly RosterRecord[];
   keys: EpochKeys;
   /** Newest first. */
   sealingKeys: readonly SealingKey[];
   bodyKeys: BodyKeys;
   read: Reading["read"];
   /** Writes sealed keys as events of ours, with `values`. */
-  write(entries: NewEntry[], values: NonNullable<StoreBatch["values"]>): Promise<unknown>;
+  write: (entries: NewEntry[], values: NonNullable<StoreBatch["values"]>) => Promise<unknown>;
 }
 
 export interface Epochs {
-  load(): Promise<void>;
+  load: () => Promise<void>;
   /** The best epoch that nobody outside the folded roster can read, if we hold its key. */
-  writable(): OpenEpoch | undefined;
+  writable: () => OpenEpoch | undefined;
   /** An epoch record for these devices, and its key: part of an act. */
-  open(
+  open: (
     from: Membership,
     recipients: Iterable<{ device: { id: DeviceId; sealingKey: Uint8Array } }>,
-  ): Promise<RosterAct & { epochKey: Uint8Array }>;
+  ) => Promise<RosterAct & { epochKey: Uint8Array }>;
   /** Takes the keys that the roster's epochs hold for us. */
-  takeFromRoster(): Promise<void>;
+  takeFromRoster: () => Promise<void>;
   /** Takes the key of an `epoch-sealed` event. */
-  takeFromEvent(event: ReadableEvent): Promise<void>;
+  takeFromEvent: (event: ReadableEvent) => Promise<void>;
   /** Remembers that an event waits for its epoch's key. */
-  noteLocked(event: StoredEvent): Promise<void>;
+  noteLocked: (event: StoredEvent) => Promise<void>;
   /** Seals what we hold to the devices that lack it and are ours to serve. */
-  share(): Promise<void>;
+  share: () => Promise<void>;
   /** As {@link share}, also what was shared before: the events that carried it count no longer. */
-  shareAgain(): Promise<void>;
+  shareAgain: () => Promise<void>;
 }
 
 export function createEpochs(deps: EpochsDeps): Epochs {

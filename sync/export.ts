@@ -69,11 +69,11 @@ export interface ExportDeps {
     "mesh" | "device" | "store" | "membership" | "records" | "forks" | "vector" | "idle" | "read" | "events" | "append"
   >;
   deviceKey: SigningKey;
-  sealingKeys(): readonly SealingKey[];
+  sealingKeys: () => readonly SealingKey[];
   time: Pick<Time, "now">;
   random: Random;
   /** Resolves when more may come. */
-  write(bytes: Uint8Array): Promise<void>;
+  write: (bytes: Uint8Array) => Promise<void>;
   signal: AbortSignal;
 }
 

@@ -26,36 +26,36 @@ export interface ForksDeps {
   ground: Ground;
   branches: Branches;
   witness: Witness;
-  membership(): Membership;
+  membership: () => Membership;
   /** Roster records count whatever history carries them. */
-  learnRecords(events: StoredEvent[]): Promise<void>;
-  missingRows(events: StoredEvent[]): Values;
-  noteMissing(events: StoredEvent[]): void;
+  learnRecords: (events: StoredEvent[]) => Promise<void>;
+  missingRows: (events: StoredEvent[]) => Values;
+  noteMissing: (events: StoredEvent[]) => void;
   /** The log cannot be gone on with; matters if it is our own. */
-  endIncarnation(log: LogId): void;
+  endIncarnation: (log: LogId) => void;
   /** Looks for what says again what lost its effect. */
-  noteReissues(events: StoredEvent[]): Promise<void>;
+  noteReissues: (events: StoredEvent[]) => Promise<void>;
   /** Something happened to our own logs. */
-  goOn(): void;
+  goOn: () => void;
   /** Tells events of branches that count. */
-  deliverBranch(events: StoredEvent[]): Promise<void>;
+  deliverBranch: (events: StoredEvent[]) => Promise<void>;
 }
 
 export interface Forks {
-  load(): Promise<void>;
+  load: () => Promise<void>;
   /**
    * A run that is not what we have at its place. "lower": it begins after the parting. A number: so many of its events were new
    * on a branch. "first": it continues the first history after all.
    */
-  takeParted(run: EventRun, opening: LogOpening, known: KnownLog): Promise<Parted>;
+  takeParted: (run: EventRun, opening: LogOpening, known: KnownLog) => Promise<Parted>;
   /** True: it was new and right, and says more than what we had. @throws KinError BAD_REQUEST, BAD_SIGNATURE */
-  receive(proof: ForkProof): Promise<boolean>;
+  receive: (proof: ForkProof) => Promise<boolean>;
   /** Logs that were written twice, and where their histories end here. */
-  ended(): ForkedLog[];
+  ended: () => ForkedLog[];
   /** The vector names a log that was written twice as far as its histories are one. */
-  place(log: LogId): Promise<void>;
+  place: (log: LogId) => Promise<void>;
   /** Whether we have this event, on whatever history of the log. */
-  has(log: LogId, seq: number, id: EventId): Promise<boolean>;
+  has: (log: LogId, seq: number, id: EventId) => Promise<boolean>;
 }
 
 export type Parted =

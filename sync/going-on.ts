@@ -32,23 +32,23 @@ export interface GoingOnDeps {
   records: Records;
   branches: Branches;
   reissues: Pick<Reissues, "isRepeatedBy">;
-  find(id: EventId): Promise<StoredEvent | undefined>;
+  find: (id: EventId) => Promise<StoredEvent | undefined>;
   read: Reading["read"];
   /** Where the held events of a log begin now. */
-  findHeld(known: KnownLog): Promise<void>;
+  findHeld: (known: KnownLog) => Promise<void>;
   epochs: Pick<Epochs, "share" | "shareAgain">;
   writing: Pick<Writing, "append" | "act">;
-  ownLogs(): Pick<OwnLogs, "settle" | "living" | "hasEnded">;
+  ownLogs: () => Pick<OwnLogs, "settle" | "living" | "hasEnded">;
   /** Null: it is not on this machine. */
   personKey: SigningKey | null;
 }
 
 export interface GoingOn {
   /** True: something may be left to do for the living log. */
-  isDue(): boolean;
-  settle(): Promise<void>;
+  isDue: () => boolean;
+  settle: () => Promise<void>;
   /** Says again what lost its effect: one's own, and by an admin what was a removed member's. @throws KinError DENIED, NOT_FOUND */
-  reissue(ids: readonly EventId[]): Promise<ReadableEvent[]>;
+  reissue: (ids: readonly EventId[]) => Promise<ReadableEvent[]>;
 }
 
 export function createGoingOn(deps: GoingOnDeps): GoingOn {

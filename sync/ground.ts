@@ -37,18 +37,18 @@ export interface Ground {
   /** Logs that have grown since we last named them in `deps`. */
   readonly undepended: Set<LogId>;
   /** Names the log in the vector as far as we have it and it is one history; a `here` chain is in none (R9). */
-  noteInVector(known: KnownLog): void;
-  emit(change: ReplicaChange): void;
+  noteInVector: (known: KnownLog) => void;
+  emit: (change: ReplicaChange) => void;
   /** Returns how to stop. */
-  on(listener: (change: ReplicaChange) => void): () => void;
+  on: (listener: (change: ReplicaChange) => void) => () => void;
   /** Runs jobs that take events in, one after the other. */
-  inOrder<T>(job: () => Promise<T>): Promise<T>;
+  inOrder: <T>(job: () => Promise<T>) => Promise<T>;
   /** Work that nobody waits for; a failure is told as trouble. */
-  inBackground(work: Promise<unknown>): void;
+  inBackground: (work: Promise<unknown>) => void;
   /** Resolves when background work and jobs in order are done. */
-  idle(): Promise<void>;
-  isClosed(): boolean;
-  close(): void;
+  idle: () => Promise<void>;
+  isClosed: () => boolean;
+  close: () => void;
 }
 
 export type GroundDeps = Pick<Ground, "mesh" | "device" | "store" | "clock" | "time" | "random">;

@@ -13,10 +13,10 @@ const PAGE_EVENTS = 64;
 
 export interface Held {
   /** Where the held events of a log that was just loaded begin. */
-  find(known: KnownLog): Promise<void>;
+  find: (known: KnownLog) => Promise<void>;
   /** To be called when something is held. */
-  schedule(): void;
-  stop(): void;
+  schedule: () => void;
+  stop: () => void;
 }
 
 export function createHeld(

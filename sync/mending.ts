@@ -21,11 +21,11 @@ const MAX_DAMAGED = 4096;
 
 export interface Mending {
   /** Places that are damaged and that somebody else may have; `here` chains are not among them. */
-  damage(): ReadonlyMap<LogId, Damage>;
+  damage: () => ReadonlyMap<LogId, Damage>;
   /** Looks which rows are damaged; called when a read has met one. */
-  look(): void;
+  look: () => void;
   /** Puts right rows in the place of damaged ones. Returns how many were. @throws KinError BAD_SIGNATURE, FORKED, BAD_REQUEST */
-  mend(run: EventRun): Promise<number>;
+  mend: (run: EventRun) => Promise<number>;
 }
 
 /** The same store, but what is damaged is left out instead of stopping who reads. `noticed` is called each time. */
@@ -99,9 +99,9 @@ export interface MendingDeps {
   /** The store as it is. */
   store: EventStore;
   /** Tells events that could not be read before. */
-  deliverLate(events: StoredEvent[]): Promise<void>;
+  deliverLate: (events: StoredEvent[]) => Promise<void>;
   /** Bodies that a run left out are missed from now on. */
-  missBodies(events: StoredEvent[]): Promise<void>;
+  missBodies: (events: StoredEvent[]) => Promise<void>;
 }
 
 export function createMending({ ground, store, deliverLate, missBodies }: MendingDeps): Mending {

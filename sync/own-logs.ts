@@ -23,37 +23,37 @@ const INCARNATION_KEY = "incarnation";
 
 export interface OwnLogsDeps {
   ground: Ground;
-  membership(): Membership;
+  membership: () => Membership;
   deviceKey: SigningKey;
   incarnation: Incarnation;
   /** Makes the next one and marks it durably outside the database. */
-  renew(): Promise<Incarnation>;
+  renew: () => Promise<Incarnation>;
   /** How far the others' clocks are from ours, as far as enough of them say (R13). */
-  skewMs(): number | null;
+  skewMs: () => number | null;
 }
 
 export interface OwnLogs {
-  incarnation(): Incarnation;
+  incarnation: () => Incarnation;
   /** True: the next write opens a new log first. */
-  hasEnded(): boolean;
+  hasEnded: () => boolean;
   /** Called for each log that cannot be gone on with; of others than the living one it means nothing. */
-  end(log: LogId): void;
+  end: (log: LogId) => void;
   /** A peer says that it has our log up to `seq`. */
-  noticeMore(log: LogId, seq: number): void;
+  noticeMore: (log: LogId, seq: number) => void;
   /** Before each write. @throws KinError FORKED if too many logs have been begun */
-  settle(): Promise<void>;
+  settle: () => Promise<void>;
   /** Appends to the mesh chain, after the newest events of others; says in which log. */
-  appendToMesh(
+  appendToMesh: (
     events: NewEvent[],
     values: NonNullable<StoreBatch["values"]>,
-  ): Promise<{ log: OwnLog; done: StoredEvent[] }>;
-  appendToHere(
+  ) => Promise<{ log: OwnLog; done: StoredEvent[] }>;
+  appendToHere: (
     events: NewEvent[],
     values: NonNullable<StoreBatch["values"]>,
-  ): Promise<{ log: OwnLog; done: StoredEvent[] }>;
+  ) => Promise<{ log: OwnLog; done: StoredEvent[] }>;
   /** The mesh chain of the living incarnation, written or not. */
-  living(): LogId;
-  close(): Promise<void>;
+  living: () => LogId;
+  close: () => Promise<void>;
 }
 
 export async function openOwnLogs(deps: OwnLogsDeps): Promise<OwnLogs> {

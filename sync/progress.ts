@@ -171,7 +171,7 @@ function parseRow(key: string, bytes: Uint8Array): Known {
   if (v !== 1 || !Array.isArray(logs) || (at !== null && typeof at !== "number"))
     throw new KinError("CORRUPT", `the row ${key} is {v: 1, at, logs}`);
   return {
-    inStepAt: at as number | null,
+    inStepAt: at,
     has: new Map((logs as [Uint8Array, number][]).map(([log, seq]) => [idOf<"log">(log), seq])),
   };
 }

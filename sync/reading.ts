@@ -19,22 +19,22 @@ const MAX_AWAITED_DEPS = 10_000;
 
 export interface Reading {
   /** @throws KinError NOT_FOUND if we do not have the event's log */
-  read(event: StoredEvent, keys?: BodyKeys): Promise<ReadableEvent>;
+  read: (event: StoredEvent, keys?: BodyKeys) => Promise<ReadableEvent>;
   /** Runs `work` while the values of these own events are known: what we have just written need not be opened again. */
-  whileSaying<T>(said: readonly { id: EventId; value: Value }[], work: () => Promise<T>): Promise<T>;
+  whileSaying: <T>(said: readonly { id: EventId; value: Value }[], work: () => Promise<T>) => Promise<T>;
   /** Deps that have come late and show that what named them is stamped before them. */
-  judgeDependants(events: StoredEvent[]): void;
+  judgeDependants: (events: StoredEvent[]) => void;
 }
 
 export interface ReadingDeps {
-  membership(): Membership;
+  membership: () => Membership;
   bodyKeys: BodyKeys;
   /** Its body is to come. */
-  isMissing(id: EventId): boolean;
+  isMissing: (id: EventId) => boolean;
   /** On whatever history of its log. */
-  find(id: EventId): Promise<StoredEvent | undefined>;
+  find: (id: EventId) => Promise<StoredEvent | undefined>;
   /** Whether it counts as far as forks are concerned (R2). */
-  stands(log: LogId, seq: number, id: EventId): boolean;
+  stands: (log: LogId, seq: number, id: EventId) => boolean;
   reissues: Pick<Reissues, "before" | "originOf" | "hasEnded">;
 }
 

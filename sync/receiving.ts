@@ -35,31 +35,31 @@ export interface ReceivingDeps {
   forks: () => Pick<Forks, "takeParted" | "place">;
   witness: Pick<Witness, "look">;
   /** The log cannot be gone on with; matters if it is our own. */
-  endIncarnation(log: LogId): void;
-  isLiving(log: LogId): boolean;
-  reissues: Pick<Reissues, "note">;
+  endIncarnation: (log: LogId) => void;
+  isLiving: (log: LogId) => boolean;
+  reissues: Pick<Reissues, "note" | "originOf">;
 }
 
 export interface Receiving {
-  load(): Promise<void>;
-  accepts(log: LogId, opening: LogOpening): boolean;
-  receive(run: EventRun, opening: LogOpening): Promise<Received>;
-  receiveBodies(bodies: LooseBody[]): Promise<number>;
-  bodies(ids: EventId[]): Promise<LooseBody[]>;
-  missingBodies(limit: number): EventId[];
-  isMissing(id: EventId): boolean;
-  prune(ids: EventId[]): Promise<void>;
+  load: () => Promise<void>;
+  accepts: (log: LogId, opening: LogOpening) => boolean;
+  receive: (run: EventRun, opening: LogOpening) => Promise<Received>;
+  receiveBodies: (bodies: LooseBody[]) => Promise<number>;
+  bodies: (ids: EventId[]) => Promise<LooseBody[]>;
+  missingBodies: (limit: number) => EventId[];
+  isMissing: (id: EventId) => boolean;
+  prune: (ids: EventId[]) => Promise<void>;
   /** Rows of bodies that are to come, and their remembering once they are durable. */
-  missingRows(events: StoredEvent[]): NonNullable<StoreBatch["values"]>;
-  noteMissing(events: StoredEvent[]): void;
+  missingRows: (events: StoredEvent[]) => NonNullable<StoreBatch["values"]>;
+  noteMissing: (events: StoredEvent[]) => void;
   /** Stored events whose body is gone are missed from now on. */
-  missBodies(events: StoredEvent[]): Promise<void>;
+  missBodies: (events: StoredEvent[]) => Promise<void>;
   /** Tells events that came late: their body, or the branch that they are on. */
-  deliverLate(events: StoredEvent[]): Promise<void>;
+  deliverLate: (events: StoredEvent[]) => Promise<void>;
   /** Own events that are durable now, in the order of the log; those before them that another append wrote, too. */
-  takeOwn(log: Pick<OwnLog, "log" | "opening">, done: StoredEvent[]): Promise<void>;
+  takeOwn: (log: Pick<OwnLog, "log" | "opening">, done: StoredEvent[]) => Promise<void>;
   /** Tells what counts and can be read; remembers what is held or locked. */
-  deliver(known: KnownLog, events: StoredEvent[], wereHeld?: boolean): Promise<void>;
+  deliver: (known: KnownLog, events: StoredEvent[], wereHeld?: boolean) => Promise<void>;
 }
 
 export function createReceiving(deps: ReceivingDeps): Receiving {
@@ -161,7 +161,10 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     if (opening.chain === "mesh") emit({ type: "grown", logs: [log] });
     await deliver(known, fresh);
     reading.judgeDependants(fresh);
-    if (more.length > 0) emit({ type: "rejudged", logs: more });
+    // What is said again takes the place of what views may have been told before.
+    const isAgain = fresh.some(({ id, header }) => header.kind === "re-issued" || deps.reissues.originOf(id) !== null);
+    if (isAgain) emit({ type: "rejudged", logs: [...logs.keys()] });
+    else if (more.length > 0) emit({ type: "rejudged", logs: more });
     return fresh.length;
   }
 

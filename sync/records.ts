@@ -22,23 +22,23 @@ const PAGE_EVENTS = 64;
 
 export interface Records {
   readonly roster: Roster;
-  membership(): Membership;
+  membership: () => Membership;
   /** What the store has and what a join handed over. @throws KinError BAD_REQUEST without a genesis */
-  load(given: Sealed[]): Promise<void>;
+  load: (given: Sealed[]) => Promise<void>;
   /** Records that are about to be written: not placed yet. Returns their rows. */
-  announce(records: RosterRecord[]): NonNullable<StoreBatch["values"]>;
+  announce: (records: RosterRecord[]) => NonNullable<StoreBatch["values"]>;
   /** Rows of the records in events that are about to be stored. */
-  rowsOf(events: StoredEvent[]): NonNullable<StoreBatch["values"]>;
+  rowsOf: (events: StoredEvent[]) => NonNullable<StoreBatch["values"]>;
   /** Takes the records of stored events. */
-  take(events: StoredEvent[]): Promise<void>;
+  take: (events: StoredEvent[]) => Promise<void>;
   /** Takes the records of events that are on another history of their log: they count, and their place is nowhere (R2). */
-  learnFrom(events: StoredEvent[]): Promise<void>;
+  learnFrom: (events: StoredEvent[]) => Promise<void>;
   /** Takes what came outside of events. Returns how many were new. */
-  learn(sealed: Sealed[]): Promise<number>;
+  learn: (sealed: Sealed[]) => Promise<number>;
   /** Records inside these ranges, and those whose event we lack. */
-  within(ranges: Wanted[]): { id: RecordId; sealed: Sealed }[];
+  within: (ranges: Wanted[]) => { id: RecordId; sealed: Sealed }[];
   /** Records of ours that no event carries yet: a founder's genesis, or what a crash left between two steps. */
-  loose(): Promise<RosterRecord[]>;
+  loose: () => Promise<RosterRecord[]>;
 }
 
 export function createRecords(

@@ -46,17 +46,17 @@ interface Repeated {
 }
 
 export interface Reissues {
-  load(): Promise<void>;
+  load: () => Promise<void>;
   /** Looks at events in the order of their logs, before they are judged. */
-  note(events: readonly StoredEvent[]): Promise<void>;
+  note: (events: readonly StoredEvent[]) => Promise<void>;
   /** What a copy gives way to where it counts: what it repeats, what that repeats, and its device's other copies of these with a lower id. */
-  before(copy: EventId): EventId[];
+  before: (copy: EventId) => EventId[];
   /** What was said first, of what a copy says again; null: it is no copy. */
-  originOf(copy: EventId): EventId | null;
+  originOf: (copy: EventId) => EventId | null;
   /** An original of this device that was said again with a lower stamp. */
-  hasEnded(original: EventId, device: DeviceId, hlc: Uint8Array): boolean;
+  hasEnded: (original: EventId, device: DeviceId, hlc: Uint8Array) => boolean;
   /** Has this device said it again? */
-  isRepeatedBy(device: DeviceId, original: EventId): boolean;
+  isRepeatedBy: (device: DeviceId, original: EventId) => boolean;
 }
 
 export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues {

@@ -59,8 +59,8 @@ import { createWriting } from "./writing.ts";
 
 /** Where epoch keys are kept: the keystore. `put` is durable when it resolves. */
 export interface EpochKeys {
-  get(epoch: EpochId): Uint8Array | undefined;
-  put(epoch: EpochId, key: Uint8Array): Promise<void>;
+  get: (epoch: EpochId) => Uint8Array | undefined;
+  put: (epoch: EpochId, key: Uint8Array) => Promise<void>;
 }
 
 /** One life of this device's logs (R2), marked outside the database too. */
@@ -87,7 +87,7 @@ export interface ReplicaOptions {
   epochKeys: EpochKeys;
   incarnation: Incarnation;
   /** Makes the next incarnation and marks it durably outside the database, before the replica writes under it. */
-  renewIncarnation(): Promise<Incarnation>;
+  renewIncarnation: () => Promise<Incarnation>;
   time: Time;
   random: Random;
   /** The person's, where it is on this machine: it lets the device's logs go on after a first fork (R2). */

@@ -461,10 +461,11 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
   }
 
   async function want(): Promise<SyncFrame | null> {
-    if (!due.wants && !due.bodies) return null;
-    const wanted = due.wants ? claimed() : [];
-    const bodies = due.bodies ? await replica.missingBodies(MAX_WANTED_BODIES) : [];
-    due.wants = due.bodies = false;
+    const { wants: isWanting, bodies: isMissing } = due;
+    if (!isWanting && !isMissing) return null;
+    due.wants = due.bodies = false; // before anything is waited for: what comes meanwhile is due again
+    const wanted = isWanting ? claimed() : [];
+    const bodies = isMissing ? await replica.missingBodies(MAX_WANTED_BODIES) : [];
     bodiesAsked += bodies.length;
     return wanted.length + bodies.length === 0 ? null : { type: "want", logs: wanted, bodies };
   }

@@ -10,7 +10,7 @@
  *   log a  ●──●──●──●──●──┊──●            ┊ the vector: what is behind it is in the state
  *   log b  ●──●──●──┊──●──●                 a base (an older snapshot) may stand for the first part of it
  */
-import { compareBytes, concat, decode, encode, type Value } from "../protocols/bytes.ts";
+import { compareBytes, concat, decode, encode } from "../protocols/bytes.ts";
 import { KinError } from "../protocols/errors.ts";
 import type { LogOpening, StoredEvent } from "../protocols/events.ts";
 import type { EventId, LogId } from "../protocols/ids.ts";
@@ -62,7 +62,7 @@ export function parseState(state: Uint8Array): Section[] {
   const sections: Section[] = [];
   let at = 0;
   while (at < state.length) {
-    const head = decode(itemAt(state, at)) as Value;
+    const head = decode(itemAt(state, at));
     at += LENGTH_BYTES + itemAt(state, at).length;
     const [name, version, count] = Array.isArray(head) && head.length === 3 ? head : [];
     if (typeof name !== "string" || typeof version !== "number" || typeof count !== "number" || count > state.length)

@@ -80,6 +80,7 @@ export function createVotes(mesh: MeshId): Votes {
         const one = parseDormant(event.value);
         return keep(slept, event, one.person, one, MAX_DORMANT_PER_DEVICE);
       }
+      default: // not of snapshots
     }
   }
 

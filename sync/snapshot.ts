@@ -45,11 +45,11 @@ export interface SnapshotsDeps {
   views: readonly SnapshotView[];
   time: Pick<Time, "monotonic" | "after">;
   /** The state from somebody who has it, checked against what was signed. @throws KinError if nobody has it */
-  fetch(snapshot: Snapshot, signal: AbortSignal): Promise<Uint8Array>;
+  fetch: (snapshot: Snapshot, signal: AbortSignal) => Promise<Uint8Array>;
   /** Resolves when the views have folded all that is here. */
-  settled(): Promise<unknown>;
+  settled: () => Promise<unknown>;
   /** Told what could not be done by itself. */
-  warn(sentence: string): void;
+  warn: (sentence: string) => void;
 }
 
 /** What this node makes of a snapshot. */
@@ -298,7 +298,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   /** The furthest that counts for us, stands for something that we lack, and can be had. */
   async function adoptOne(): Promise<void> {
     const now = time.monotonic();
-    if (nextFetch > now) return void lookLater(nextFetch - now);
+    if (nextFetch > now) return lookLater(nextFetch - now);
     const isLacking = await misses();
     for (const snapshot of candidates()) {
       // What we signed once may lack all the same: the disk was restored.

@@ -23,13 +23,13 @@ const MAX_WAITING = 65_536;
 
 export interface Witness {
   /** Looks at all there is; to be called at start and when forks or allowed logs change. */
-  lookAgain(): Promise<void>;
+  lookAgain: () => Promise<void>;
   /** Looks at events that are new: stored, or on a branch. Returns the logs in which more counts now. */
-  look(events: readonly StoredEvent[]): Promise<LogId[]>;
+  look: (events: readonly StoredEvent[]) => Promise<LogId[]>;
   /** Whether an event counts as far as forks are concerned. */
-  stands(log: LogId, seq: number, id: EventId): boolean;
+  stands: (log: LogId, seq: number, id: EventId) => boolean;
   /** The last seq of a log that counts whoever has seen it; Infinity if its device has written nothing twice. */
-  freeUntil(log: LogId): number;
+  freeUntil: (log: LogId) => number;
 }
 
 /** An event of a device that has forked a log. */

@@ -32,10 +32,10 @@ const HERE_HEAD_EVERY = 64;
 type Values = NonNullable<StoreBatch["values"]>;
 
 export interface Writing {
-  append(entries: NewEntry[], options?: { values?: StoreBatch["values"] }): Promise<ReadableEvent[]>;
-  act(build: (membership: Membership) => Promise<RosterAct> | RosterAct): Promise<RosterRecord[]>;
+  append: (entries: NewEntry[], options?: { values?: StoreBatch["values"] }) => Promise<ReadableEvent[]>;
+  act: (build: (membership: Membership) => Promise<RosterAct> | RosterAct) => Promise<RosterRecord[]>;
   /** Writes these records before the entries, under the epoch that one of them opened or the best there is. */
-  write(what: Writable): Promise<ReadableEvent[]>;
+  write: (what: Writable) => Promise<ReadableEvent[]>;
 }
 
 export interface Writable {
@@ -58,11 +58,11 @@ export interface WritingDeps {
   deviceKey: SigningKey;
   reading: Reading;
   /** Takes own events in that are durable now. */
-  takeOwn(log: Pick<OwnLog, "log" | "opening">, done: StoredEvent[]): Promise<void>;
+  takeOwn: (log: Pick<OwnLog, "log" | "opening">, done: StoredEvent[]) => Promise<void>;
   /** Called after each write to the mesh. */
-  wrote(): void;
+  wrote: () => void;
   /** How far the others' clocks are from ours, as far as enough of them say (R13). */
-  skewMs(): number | null;
+  skewMs: () => number | null;
 }
 
 export function createWriting(deps: WritingDeps): Writing {

@@ -73,7 +73,7 @@ async function request<V extends Verb>(context: Context, verb: V, params: Params
   const client = await connectControl(context.home.socketPath);
   try {
     const result = await client.request(verb, params, { signal: context.signal });
-    context.output.object(result as object);
+    context.output.object(result);
     return result;
   } finally {
     client.close();

@@ -309,6 +309,6 @@ function callForm({ id, asked, answers, declined, withdrawn }: ProvenCall, names
 function jsonOf(value: Value): Json {
   if (value instanceof Uint8Array) return { hex: toHex(value) };
   if (Array.isArray(value)) return value.map(jsonOf);
-  if (typeof value !== "object" || value === null) return value as Json;
+  if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, jsonOf(item as Value)]));
 }

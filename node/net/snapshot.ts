@@ -22,9 +22,9 @@ export function serveSnapshots(network: Pick<Network, "handleForMembers">, holde
 export interface SnapshotFetchDeps {
   network: Pick<Network, "open" | "peers" | "greeting">;
   mesh: MeshId;
-  epochKey(epoch: EpochId): Uint8Array | undefined;
+  epochKey: (epoch: EpochId) => Uint8Array | undefined;
   /** Told of a peer that gave something else than what was signed. */
-  warn(sentence: string): void;
+  warn: (sentence: string) => void;
 }
 
 /** Asks one connected member after the other. @throws KinError NOT_FOUND if nobody gives it, or why the last one did not */

@@ -49,8 +49,8 @@ export interface DoorDeps {
   time: Time;
   random: Random;
   /** Who was admitted or presented himself: the gate decides again. */
-  changed(): Promise<void>;
-  warn(message: string): void;
+  changed: () => Promise<void>;
+  warn: (message: string) => void;
   /** Lets in further machines of our own person. @default none */
   ownMachines?: OwnMachines;
 }

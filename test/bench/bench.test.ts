@@ -69,3 +69,10 @@ test("bench-figures: percentiles are the nearest rank", () => {
   ]);
   expect(median([3, 1, 2])).toBe(2);
 });
+
+test("bench-figures: facts prints kin, Yjs and Automerge of one run, with how many times kin's each is", async () => {
+  const { rows } = JSON.parse(await bench("facts", "--json")) as { rows: { [field: string]: unknown }[] };
+  expect(rows.map(({ name }) => name)).toEqual(["kin", "yjs", "automerge", "kin-durable"]);
+  expect(rows[0]).toMatchObject({ writeRatio: 1, mergeRatio: 1 });
+  for (const row of rows.slice(0, 3)) for (const field of ["writeUs", "mergeUs"]) expect(row[field]).toBeGreaterThan(0);
+}, 60_000);

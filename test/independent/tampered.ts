@@ -343,7 +343,7 @@ export const TAMPERED: readonly Tampering[] = [
     says: "shorter form",
     bend: (page) => {
       const at = page.frames.findIndex((one) => !(one instanceof Uint8Array) && one["t"] === "export");
-      const bytes = encode(page.frames[at] as Map_);
+      const bytes = encode(page.frames[at]);
       // a5 61 74 66 export 61 76 01: the version as 18 01
       const v = bytes.findIndex((byte, i) => byte === 0x61 && bytes[i + 1] === 0x76);
       page.frames[at] = concat(bytes.subarray(0, v + 2), Uint8Array.of(0x18), bytes.subarray(v + 2));
@@ -354,7 +354,7 @@ export const TAMPERED: readonly Tampering[] = [
     says: "order",
     bend: (page) => {
       const at = page.frames.findIndex((one) => !(one instanceof Uint8Array) && one["t"] === "records");
-      const bytes = encode(page.frames[at] as Map_);
+      const bytes = encode(page.frames[at]);
       // a2 61 72 … 61 74 67 records, instead of r before t
       const t = encode({ t: "records" }).subarray(1);
       const r = encode({ r: (page.frames[at] as Map_)["r"] }).subarray(1);

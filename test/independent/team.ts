@@ -176,12 +176,12 @@ async function answer(
 ): Promise<EventId> {
   const at = ben.time.now();
   const ev = sealMessages(ben, reviewer, [
-    { from, to, kind: "invoke/accepted", body: eventBody({ type: "accepted", index: 0 }) as Value, re, at },
+    { from, to, kind: "invoke/accepted", body: eventBody({ type: "accepted", index: 0 }), re, at },
     {
       from,
       to,
       kind: "invoke/result",
-      body: eventBody({ type: "result", index: 1, outcome: { parts: [{ text: "three files" }] } }) as Value,
+      body: eventBody({ type: "result", index: 1, outcome: { parts: [{ text: "three files" }] } }),
       re,
       at,
     },

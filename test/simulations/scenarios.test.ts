@@ -38,7 +38,7 @@ const EXERCISED: { name: string; seeds: number[]; figures: string[] }[] = [
   { name: "offline-week", seeds: [1], figures: ["asks that came through a third member", "joins", "notes"] },
   {
     name: "clock-skew",
-    seeds: [1, 2],
+    seeds: [1],
     figures: ["standings looked at", "most that an honest clock was moved, ms"],
   },
   {
@@ -108,7 +108,7 @@ describe("seeds that found a bug once", () => {
 });
 
 /** P3's size for CI: each run heals three times. 500 schedules by hand: `--seeds 1..167`. */
-const RUNS = 30;
+const RUNS = 20;
 const FIRST_SEED = 1000;
 
 test(

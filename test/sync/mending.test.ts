@@ -79,7 +79,7 @@ for (const [what, sql] of CASES)
     let texts: string[] = [];
     const view = await openProjection(ana.replica, {
       kinds: new Set(["note"]),
-      fold: ({ value }) => texts.push(String(value)),
+      fold: ({ value }) => texts.push(value as string),
       clear: () => (texts = []),
     });
     await ana.replica.runFrom(log, 0); // reads its heads, as serving a peer does

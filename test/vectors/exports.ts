@@ -75,7 +75,7 @@ export async function exportVectors(): Promise<{ [file: string]: VectorFile }> {
       file: toHex(good),
       members: ["ana", "ben"],
       last: [bens, anas].map((one) => one.events.at(-1)!.id).toSorted(),
-      call: toHex(answered["re"] as Uint8Array),
+      call: toHex(answered["re"]),
       answers: ["result"],
       refused: wrong(mesh, ben, frames, good).map(([name, file]) => ({ name, file: toHex(file) })),
     },

@@ -87,7 +87,7 @@ async function intoFile<T>(
     let made: T;
     try {
       const writer = createWriter(handle, item);
-      made = await make(writer.write);
+      made = await make((bytes) => writer.write(bytes));
       await writer.flush();
       await handle.sync();
     } finally {
