@@ -16,7 +16,7 @@ import {
   type Roll,
 } from "../garbage.ts";
 import { body, envelope, rawPeer, sealAs } from "./raw.ts";
-import { all, createWorld, echo, invoke, random, sleep, told, type TestNode } from "./world.ts";
+import { all, createWorld, echo, invoke, random, told, type TestNode } from "./world.ts";
 
 const SCRAPS: ((roll: Roll) => unknown)[] = [
   () => null,
