@@ -37,7 +37,7 @@ export interface ReceivingDeps {
   /** The log cannot be gone on with; matters if it is our own. */
   endIncarnation: (log: LogId) => void;
   isLiving: (log: LogId) => boolean;
-  reissues: Pick<Reissues, "note" | "originOf">;
+  reissues: Pick<Reissues, "note" | "originOf" | "isRepeatedBy">;
 }
 
 export interface Receiving {
@@ -192,6 +192,11 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     if (known.opening.chain === "mesh") ground.undepended.add(known.log);
     if (known.heldFrom !== null) deps.held().schedule();
     if (applied.length > 0) emit({ type: "applied", events: applied });
+    // Now that it is due, what says it again steps back, or it takes the place of what it repeats.
+    const { device } = known.opening;
+    const { isRepeatedBy, originOf } = deps.reissues;
+    if (wereHeld && events.some(({ id }) => isRepeatedBy(device, id) || originOf(id) !== null))
+      emit({ type: "rejudged", logs: [...logs.keys()] });
   }
 
   // ── bodies that come by themselves ──
