@@ -50,13 +50,26 @@ export async function openMemoryStore(disk: Disk): Promise<EventStore> {
   let loaded: Promise<Memory> | null = null;
   let committing: Promise<unknown> = Promise.resolve();
   let closed = false;
-  const current = () => (loaded ??= load(disk));
+  /** A write failed: what can be read of it may not be durable. */
+  let isDoubtful = false;
+  const current = () => (loaded ??= reload());
   const group = createGroupCommit((batches) => {
     const commit = commitGroup(batches);
     committing = commit.catch(() => undefined);
     return commit;
   });
   await current();
+
+  async function reload(): Promise<Memory> {
+    try {
+      const memory = await load(disk, isDoubtful);
+      isDoubtful = false;
+      return memory;
+    } catch (error) {
+      loaded = null; // a disk that fails now is asked again
+      throw diskError(error);
+    }
+  }
 
   async function commitGroup(batches: StoreBatch[]): Promise<(KinError | null)[]> {
     const now = await current();
@@ -78,6 +91,7 @@ export async function openMemoryStore(disk: Disk): Promise<EventStore> {
       await disk.append(name, frameRecord(encode(plans.map(planValue))));
       await disk.flush(name);
     } catch (cause) {
+      isDoubtful = true;
       loaded = null; // what the disk took of it, only the disk knows: the next one reads it again
       throw diskError(cause);
     }
@@ -225,10 +239,12 @@ function headIndex(heads: readonly SignedHead[], seq: number): number {
 
 // ── Journal ──
 
-async function load(disk: Disk): Promise<Memory> {
+/** @param flushed what is read is flushed first: nobody is told what a power cut could take */
+async function load(disk: Disk, flushed: boolean): Promise<Memory> {
   const memory = emptyMemory();
   for (;;) {
     const name = segmentName(memory.segment);
+    if (flushed && (await disk.read(name)).length > 0) await disk.flush(name);
     const { records, cutOff } = readRecords(name, await disk.read(name));
     for (const [i, record] of records.entries()) replay(memory, record, `${name}, record ${i}`);
     if (!cutOff) {

@@ -111,3 +111,20 @@ test("many writers share a flush", async () => {
   await Promise.all(Array.from({ length: 500 }, (_, i) => store.append({ values: [{ key: `k${i}`, value: null }] })));
   expect(flushes).toBeLessThan(5);
 });
+
+test("after a write that failed nothing is read that a power cut could take: it is flushed first, or the read fails (simulator, disk-faults seed 22)", async () => {
+  const disk = createMemoryDisk();
+  await written(disk, 3);
+  let isBroken = true;
+  const store = await openMemoryStore({
+    ...disk,
+    flush: (name) => (isBroken ? Promise.reject(new Error("EIO")) : disk.flush(name)),
+  });
+  await expect(store.append(batchOf(ana, 3, 4))).rejects.toMatchObject({ code: "CORRUPT" });
+  await expect(store.range(ana.log, 0, 10)).rejects.toMatchObject({ code: "CORRUPT" });
+  isBroken = false;
+  const seen = await store.range(ana.log, 0, 10);
+  expect(await countIn(disk.crash(0))).toBe(seen.length);
+  await store.append(batchOf(ana, 0, 6));
+  expect(await countIn(disk.crash(0))).toBe(6);
+});
