@@ -102,8 +102,8 @@ describe("scenarios", () => {
 });
 
 describe("seeds that found a bug once", () => {
-  test.each(REGRESSIONS)("$scenario $seed: $bug", { timeout: 60_000 }, async ({ scenario, seed }) => {
-    await playGood(scenario, seed);
+  test.each(REGRESSIONS)("$scenario $seed: $bug", { timeout: 60_000 }, async ({ scenario, seed, peers }) => {
+    await playGood(scenario, seed, peers);
   });
 });
 
