@@ -934,8 +934,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "P18",
     file: "sync/stores/wal.ts",
-    search: "if (commitsBehind > 1) return",
-    replace: "if (commitsBehind > 1e9) return",
+    search: "if (commitsBehind === commitsToTell)",
+    replace: "if (commitsBehind === -commitsToTell)",
   },
   {
     requirement: "P4",

@@ -30,15 +30,20 @@ export function walDamage(bytes: Uint8Array): string | null {
   let damagedFrame: number | null = null;
   /** Commits behind the damaged frame: the first one may be its own. */
   let commitsBehind = 0;
+  let commitsToTell = 2;
   for (let at = HEADER_BYTES, frame = 0; at + frameBytes <= bytes.length; at += frameBytes, frame++) {
     // Frames of before the last checkpoint stand behind those of now.
     const isOfNow = view.getUint32(at + 8) === view.getUint32(16) && view.getUint32(at + 12) === view.getUint32(20);
     const head = sumOver(view, at, 8, sum, littleEndian);
     const isRight =
       isOfNow && isSum(view, at + 16, sumOver(view, at + FRAME_HEADER_BYTES, pageBytes, head, littleEndian));
+    const isCommit = view.getUint32(at + 4) !== 0;
+    if (isRight && isCommit && damagedFrame !== null) commitsBehind++;
+    // A damaged one ended its transaction: the next commit is another's.
+    if (!isRight && isOfNow && isCommit) commitsToTell = 1;
     if (!isRight) damagedFrame ??= frame;
-    else if (damagedFrame !== null && view.getUint32(at + 4) !== 0) commitsBehind++;
-    if (commitsBehind > 1) return `its frame ${damagedFrame} is damaged, and transactions that came later follow it`;
+    if (commitsBehind === commitsToTell)
+      return `its frame ${damagedFrame} is damaged, and transactions that came later follow it`;
     sum = [view.getUint32(at + 16), view.getUint32(at + 20)];
   }
   return null;
