@@ -63,6 +63,10 @@ export function historyWarnings({ replica }: Pick<Mesh, "replica">): string[] {
     0,
   );
   if (damaged > 0)
-    said.push(`${damaged} rows of log.db are damaged and left out: they are fetched again from whoever has them`);
+    said.push(
+      damaged === 1
+        ? "a row of log.db is damaged and left out: it is fetched again from whoever has it"
+        : `${damaged} rows of log.db are damaged and left out: they are fetched again from whoever has them`,
+    );
   return said;
 }
