@@ -250,7 +250,13 @@ export function createCallee(deps: CalleeDeps): Callee {
       if (recorded === undefined && equal(body.boot, deps.boot) && !deps.replay.has(envelope.from.person, body.id))
         throw new KinError("NOT_FOUND", "this request never arrived: send it again");
       if (calls.has(id)) throw new KinError("REPLAYED", "this call was resumed twice at once");
-      replay(session, number, opened, body.from, recorded ?? { error: errorShape(unknownOutcome()) });
+      replay(
+        session,
+        number,
+        opened,
+        body.from,
+        recorded ?? { error: errorShape(unknownOutcome("nothing says how it ended")) },
+      );
     } catch (error) {
       refuse(session, number, id, envelope.from, errorShape(error));
     }
@@ -262,11 +268,15 @@ export function createCallee(deps: CalleeDeps): Callee {
     number: number,
     opened: OpenedEnvelope,
     from: number,
-    recorded: RecordedOutcome,
+    known: RecordedOutcome,
   ): void {
     const peer = peerOf(session.peer);
     if (!hasPlace(peer)) throw new KinError("OVERLOADED", "too many calls of this device are known: try again later");
-    const voice = "outcome" in recorded && "parts" in recorded.outcome ? opened.envelope.to.agent : null;
+    const voice = "outcome" in known && "parts" in known.outcome ? opened.envelope.to.agent : null;
+    const isMute = voice !== null && deps.sealAs(voice) === undefined;
+    const recorded = isMute
+      ? { error: errorShape(unknownOutcome(`${voice}'s key is gone, and only it can sign it`)) }
+      : known;
     const call = remember(peer, { ...opened, id: opened.envelope.re! }, voice);
     peer.running++;
     call.base = call.next = from;
@@ -521,12 +531,8 @@ function checkOwner(call: { from: Sender; key: Uint8Array }, from: Sender, key: 
   throw new KinError("DENIED", `only the caller's own key may ${what} a call`);
 }
 
-function unknownOutcome(): KinError {
-  return new KinError(
-    "OUTCOME_UNKNOWN",
-    "the call may have run before this node restarted, and nothing says how it ended",
-    {
-      hint: "look whether its effect is there before you ask again",
-    },
-  );
+function unknownOutcome(why: string): KinError {
+  return new KinError("OUTCOME_UNKNOWN", `the call may have run before this node restarted, and ${why}`, {
+    hint: "look whether its effect is there before you ask again",
+  });
 }

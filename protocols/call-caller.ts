@@ -35,6 +35,8 @@ const LAST_PAUSE_MS = 5000;
 const END_ACK_DELAY_MS = 20;
 /** Calls to one peer that wait for one of the 256 places in flight. */
 const MAX_WAITING_CALLS = 4096;
+/** After a call was sent these are about something else than the call. */
+const SAY_NOTHING: ReadonlySet<string> = new Set(["CLOCK_SKEW", "EXPIRED", "INTERNAL"]);
 
 export interface CallerDeps extends InvokeDeps {
   /** A stream to `device`: one that is open, or a new one. Rejects if the device can't be reached. */
@@ -256,10 +258,10 @@ export function createCaller(deps: CallerDeps): Caller {
     }
   }
 
-  /** A clock that was set meanwhile says nothing of what became of the call. */
+  /** A clock that was set meanwhile, or what went wrong on the other side, says nothing of what became of the call. */
   function afterSending(error: unknown): unknown {
     const { code, message } = errorShape(error);
-    if (code !== "CLOCK_SKEW" && code !== "EXPIRED") return error;
+    if (!SAY_NOTHING.has(code)) return error;
     return new KinError("OUTCOME_UNKNOWN", `the call was sent, its answer can't be taken: ${message}`, {
       cause: error,
     });

@@ -328,7 +328,9 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
         new Promise((resolve) => {
           if (!mine.alive) return;
           witness.effect(call.from.person, call.request.key, name);
-          time.after(dice.between(...TOOL_MS), () => resolve({ parts: [{ text: "pressed" }] }));
+          time.after(dice.between(...TOOL_MS), () =>
+            resolve({ tool: { content: [{ type: "text", text: "pressed" }], isError: false } }),
+          );
         }),
     };
   }

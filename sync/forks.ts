@@ -35,6 +35,7 @@ export interface ForksDeps {
   endIncarnation: (log: LogId) => void;
   /** Looks for what says again what lost its effect. */
   noteReissues: (events: StoredEvent[]) => Promise<void>;
+  isReissue: (event: StoredEvent) => boolean;
   /** Something happened to our own logs. */
   goOn: () => void;
   /** Tells events of branches that count. */
@@ -157,7 +158,9 @@ export function createForks(deps: ForksDeps): Forks {
     await deps.deliverBranch(fresh);
     emit({ type: "grown", logs: [log] });
     if (fresh.some(({ id, header }) => witness.stands(log, header.seq, id))) more.add(log);
-    if (more.size > 0) emit({ type: "rejudged", logs: [...more] });
+    // A marker ends what it repeats, wherever it stands.
+    if (fresh.some(deps.isReissue)) emit({ type: "rejudged", logs: [...logs.keys()] });
+    else if (more.size > 0) emit({ type: "rejudged", logs: [...more] });
     if (logs.get(log)?.opening.device === ground.device) deps.goOn();
   }
 

@@ -54,6 +54,8 @@ export async function openProjection(replica: Replica, options: ProjectionOption
   let pulling: Promise<void> | null = null;
   let again = false;
   let fresh = false;
+  /** What was told while a page was read: it may be in there as it was before. */
+  let meanwhile: Map<EventId, ReadableEvent> | null = null;
   /** Events on other histories of forked logs come with no position: each start folds them once (R2). */
   let tookBranches = false;
   /** What others set while a pull is under way. */
@@ -85,7 +87,10 @@ export async function openProjection(replica: Replica, options: ProjectionOption
 
   function notice(change: ReplicaChange): void {
     if (change.type === "rejudged") asked.restart = true;
-    if (change.type === "applied") for (const event of change.events) if (waiting.has(event.id)) take(event);
+    if (change.type === "applied")
+      for (const event of change.events)
+        if (waiting.has(event.id)) take(event);
+        else meanwhile?.set(event.id, event);
     // What the view isn't made of is passed over with the next that it is: an audit record must not be read back by each view.
     if (change.type === "rejudged" || (change.type === "applied" && change.events.some(isWanted)))
       settled().catch((error: unknown) => options.failed?.(error)); // whoever waits for it next pulls again
@@ -140,14 +145,17 @@ export async function openProjection(replica: Replica, options: ProjectionOption
 
   async function pull(): Promise<void> {
     while (!asked.close && !asked.restart) {
+      meanwhile = new Map();
       const page = await replica.events({
         position,
         limit: PAGE_EVENTS,
         unpruned: true,
         ...(kinds !== undefined && { kinds }),
       });
+      const told = meanwhile;
+      meanwhile = null;
       if (page.next === position || asked.restart) break;
-      for (const event of page.events) take(event);
+      for (const event of page.events) take(told.get(event.id) ?? event);
       position = page.next;
     }
     if (asked.restart) again = true;

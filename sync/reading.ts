@@ -1,6 +1,7 @@
 /**
  * From a stored event to a readable one: whose it is, what it says if we have the key, and whether it counts. Deps that have
- * not come yet are remembered, so that what named them is judged again when they come.
+ * not come yet are remembered, so that what named them is judged again when they come; what is read as held is told, so that
+ * it is released although it counted before the wall clock was set back.
  */
 import type { Value } from "../protocols/bytes.ts";
 import { KinError } from "../protocols/errors.ts";
@@ -36,6 +37,8 @@ export interface ReadingDeps {
   /** Whether it counts as far as forks are concerned (R2). */
   stands: (log: LogId, seq: number, id: EventId) => boolean;
   reissues: Pick<Reissues, "before" | "originOf" | "hasEnded">;
+  /** Somebody was told now that an event is held. */
+  noteHeld: (event: StoredEvent) => void;
 }
 
 export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "emit">, deps: ReadingDeps): Reading {
@@ -97,14 +100,15 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
     return false;
   }
 
-  async function judgeIt({ id, header }: StoredEvent, author: DeviceId, isAgain: boolean): Promise<Standing> {
+  async function judgeIt(event: StoredEvent, author: DeviceId, isAgain: boolean): Promise<Standing> {
+    const { id, header } = event;
     const named: StoredEvent["header"][] = [];
     for (const dep of header.deps) {
       const found = await deps.find(dep);
       if (found !== undefined) named.push(found.header);
       else if (awaitedDeps.size < MAX_AWAITED_DEPS) awaitedDeps.set(dep, { log: header.log, hlc: header.hlc });
     }
-    return judge({ id, header }, author, {
+    const standing = judge({ id, header }, author, {
       membership: membership(),
       clock,
       stands: deps.stands(header.log, header.seq, id),
@@ -112,6 +116,8 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
       hasEnded: reissues.hasEnded(id, author, header.hlc),
       deps: named,
     });
+    if (standing.state === "held") deps.noteHeld(event);
+    return standing;
   }
 
   return {

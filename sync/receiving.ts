@@ -15,11 +15,10 @@ import type { Epochs } from "./epochs.ts";
 import { forkPoint } from "./fork.ts";
 import type { Forks } from "./forks.ts";
 import type { Ground, KnownLog } from "./ground.ts";
-import type { Held } from "./held.ts";
 import type { OwnLog } from "./log.ts";
 import type { Reading } from "./reading.ts";
 import type { Records } from "./records.ts";
-import type { Reissues } from "./reissue.ts";
+import { MAX_REISSUED, REISSUED, type Reissues } from "./reissue.ts";
 import type { ReadableEvent, Received } from "./replica.ts";
 import { unknownPart } from "./runs.ts";
 import type { StoreBatch } from "./store.ts";
@@ -30,14 +29,13 @@ export interface ReceivingDeps {
   records: Records;
   reading: Reading;
   epochs: Pick<Epochs, "takeFromEvent" | "noteLocked">;
-  held: () => Pick<Held, "schedule">;
-  branches: Pick<Branches, "event" | "has" | "bodyRow">;
+  branches: Pick<Branches, "event" | "has" | "place" | "idsOf" | "bodyRow">;
   forks: () => Pick<Forks, "takeParted" | "place">;
   witness: Pick<Witness, "look">;
   /** The log cannot be gone on with; matters if it is our own. */
   endIncarnation: (log: LogId) => void;
   isLiving: (log: LogId) => boolean;
-  reissues: Pick<Reissues, "note" | "originOf" | "isRepeatedBy">;
+  reissues: Pick<Reissues, "note" | "isPartOf">;
 }
 
 export interface Receiving {
@@ -162,8 +160,7 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     await deliver(known, fresh);
     reading.judgeDependants(fresh);
     // What is said again takes the place of what views may have been told before.
-    const isAgain = fresh.some(({ id, header }) => header.kind === "re-issued" || deps.reissues.originOf(id) !== null);
-    if (isAgain) emit({ type: "rejudged", logs: [...logs.keys()] });
+    if (fresh.some(deps.reissues.isPartOf)) emit({ type: "rejudged", logs: [...logs.keys()] });
     else if (more.length > 0) emit({ type: "rejudged", logs: more });
     return fresh.length;
   }
@@ -176,10 +173,7 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     const applied: ReadableEvent[] = [];
     for (const event of events) {
       const readable = await reading.read(event);
-      if (readable.standing.state === "held") {
-        known.heldFrom ??= event.header.seq;
-        continue;
-      }
+      if (readable.standing.state === "held") continue;
       clock.observe(event.header.hlc);
       // A roster record counts at once, but its stamp may lie ahead all the same.
       if (!clock.isHeld(event.header.hlc)) known.due = { seq: event.header.seq, id: event.id, hlc: event.header.hlc };
@@ -190,13 +184,9 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
       if (readable.kind === "epoch-sealed" && readable.unreadable === null) await epochs.takeFromEvent(readable);
     }
     if (known.opening.chain === "mesh") ground.undepended.add(known.log);
-    if (known.heldFrom !== null) deps.held().schedule();
     if (applied.length > 0) emit({ type: "applied", events: applied });
     // Now that it is due, what says it again steps back, or it takes the place of what it repeats.
-    const { device } = known.opening;
-    const { isRepeatedBy, originOf } = deps.reissues;
-    if (wereHeld && events.some(({ id }) => isRepeatedBy(device, id) || originOf(id) !== null))
-      emit({ type: "rejudged", logs: [...logs.keys()] });
+    if (wereHeld && events.some(deps.reissues.isPartOf)) emit({ type: "rejudged", logs: [...logs.keys()] });
   }
 
   // ── bodies that come by themselves ──
@@ -218,11 +208,24 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     await records.learnFrom(aside);
     await ground.inOrder(async () => {
       const fresh = right.filter(({ id }) => missing.delete(id));
+      await noteLateMarkers(fresh);
       await records.take(fresh.filter(({ id }) => !branches.has(id)));
       await deliverLate(fresh);
     });
-    if (aside.length > 0) emit({ type: "rejudged", logs: [...new Set(aside.map(({ header }) => header.log))] });
+    if (right.some(deps.reissues.isPartOf)) emit({ type: "rejudged", logs: [...logs.keys()] });
+    else if (aside.length > 0) emit({ type: "rejudged", logs: [...new Set(aside.map(({ header }) => header.log))] });
     return right.length;
+  }
+
+  /** What follows a marker was taken in before anybody could read that it says something again. */
+  async function noteLateMarkers(events: StoredEvent[]): Promise<void> {
+    for (const event of events) {
+      const { kind, log, seq } = event.header;
+      if (kind !== REISSUED) continue;
+      const next = branches.has(event.id) ? [] : await store.range(log, seq + 1, seq + 1 + MAX_REISSUED);
+      for (const id of branches.idsOf(log)) if (branches.place(id)!.seq > seq) next.push((await branches.event(id))!);
+      await deps.reissues.note([event, ...next]);
+    }
   }
 
   async function missBodies(events: StoredEvent[]): Promise<void> {

@@ -53,6 +53,8 @@ export interface Reissues {
   before: (copy: EventId) => EventId[];
   /** What was said first, of what a copy says again; null: it is no copy. */
   originOf: (copy: EventId) => EventId | null;
+  /** A marker, a copy, or what a copy repeats: whether it counts decides whether something else does. */
+  isPartOf: (event: Pick<StoredEvent, "id" | "header">) => boolean;
   /** An original of this device that was said again with a lower stamp. */
   hasEnded: (original: EventId, device: DeviceId, hlc: Uint8Array) => boolean;
   /** Has this device said it again? */
@@ -129,6 +131,7 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
       }
       return null;
     },
+    isPartOf: ({ id, header }) => header.kind === REISSUED || copies.has(id) || byOriginal.has(id),
     hasEnded(original, device, hlc) {
       const { ms } = decodeStamp(hlc);
       const by = byOriginal.get(original) ?? [];

@@ -320,6 +320,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     find,
     stands: witness.stands,
     reissues,
+    noteHeld: (event) => held.note(event),
   });
   const epochs = createEpochs({
     ground,
@@ -341,7 +342,6 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     branches,
     witness,
     forks: () => forks,
-    held: () => held,
     endIncarnation: (log) => ownLogs.end(log),
     isLiving: (log) => log === ownLogs.living(),
     reissues,
@@ -355,6 +355,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     missingRows: receiving.missingRows,
     noteMissing: receiving.noteMissing,
     noteReissues: reissues.note,
+    isReissue: reissues.isPartOf,
     goOn: () => ground.inBackground(goingOn.settle()),
     deliverBranch: receiving.deliverLate,
     endIncarnation: (log) => ownLogs.end(log),
@@ -365,7 +366,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     deliverLate: receiving.deliverLate,
     missBodies: receiving.missBodies,
   });
-  const held: Held = createHeld(ground, receiving.deliver);
+  const held: Held = createHeld(ground, branches, receiving.deliver, receiving.deliverLate);
   const writing = createWriting({
     ground,
     records,
@@ -385,7 +386,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     reissues,
     find,
     read: reading.read,
-    findHeld: held.find,
+    findHeld: (known) => held.find(known).then(held.schedule),
     epochs,
     writing,
     ownLogs: () => ownLogs,

@@ -443,6 +443,24 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "held-again",
+    file: "sync/reading.ts",
+    search: 'if (standing.state === "held") deps.noteHeld(event);',
+    replace: "",
+  },
+  {
+    requirement: "marker-late",
+    file: "sync/receiving.ts",
+    search: "await noteLateMarkers(fresh);",
+    replace: "",
+  },
+  {
+    requirement: "mute-record",
+    file: "protocols/call-callee.ts",
+    search: "const isMute = voice !== null && deps.sealAs(voice) === undefined;",
+    replace: "const isMute = false;",
+  },
+  {
     requirement: "late-joiner",
     file: "sync/epochs.ts",
     search: "return person !== undefined && admissions.get(person)?.has(epoch.id) !== true;",

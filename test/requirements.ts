@@ -225,6 +225,21 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Whose own stamps lie ahead ends that log when his clock is right again, and says the held entries once more with right stamps.",
   },
   {
+    id: "held-again",
+    source: "RULES R13",
+    sentence: "What counted before the clock was set back, and is held again, is told when it is due.",
+  },
+  {
+    id: "marker-late",
+    source: "RULES R2",
+    sentence: "What says something again is known as such although the marker's body comes after it.",
+  },
+  {
+    id: "mute-record",
+    source: "RULES R11",
+    sentence: "A recorded end that nobody is left to sign is told as unknown, never as a refusal.",
+  },
+  {
     id: "late-joiner",
     source: "RULES R6",
     sentence: "A late joiner reads what the mesh's policy says: all that was written, or nothing from before him.",

@@ -175,6 +175,27 @@ test("R11: after the callee's restart a resume is answered from the durable reco
   expect(ran).toBe(1);
 });
 
+test("R11: a recorded end that nobody is left to sign is unknown, never a refusal [mute-record]", async () => {
+  const store = valueStore();
+  const ana = await world.add("ana");
+  const ben = await world.add("ben", {
+    runnables: { echo: open(() => Promise.resolve({ parts: [{ text: "written" }] }), false) },
+    store,
+  });
+  const first = rawPeer(ana, ben);
+  const sealed = await first.say("request", { body: body(ana.me(), { agent: "echo" }) });
+  expect([await first.hear(), await first.hear()]).toEqual(["accepted", "result"]);
+  await ben.invocations.stop();
+
+  ben.agentKeys.delete("echo");
+  const again = await world.add("ben", { store, of: ben });
+  const late = rawPeer(ana, again);
+  const resume = resumeBody({ from: 1, id: new Uint8Array(16), boot: ben.boot });
+  await late.say("resume", { re: idOfSealed(sealed), body: resume });
+  expect(await late.hear()).toBe("failure");
+  expect(Buffer.from(late.last!.bytes).includes("OUTCOME_UNKNOWN")).toBe(true);
+});
+
 test("a request that never arrived is sent again, not resumed: the callee says NOT_FOUND", async () => {
   const ana = await world.add("ana");
   const ben = await world.add("ben", { runnables: { "tools/echo": counting(0) } });

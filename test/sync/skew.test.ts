@@ -7,9 +7,12 @@ import { SKEW_LIMIT_MS } from "../../protocols/limits.ts";
 import { medianSkew, skewRefusal, type ClockSample } from "../../sync/skew.ts";
 import { createPeerClocks } from "../../node/net/peer-clocks.ts";
 import type { NetworkEvent } from "../../node/net/network.ts";
-import { admitMember, foundMesh, note, notesOf, syncOnce, testTime } from "./mesh.ts";
+import { openProjection } from "../../sync/projection.ts";
+import type { ReadableEvent } from "../../sync/replica.ts";
+import { admitMember, foundMesh, note, notesOf, syncOnce, testTime, type TestMember } from "./mesh.ts";
 
 const HOUR = 3_600_000;
+const MINUTE = 60_000;
 
 function samples(...skews: number[]): ClockSample[] {
   return skews.map((skewMs, i) => ({ person: `p${i}` as PersonId, skewMs }));
@@ -101,6 +104,83 @@ test("R13: whose clock was ahead ends that log when it is put right, and says th
   await ben.replica.idle();
   expect(await notesOf(ben)).toEqual(all);
   expect((await ben.replica.event(early!.id))?.standing).toMatchObject({ state: "quarantined" });
+});
+
+/** What a view of notes has folded, that begins now. */
+async function shownBy({ replica }: TestMember) {
+  const folded: ReadableEvent[] = [];
+  const view = await openProjection(replica, {
+    kinds: new Set(["note"]),
+    fold: (event) => void folded.push(event),
+    clear: () => void folded.splice(0),
+  });
+  return async () => {
+    await replica.idle();
+    await view.settled();
+    return folded;
+  };
+}
+
+test("R13: what counted before the clock was set back is told again when it is due, to a view that began anew meanwhile [held-again]", async () => {
+  let ahead = 10 * MINUTE;
+  const time = testTime();
+  const ben = await foundMesh("ben", { ...time, now: () => time.now() + ahead });
+  await ben.replica.append([note("early")]);
+  expect(await notesOf(ben)).toEqual(["early"]);
+  ahead = 0;
+  const shown = await shownBy(ben);
+  expect(await shown()).toEqual([]);
+  time.pass(6 * MINUTE);
+  expect((await shown()).map(({ value }) => value)).toEqual(["early"]);
+});
+
+/** Ana's clock was ahead and is right now: what she said, and what said it again under a stamp that does not end it. */
+async function saidTwice() {
+  const clock = { ahead: 8 * MINUTE };
+  const time = testTime();
+  let told: ClockSample[] = [];
+  const ben = await foundMesh("ben", time.shifted(4.5 * MINUTE));
+  const ana = await admitMember(ben, "ana", {
+    time: { ...time, now: () => time.now() + clock.ahead },
+    clocks: () => told,
+  });
+  await admitMember(ben, "li");
+  const [early] = await ana.replica.append([note("early")]);
+  clock.ahead = 0;
+  told = samples(0, 3);
+  await ben.replica.append([note("ben's")]);
+  await syncOnce(ben, ana); // her stamps rise above his, which is ahead of her clock
+  const [now] = await ana.replica.append([note("now")]);
+  await ana.replica.idle();
+  return { clock, time, ben, ana, early: early!, log: now!.log };
+}
+
+test("R13: what is said again counts while its first saying is held once more, and a view shows one of them at any time", async () => {
+  const { clock, time, ana, early } = await saidTwice();
+  const earlyOf = (events: ReadableEvent[]) => events.filter(({ value }) => value === "early").map(({ id }) => id);
+  time.pass(4 * MINUTE);
+  await ana.replica.idle();
+  expect((await ana.replica.event(early.id))?.standing.state).toBe("good");
+  clock.ahead = -4 * MINUTE;
+  const shown = await shownBy(ana);
+  const copy = earlyOf(await shown());
+  expect(copy).toHaveLength(1);
+  expect(copy).not.toEqual([early.id]);
+  time.pass(5 * MINUTE);
+  expect(earlyOf(await shown())).toEqual([early.id]);
+});
+
+test("R2: what says something again is known as such although the marker's body came after it [marker-late]", async () => {
+  const { ana, ben, early, log } = await saidTwice();
+  const { run } = (await ana.replica.runFrom(log, 0))!;
+  const marker = run.events.find(({ header }) => header.kind === "re-issued")!;
+  const events = run.events.map((event) => (event === marker ? { ...event, body: null } : event));
+  const { opening } = ana.replica.vector().get(log)!;
+  await ben.replica.receive({ ...run, events }, opening);
+  const copy = events.find(({ header }) => header.seq === marker.header.seq + 1)!;
+  expect((await ben.replica.event(copy.id))?.repeats).toBeUndefined();
+  expect(await ben.replica.receiveBodies([{ id: marker.id, body: marker.body! }])).toBe(1);
+  expect((await ben.replica.event(copy.id))?.repeats).toEqual({ log: early.log, seq: early.seq });
 });
 
 test("R13: what a peer's clock shows is counted on with our monotonic clock, so that it stays right when ours is set", () => {
