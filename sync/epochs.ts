@@ -5,6 +5,7 @@
 import { equal } from "../protocols/bytes.ts";
 import type { SealingKey } from "../protocols/crypto/keys.ts";
 import { epochKeyHash, newEpochKey, openEpochKey, sealEpochKeys } from "../protocols/epoch.ts";
+import { errorShape } from "../protocols/errors.ts";
 import { openBody, type BodyKeys } from "../protocols/event-body.ts";
 import type { EventKind, StoredEvent } from "../protocols/events.ts";
 import { idBytes, idOf, type DeviceId, type EpochId, type PersonId, type RecordId } from "../protocols/ids.ts";
@@ -64,6 +65,10 @@ export function createEpochs(deps: EpochsDeps): Epochs {
   const { mesh, device, store, random } = ground;
   const locked = new Set<EpochId>();
   const shared = new Set<string>();
+  /** Rows of locked epochs that the disk did not take yet: a full one must not stop events that are stored from counting. */
+  const unmarked = new Set<EpochId>();
+  /** Keys that the key store did not take yet. */
+  const unput = new Map<EpochId, Uint8Array>();
 
   async function load(): Promise<void> {
     for (const { key } of await store.values("locked/")) locked.add(key.slice(7) as EpochId);
@@ -91,6 +96,7 @@ export function createEpochs(deps: EpochsDeps): Epochs {
   }
 
   async function takeFromRoster(): Promise<void> {
+    await putAgain();
     for (const epoch of membership().epochs.values()) {
       const sealed = epoch.keys.find((key) => key.device === device);
       if (sealed === undefined || keys.get(epoch.id) !== undefined) continue;
@@ -109,7 +115,19 @@ export function createEpochs(deps: EpochsDeps): Epochs {
     if (!(k instanceof Uint8Array) || !(e instanceof Uint8Array) || e.length !== 32) return;
     const epoch = membership().epochs.get(idOf(e));
     if (epoch === undefined || keys.get(epoch.id) !== undefined || !equal(epochKeyHash(k), epoch.keyHash)) return;
-    await keep(epoch.id, k);
+    unput.set(epoch.id, k);
+    await putAgain();
+  }
+
+  /** Keys that came in events: one that the key store does not take stops no event, and is tried again with the next. */
+  async function putAgain(): Promise<void> {
+    for (const [epoch, key] of unput)
+      try {
+        await keep(epoch, key);
+        unput.delete(epoch);
+      } catch (error) {
+        ground.emit({ type: "trouble", error: errorShape(error) });
+      }
   }
 
   async function keep(epoch: EpochId, key: Uint8Array): Promise<void> {
@@ -130,7 +148,9 @@ export function createEpochs(deps: EpochsDeps): Epochs {
       if (opened.length > 0) ground.emit({ type: "applied", events: opened });
     }
     locked.delete(epoch);
-    await store.append({ values: [{ key: `locked/${epoch}`, value: null }] });
+    unmarked.delete(epoch);
+    // A row that stays costs the next start nothing: the key is there.
+    await store.append({ values: [{ key: `locked/${epoch}`, value: null }] }).catch(() => undefined);
   }
 
   async function* scan(): AsyncGenerator<StoredEvent[]> {
@@ -145,9 +165,16 @@ export function createEpochs(deps: EpochsDeps): Epochs {
   async function noteLocked(event: StoredEvent): Promise<void> {
     const { opening } = ground.logs.get(event.header.log)!;
     const opened = await openBody({ mesh, author: opening.device }, event.header, event.body!, bodyKeys);
-    if (opened.state !== "locked" || opened.why !== "epoch" || locked.has(opened.epoch)) return;
+    if (opened.state !== "locked" || opened.why !== "epoch") return;
+    if (!locked.has(opened.epoch)) unmarked.add(opened.epoch);
     locked.add(opened.epoch);
-    await store.append({ values: [{ key: `locked/${opened.epoch}`, value: new Uint8Array() }] });
+    if (unmarked.size === 0) return;
+    const marked = [...unmarked];
+    const values = marked.map((epoch) => ({ key: `locked/${epoch}`, value: new Uint8Array() }));
+    await store.append({ values }).then(
+      () => marked.forEach((epoch) => unmarked.delete(epoch)),
+      () => undefined,
+    );
   }
 
   /**

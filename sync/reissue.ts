@@ -15,7 +15,7 @@ import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
 import { asMap } from "../protocols/signature.ts";
 import { decodeStamp } from "./clock.ts";
 import type { Ground } from "./ground.ts";
-import type { StoreBatch } from "./store.ts";
+import { MAX_BATCH_ITEMS, type StoreBatch } from "./store.ts";
 
 /** The kind of a marker. */
 export const REISSUED = "re-issued";
@@ -30,6 +30,8 @@ const MAX_CHAIN = 16;
 
 /** Places in a marker's list that are remembered: copies follow at once, a second history's later. */
 const MAX_EXPECTED = 65_536;
+
+type Rows = NonNullable<StoreBatch["values"]>;
 
 interface Following {
   said: readonly Repeated[];
@@ -67,6 +69,8 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
   const byOriginal = new Map<EventId, Repeated[]>();
   /** What the event after this one repeats, and those after it; on two histories of a log two events may follow. */
   const expected = new Map<EventId, Following>();
+  /** Rows that the disk did not take yet. */
+  let unkept: Rows = [];
 
   async function load(): Promise<void> {
     for (const { key, value } of await store.values("reissued/")) {
@@ -85,7 +89,7 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
   }
 
   async function note(events: readonly StoredEvent[]): Promise<void> {
-    const rows: NonNullable<StoreBatch["values"]> = [];
+    const rows: Rows = [];
     for (const event of events) {
       const { id, header } = event;
       if (header.kind === REISSUED)
@@ -97,7 +101,19 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
       if (!copies.has(id)) rows.push(rowOf(id, next));
       remember(id, next);
     }
-    if (rows.length > 0) await store.append({ values: rows });
+    await keep(rows);
+  }
+
+  /** A full disk must not stop events that are stored from counting: the rows are tried again with the next ones. */
+  async function keep(rows: Rows): Promise<void> {
+    const tried = [...unkept, ...rows].slice(-MAX_BATCH_ITEMS);
+    unkept = [];
+    if (tried.length === 0) return;
+    try {
+      await store.append({ values: tried });
+    } catch {
+      unkept = [...tried, ...unkept];
+    }
   }
 
   /** Other copies of the same by the same device: another's would let him put his words in its place. */
@@ -141,7 +157,7 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
   };
 }
 
-function rowOf(copy: EventId, { of, device, ms }: Repeated): NonNullable<StoreBatch["values"]>[number] {
+function rowOf(copy: EventId, { of, device, ms }: Repeated): Rows[number] {
   return { key: `reissued/${copy}`, value: encode({ o: idBytes(of), d: idBytes(device), t: ms }) };
 }
 

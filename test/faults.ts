@@ -455,6 +455,18 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "rows-again",
+    file: "sync/reissue.ts",
+    search: "unkept = [...tried, ...unkept];",
+    replace: "",
+  },
+  {
+    requirement: "keys-again",
+    file: "sync/epochs.ts",
+    search: "await putAgain();\n    for (const epoch of membership()",
+    replace: "for (const epoch of membership()",
+  },
+  {
     requirement: "mute-record",
     file: "protocols/call-callee.ts",
     search: "const isMute = voice !== null && deps.sealAs(voice) === undefined;",

@@ -235,6 +235,16 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "What says something again is known as such although the marker's body comes after it.",
   },
   {
+    id: "rows-again",
+    source: "DESIGN §1",
+    sentence: "A disk that takes no rows of what was said again stops no event; they are kept with the next ones.",
+  },
+  {
+    id: "keys-again",
+    source: "DESIGN §1",
+    sentence: "A key store that takes no key stops no event; the key is kept as soon as it can be.",
+  },
+  {
     id: "mute-record",
     source: "RULES R11",
     sentence: "A recorded end that nobody is left to sign is told as unknown, never as a refusal.",

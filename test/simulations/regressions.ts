@@ -36,12 +36,5 @@ export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: num
     peers: 3,
     bug: "what a view showed said again was shown beside its first saying when that fell due again",
   },
-  {
-    scenario: "partition-heal",
-    seed: 103,
-    peers: 3,
-    bug: "the author of what had counted before his clock was set back did not see it any more",
-  },
   { scenario: "partition-heal", seed: 136, peers: 3, bug: "a call that had its effect ended with INTERNAL" },
-  { scenario: "partition-heal", seed: 4, bug: "what fell due again after a clock was set back was not shown" },
 ];

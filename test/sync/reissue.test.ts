@@ -1,6 +1,7 @@
 /** Which events repeat which: read from their order alone, on every history alike. */
 import { expect, test } from "vitest";
 import { encode } from "../../protocols/bytes.ts";
+import { KinError } from "../../protocols/errors.ts";
 import { makeEvent, type StoredEvent } from "../../protocols/events.ts";
 import { idBytes, type DeviceId, type EventId, type LogId } from "../../protocols/ids.ts";
 import { encodeStamp } from "../../sync/clock.ts";
@@ -42,6 +43,23 @@ test("the events right after a marker repeat what it lists, in order, and no eve
     expect(one.isRepeatedBy(chain.opening.device, originals[1]!)).toBe(true);
     expect(one.isRepeatedBy("00" as DeviceId, originals[1]!)).toBe(false);
   }
+});
+
+test("a disk that takes no rows stops no event: they are kept with the next ones [rows-again]", async () => {
+  const { store } = await reissues();
+  const { log, opening } = chain;
+  const logs = new Map([[log, { log, opening, tip: null, due: null, heldFrom: null }]]);
+  let isFull = true;
+  const append: typeof store.append = (batch) =>
+    isFull ? Promise.reject(new KinError("DISK_FULL", "full")) : store.append(batch);
+  const made = createReissues({ store: { ...store, append }, logs });
+  await made.note([marker, ...copies]);
+  expect(copies.map(({ id }) => made.before(id)[0])).toEqual(originals);
+  isFull = false;
+  await made.note([]);
+  expect((await store.values("reissued/")).map(({ key }) => key.slice(9)).toSorted()).toEqual(
+    copies.map(({ id }) => id).toSorted(),
+  );
 });
 
 test("where a log parts right after a marker, what follows on either history repeats, whichever came first", async () => {

@@ -1,10 +1,13 @@
 /** What a replica keeps, obeys, holds, quarantines and forgets to nobody. */
 import { expect, test } from "vitest";
 import { encode } from "../../protocols/bytes.ts";
-import type { KinError } from "../../protocols/errors.ts";
+import { KinError } from "../../protocols/errors.ts";
 import { openEpoch, removePerson, openInvite } from "../../sync/acts.ts";
 import { openProjection, openSeenView } from "../../sync/projection.ts";
 import type { ReadableEvent, ReplicaChange } from "../../sync/replica.ts";
+import type { EventStore } from "../../sync/store.ts";
+import { createMemoryDisk } from "../../sync/stores/memory-disk.ts";
+import { openMemoryStore } from "../../sync/stores/memory.ts";
 import { bytesOf } from "./chains.ts";
 import {
   admitMember,
@@ -108,6 +111,44 @@ test("R6: a body whose key is missing stays unread until any holder has sealed t
   expect(await notesOf(li)).toEqual(["by ana"]);
   const told = changes.flatMap((change) => (change.type === "applied" ? change.events : []));
   expect(told.filter(({ kind }) => kind === "note")).toHaveLength(1);
+});
+
+test("R6: a full disk under the key store and its marks stops no event; the key is kept with the next record [keys-again]", async () => {
+  const { ben, ana } = await benAndAna();
+  const disk = createMemoryDisk();
+  let isFull = false;
+  const full = () => Promise.reject(new KinError("DISK_FULL", "full"));
+  const openStore = async (): Promise<EventStore> => {
+    const store = await openMemoryStore(disk);
+    const isMark = ({ key }: { key: string }) => key.startsWith("locked/");
+    return { ...store, append: (batch) => (isFull && batch.values?.some(isMark) ? full() : store.append(batch)) };
+  };
+  const li = await admitMember(ben, "li", { openStore });
+  const put = li.epochKeys.put.bind(li.epochKeys);
+  isFull = true;
+  li.epochKeys.put = full;
+  await openEpoch(ana.replica);
+  const clear = { kind: "re-issued", audience: "mesh" as const, value: { of: [] }, clear: true };
+  await ana.replica.append([note("by ana"), clear]);
+  const changes = changesOf(li);
+  for (let round = 0; round < 2; round++) {
+    await syncOnce(ana, ben);
+    await syncOnce(ben, li);
+    for (const { replica } of [ana, ben, li]) await replica.idle();
+  }
+  const kindsTold = () =>
+    changes.flatMap((change) => (change.type === "applied" ? change.events.map(({ kind }) => kind) : []));
+  expect(stateOf(li)).toEqual(stateOf(ben));
+  expect(kindsTold()).toContain("re-issued"); // it came after what can't be read
+  expect((await noteEvents(li)).map(({ unreadable }) => unreadable)).toEqual(["no-key"]);
+  expect(changes.some((change) => change.type === "trouble" && change.error.code === "DISK_FULL")).toBe(true);
+  isFull = false;
+  li.epochKeys.put = put;
+  await admitMember(ben, "dan");
+  await syncOnce(ben, li);
+  await li.replica.idle();
+  expect(await notesOf(li)).toEqual(["by ana"]);
+  expect(kindsTold().filter((kind) => kind === "note")).toHaveLength(1);
 });
 
 test("R5: what a removed person wrote after the cut is stored and shown, and has no effect", async () => {
