@@ -59,6 +59,10 @@ const MIGRATIONS = [
    CREATE TABLE heads (log INTEGER NOT NULL, seq INTEGER NOT NULL, bytes BLOB NOT NULL, sig BLOB NOT NULL, sum BLOB NOT NULL,
      PRIMARY KEY (log, seq)) WITHOUT ROWID;
    CREATE TABLE state (key TEXT PRIMARY KEY, value BLOB NOT NULL, sum BLOB NOT NULL) WITHOUT ROWID;`,
+  `CREATE TABLE counts (name TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
+   INSERT INTO counts SELECT 'state', count(*) FROM state;
+   CREATE TRIGGER state_more AFTER INSERT ON state BEGIN UPDATE counts SET number = number + 1 WHERE name = 'state'; END;
+   CREATE TRIGGER state_less AFTER DELETE ON state BEGIN UPDATE counts SET number = number - 1 WHERE name = 'state'; END;`,
 ];
 
 export interface LogFileOptions {
@@ -120,15 +124,22 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   let isStale = true;
   onFile(checkState);
 
-  /** A damaged key is not found: what was done once (R8) would be done again. So all keys are looked at, and not only those read. */
+  /**
+   * A damaged key is not found: what was done once (R8) would be done again. So all keys are looked at, and not only those read,
+   * and counted: a page that is lost takes rows along that nobody would miss.
+   */
   function checkState(): void {
     let before = "";
+    let count = 0;
     for (const row of sql.states.iterate("", END_OF_KEYS) as Iterable<StateRow>) {
       valueOf(row);
       const key = textOf(row[0]);
       if (key <= before) throw corrupt(`the values ${before} and ${key} are not in their order`);
       before = key;
+      count++;
     }
+    const [expected] = (sql.countOf.get("state") as [number] | undefined) ?? [null];
+    if (count !== expected) throw corrupt(`it has ${count} values where ${expected ?? "their number"} was kept`);
   }
 
   function onFile<T>(work: () => T): T {
@@ -514,7 +525,10 @@ function prepareAll(db: Database.Database) {
        UNION ALL SELECT e.position + 1 FROM events e WHERE NOT EXISTS (SELECT 1 FROM events f WHERE f.position = e.position + 1))`,
     ),
     setBody: db.prepare("UPDATE events SET body = ? WHERE id = ?"),
-    setState: db.prepare("INSERT OR REPLACE INTO state (key, value, sum) VALUES (?, ?, ?)"),
+    setState: db.prepare(
+      // Not REPLACE: it would delete without the trigger that counts.
+      "INSERT INTO state (key, value, sum) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, sum = excluded.sum",
+    ),
     deleteState: db.prepare("DELETE FROM state WHERE key = ?"),
     eventById: read(`${SELECT_EVENT} WHERE e.id = ?`),
     // Only ever asked with `all`: libsql's `get` after an `all` of the same statement gives the first row of that one.
@@ -523,6 +537,7 @@ function prepareAll(db: Database.Database) {
     headAt: read("SELECT 1 FROM heads WHERE log = ? AND seq = ?"),
     headFrom: read(`${head} WHERE log = ? AND seq >= ? ORDER BY seq LIMIT 1`),
     lastHead: read(`${head} WHERE log = ? ORDER BY seq DESC LIMIT 1`),
+    countOf: read(`SELECT ${integer("number")} FROM counts WHERE name = ?`),
     state: read(`${state} WHERE key = ?`),
     states: read(`${state} WHERE key >= ? AND key < ? ORDER BY key`),
   };
