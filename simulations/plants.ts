@@ -32,7 +32,7 @@ const PLANTS: readonly Plant[] = [
     name: "fsync",
     what: "the store says durable without flushing",
     file: "sync/stores/memory.ts",
-    search: "await disk.flush(name);",
+    search: "\n      await disk.flush(name);",
     replace: "",
     scenario: "disk-faults",
     seed: 1,
