@@ -136,9 +136,11 @@ export function createAsks(deps: AsksDeps): Asks {
   // ── asked ──
 
   function foldAsked(event: ReadableEvent): void {
-    const { q, device } = asMap(event.value, "an invocation-asked event");
+    const { q, device, exp } = asMap(event.value, "an invocation-asked event");
     const ask = read(parseSealed(q), event.at);
     const { from, to } = ask.opened.envelope;
+    if (event.audience !== "direct" || exp !== ask.expiresAt)
+      throw new KinError("BAD_REQUEST", "an ask is sealed to devices, and its event says the expiry of its envelope");
     if (from.device !== event.device || from.person !== event.person || to.device !== idOf(device))
       throw new KinError("DENIED", "an ask names another caller or another executing device than its event");
     if (known(ask.id) !== undefined) return;
@@ -155,6 +157,9 @@ export function createAsks(deps: AsksDeps): Asks {
     if (envelope.mesh !== deps.mesh) throw new KinError("WRONG_MESH", "an ask is of another mesh");
     if (envelope.kind !== "invoke/request" || envelope.to.device === null)
       throw new KinError("BAD_REQUEST", "an ask is a request that names its executing device (R8)");
+    // Else an export with it would prove nothing to anybody: verifiers take what §20 of the protocol page says, and no more.
+    if (envelope.boot !== undefined || envelope.re !== undefined)
+      throw new KinError("BAD_REQUEST", "an ask names no start of a node and no other request: it is no live one");
     if (envelope.exp <= envelope.iat || envelope.exp - envelope.iat > MAX_DURABLE_LIFE_MS)
       throw new KinError("BAD_REQUEST", `an ask lives for at most ${MAX_DURABLE_LIFE_MS / 86_400_000} days`);
     const request = parseRequest(envelope.body);

@@ -1040,6 +1040,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "ask-shape",
+    file: "sync/asks.ts",
+    search: "if (envelope.boot !== undefined || envelope.re !== undefined)",
+    replace: "if (envelope.boot !== undefined && envelope.re !== undefined)",
+  },
+  {
     requirement: "one-executor",
     file: "sync/asks.ts",
     search: 'course.state === "waiting" && course.device === self.device &&',

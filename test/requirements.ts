@@ -370,6 +370,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "A durable call that comes directly, by carriers and as a live retry runs once, as long as its request lives.",
   },
   {
+    id: "ask-shape",
+    source: "RULES R8",
+    sentence:
+      "An ask that is no durable request by the protocol page (boot, re, another audience, another expiry) has no effect.",
+  },
+  {
     id: "one-executor",
     source: "RULES R8",
     sentence:

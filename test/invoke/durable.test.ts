@@ -1,7 +1,10 @@
 /** Durable calls: once by whatever paths, taken back, too late, over two devices, restored, and with the rights of the moment (R8). */
 import { afterEach, expect, test } from "vitest";
 import fc from "fast-check";
+import type { Value } from "../../protocols/bytes.ts";
+import { decodeEnvelope, encodeEnvelope, type Envelope } from "../../protocols/envelope.ts";
 import { idBytes, type DeviceId, type EnvelopeId } from "../../protocols/ids.ts";
+import { parseSealed, sealedValue, sealOne } from "../../protocols/signature.ts";
 import { removePerson } from "../../sync/acts.ts";
 import { courseOf, createAsks } from "../../sync/asks.ts";
 import type { ReadableEvent } from "../../sync/replica.ts";
@@ -296,6 +299,41 @@ test("R8: the same events say the same whatever order they come in [one-executor
       expect(courseIn(order)).toMatchObject({ state: "ended", device: desk.replica.device });
     }),
   );
+});
+
+test("an ask that is no durable request by the protocol page has no effect [ask-shape]", async () => {
+  const { ben, ana } = await two();
+  const anas = await actor(ana);
+  await actor(ben);
+  await ask(anas, ben);
+  const [event] = (await allEvents(ana)).filter(({ kind }) => kind === "invocation-asked");
+  const { q, device, exp } = event!.value as { q: Value; device: Uint8Array; exp: number };
+  const { bytes } = parseSealed(q);
+  const resealed = (change: Partial<Envelope>): Value =>
+    sealedValue(
+      sealOne(ana.keys.device, "envelope/device", encodeEnvelope({ ...decodeEnvelope(bytes), ...change })),
+    ) as Value;
+  const refusedIn = (one: ReadableEvent): string[] => {
+    const codes: string[] = [];
+    const asks = createAsks({
+      mesh: ana.replica.mesh,
+      self: anas.invoke.self,
+      couldSpeakFor: anas.invoke.keyMaySpeakFor,
+      hasStarted: () => false,
+      refused: (_event, error) => codes.push(error.code),
+      remembered: 16,
+    });
+    asks.fold(one);
+    return codes;
+  };
+  expect(refusedIn({ ...event!, value: { q: resealed({}), device, exp } })).toEqual([]);
+  for (const bent of [
+    { ...event!, audience: "mesh" as const },
+    { ...event!, value: { q, device, exp: exp + 1 } },
+    { ...event!, value: { q: resealed({ boot: new Uint8Array(16) }), device, exp } },
+    { ...event!, value: { q: resealed({ re: "00".repeat(32) as EnvelopeId }), device, exp } },
+  ])
+    expect(refusedIn(bent)).toEqual(["BAD_REQUEST"]);
 });
 
 // ---- restored
