@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { KinError } from "../protocols/errors.ts";
-import { usableEpochs, type Membership } from "../protocols/membership.ts";
+import type { Membership } from "../protocols/membership.ts";
 import { CARD_PROTOCOL } from "../protocols/directory.ts";
 import type { SigningKey } from "../protocols/crypto/keys.ts";
 import { idOf, type DeviceId, type EpochId, type MeshId, type PersonId } from "../protocols/ids.ts";
@@ -22,7 +22,6 @@ import { openSnapshots } from "../sync/snapshot.ts";
 import { createOutbox } from "../sync/outbox.ts";
 import { openProgress } from "../sync/progress.ts";
 import { openReplica, type EpochKeys } from "../sync/replica.ts";
-import { runSync } from "../sync/session.ts";
 import { createTally } from "../sync/tally.ts";
 import { openLibsqlStore } from "../sync/stores/libsql.ts";
 import { createAgents, type Agents, type Cards } from "./agents/agents.ts";
@@ -45,8 +44,8 @@ import { openLogCards } from "./net/log-cards.ts";
 import { createOwnCards } from "./net/own-cards.ts";
 import { createOwnMachines } from "./net/own-machines.ts";
 import { createPeerClocks } from "./net/peer-clocks.ts";
-import { fetchSnapshot, serveSnapshots } from "./net/snapshot.ts";
-import { createSyncing } from "./net/sync.ts";
+import { fetchSnapshot, heldEpoch, serveSnapshots } from "./net/snapshot.ts";
+import { createSyncing, syncRun } from "./net/sync.ts";
 import { openDoor } from "./net/ticket-join.ts";
 import { auditEntry, createAuditWriter } from "./guard/audit.ts";
 import { documentTools } from "./tools/builtin/documents.ts";
@@ -331,22 +330,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   });
   const syncing = createSyncing({
     network,
-    run: async (wire, peer, _initiator, signal) => {
-      let over = async (): Promise<void> => {};
-      const end = await runSync(wire, replica, {
-        peer,
-        time,
-        signal,
-        onBegin: (logs) => (over = progress.begin(peer, logs)),
-        onCaughtUp: () => {
-          progress.caughtUp(peer).catch(unkept);
-          outbox.lookAgain();
-        },
-      });
-      await over().catch(unkept);
-      if (end.error !== null && end.reason !== "broken") throw new Error(`${end.reason}: ${end.error.message}`);
-      return end.reason;
-    },
+    run: syncRun({ replica, progress, time, caughtUp: () => outbox.lookAgain(), unkept }),
     time,
     random,
     warn,
@@ -451,15 +435,6 @@ function ownPerson(membership: Membership, device: DeviceId): PersonId {
       `this device is not in the roster of ${membership.name}: were keys and data folder mixed?`,
     );
   return person;
-}
-
-/** An epoch to seal under whose key we hold, the best first. */
-function heldEpoch(membership: Membership, keyOf: (epoch: EpochId) => Uint8Array | undefined) {
-  for (const { id } of usableEpochs(membership)) {
-    const key = keyOf(id);
-    if (key !== undefined) return { epoch: id, key };
-  }
-  return undefined;
 }
 
 /** One sealer a key: what it signs in one tick shares a signature. */

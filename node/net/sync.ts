@@ -6,6 +6,9 @@ import type { Random, Time, Wire } from "../../protocols/effects.ts";
 import { KinError } from "../../protocols/errors.ts";
 import type { DeviceId } from "../../protocols/ids.ts";
 import { SYNC_PROTOCOL } from "../../protocols/sync.ts";
+import type { Progress } from "../../sync/progress.ts";
+import type { Replica } from "../../sync/replica.ts";
+import { runSync } from "../../sync/session.ts";
 import type { Network } from "./peers.ts";
 
 export interface SyncingDeps {
@@ -15,6 +18,36 @@ export interface SyncingDeps {
   time: Time;
   random: Random;
   warn(message: string): void;
+}
+
+export interface SyncRunDeps {
+  replica: Replica;
+  progress: Progress;
+  time: Time;
+  /** All that the peer has named is here. */
+  caughtUp(): void;
+  /** How far the peer is could not be kept. */
+  unkept(error: unknown): void;
+}
+
+/** One session, with a note of how far the peer is. */
+export function syncRun({ replica, progress, time, caughtUp, unkept }: SyncRunDeps): SyncingDeps["run"] {
+  return async (wire, peer, _initiator, signal) => {
+    let over = async (): Promise<void> => {};
+    const end = await runSync(wire, replica, {
+      peer,
+      time,
+      signal,
+      onBegin: (logs) => (over = progress.begin(peer, logs)),
+      onCaughtUp() {
+        progress.caughtUp(peer).catch(unkept);
+        caughtUp();
+      },
+    });
+    await over().catch(unkept);
+    if (end.error !== null && end.reason !== "broken") throw new Error(`${end.reason}: ${end.error.message}`);
+    return end.reason;
+  };
 }
 
 const RETRY_FIRST_MS = 500;
