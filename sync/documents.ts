@@ -22,7 +22,6 @@ import {
   yjsClientOf,
   type FactScope,
   type NoteId,
-  type RecordDocumentId,
 } from "../protocols/document.ts";
 import { concat, encode, equal, type Value } from "../protocols/bytes.ts";
 import type { Random, Time } from "../protocols/effects.ts";
@@ -32,6 +31,7 @@ import { sha256 } from "#crypto";
 import { idBytes, idOf, type DeviceId, type EventId, type LogId, type PersonId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
 import type { Setting } from "./documents/automerge.ts";
+import type { DocumentFold } from "./documents/collection.ts";
 import { createFacts, factsView, type Fact, type FactValue } from "./documents/facts.ts";
 import { createNotes, type Note } from "./documents/notes.ts";
 import { parseSavedRow, savedRow, savedRows, type DocumentKeep, type SavedRow } from "./documents/saved.ts";
@@ -131,8 +131,8 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   const own = replica.device;
   const listeners = new Set<(change: { records: boolean }) => void>();
   let refused: RefusedUpdate[] = [];
-  const late = new Set<NoteId>();
-  const lateRecords = new Set<RecordDocumentId>();
+  /** Documents that begin anew. */
+  const late = new Set<string>();
   /** Edits that are said again, of which the first saying has not come: their place is there. */
   const unplaced = new Set<EventId>();
   /** Of this device, being written now: it made them of what it has, so they are not tried. */
@@ -151,13 +151,14 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     mesh: replica.mesh,
     isTrusted: (id: EventId) => trusted.has(id),
     runTrial,
-    refused: ({ id, device }: Pick<ReadableEvent, "id" | "device">, kind: string, error: KinError) =>
+    refused: ({ id, device }: Pick<ReadableEvent, "id" | "device">, kind: ReadableEvent["kind"], error: KinError) =>
       refuse({ id, device, kind }, error),
     held,
   };
   const facts = createFacts();
   const notes = createNotes(parts);
   const records = createRecords(parts);
+  const folds: readonly DocumentFold<string>[] = [notes, records];
   begin();
   const start = deps.keep === undefined ? undefined : await loadKept(deps.keep);
   const projection = await openProjection(replica, {
@@ -188,16 +189,14 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   /** In the log where it was said first: its clocks are that log's. */
   function foldUpdate(event: ReadableEvent): void {
     if (isWriting && event.device === own) trusted.add(event.id);
-    if (event.kind === "record-changed") {
-      recordsCame = true;
-      const result = records.fold(event);
-      if (result instanceof KinError) refuse(event, result);
-      else if (result !== null) lateRecords.add(result.late);
-      return;
-    }
-    const result = notes.fold(event);
+    recordsCame ||= event.kind === "record-changed";
+    const result = foldOf(event).fold(event);
     if (result instanceof KinError) refuse(event, result);
     else if (result !== null) late.add(result.late);
+  }
+
+  function foldOf({ kind }: Pick<ReadableEvent, "kind">): DocumentFold<string> {
+    return kind === "record-changed" ? records : notes;
   }
 
   function refuse(event: Pick<ReadableEvent, "id" | "kind" | "device">, error: KinError | null): void {
@@ -223,11 +222,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     isStale = false;
     facts.clear();
     begin();
-    notes.clear();
-    records.clear();
+    for (const one of folds) one.clear();
     recordsCame = true;
     late.clear();
-    lateRecords.clear();
     unplaced.clear();
     refused = [];
   }
@@ -245,8 +242,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       if (closed) return;
       await place();
       await beginLate();
-      await notes.pump();
-      await records.pump();
+      for (const one of folds) await one.pump();
       const change = { records: recordsCame };
       recordsCame = false;
       for (const listener of listeners) listener(change);
@@ -262,16 +258,14 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   /** Documents of which an earlier event came after later ones were decided fold again from their first event. */
   async function beginLate(): Promise<void> {
-    if (late.size + lateRecords.size === 0) return;
-    for (const id of late) notes.begin(id);
-    for (const id of lateRecords) records.begin(id);
-    const [ids, recordIds] = [new Set<string>(late), new Set<string>(lateRecords)];
+    if (late.size === 0) return;
+    const ids = new Set(late);
     late.clear();
-    lateRecords.clear();
+    for (const one of folds) for (const id of ids) one.begin(id);
     const kinds = new Set(["note-edited", "record-changed"]);
     const take = (events: ReadableEvent[]): void => {
       for (const event of events)
-        if (event.standing.state === "good" && event.unreadable === null && isOf(event, ids, recordIds)) fold(event);
+        if (event.standing.state === "good" && event.unreadable === null && isOf(event, ids)) fold(event);
     };
     take((await replica.branchEvents()).filter(({ kind }) => kinds.has(kind)));
     for (let position = 0; position < projection.position();) {
@@ -282,9 +276,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     }
   }
 
-  function isOf(event: ReadableEvent, ids: ReadonlySet<string>, recordIds: ReadonlySet<string>): boolean {
+  function isOf(event: ReadableEvent, ids: ReadonlySet<string>): boolean {
     try {
-      return event.kind === "note-edited" ? ids.has(notes.idOf(event)) : recordIds.has(records.idOf(event));
+      return ids.has(foldOf(event).idOf(event));
     } catch {
       return false; // it was refused when it was folded first
     }
@@ -297,8 +291,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   function retry(): void {
     cancelRetry = null;
-    notes.retry();
-    records.retry();
+    for (const one of folds) one.retry();
     pump().catch((error: unknown) => failed?.(error));
   }
 
@@ -339,20 +332,19 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     const [tag, , items] = row;
     if (tag === "waiting") return (items as Uint8Array[]).map((id) => idOf<"event">(id));
     if (tag === "facts") facts.load(items as Uint8Array[]);
-    else if (!notes.load(row) && !records.load(row))
+    else if (!folds.some((one) => one.load(row)))
       throw new KinError("CORRUPT", `documents were kept with a row "${tag}" that nobody knows`);
     return [];
   }
 
   async function saveKept(keep: DocumentKeep): Promise<void> {
     const nobody = new Uint8Array();
-    const waiting = [...projection.waiting(), ...unplaced, ...notes.pending(), ...records.pending()];
+    const waiting = [...projection.waiting(), ...unplaced, ...folds.flatMap((one) => one.pending())];
     const rows = [
       savedRow(HEAD_ROW, fingerprint(), run, projection.position()),
       ...savedRows("waiting", nobody, waiting.map(idBytes)),
       ...savedRows("facts", nobody, [...facts.rows()]),
-      ...notes.saved(),
-      ...records.saved(),
+      ...folds.flatMap((one) => [...one.saved()]),
     ];
     await keep.save(rows).catch((error: unknown) => failed?.(error));
   }
@@ -521,7 +513,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     settled,
     hash: async () => {
       await settled();
-      return sha256(concat(facts.hash(), notes.hash(), records.hash()));
+      return sha256(concat(facts.hash(), ...folds.map((one) => one.hash())));
     },
     async close() {
       closed = true;
@@ -529,7 +521,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       await projection.close();
       await pumping;
       stopWatching();
-      if (deps.keep !== undefined && !isStale && late.size + lateRecords.size === 0) await saveKept(deps.keep);
+      if (deps.keep !== undefined && !isStale && late.size === 0) await saveKept(deps.keep);
     },
   };
 }

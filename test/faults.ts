@@ -1723,7 +1723,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "notes-removed",
     file: "sync/documents.ts",
-    search: "    notes.clear();",
+    search: "    for (const one of folds) one.clear();",
     replace: "",
   },
   {
@@ -1789,7 +1789,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "documents-kept",
     file: "sync/documents.ts",
-    search: "const waiting = [...projection.waiting(), ...unplaced, ...notes.pending(), ...records.pending()];",
+    search: "const waiting = [...projection.waiting(), ...unplaced, ...folds.flatMap((one) => one.pending())];",
     replace: "const waiting = [...projection.waiting(), ...notes.pending()].slice(0, 0);",
   },
   {

@@ -15,10 +15,10 @@ import {
   type Seen,
 } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
-import { idBytes, idOf, type DeviceId, type EventId, type MeshId, type PersonId } from "../../protocols/ids.ts";
+import { idBytes, idOf, type DeviceId, type EventId, type PersonId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
-import type { RunTrial } from "./trial.ts";
+import { attempt, createCollection, orRefusal, type DocumentDeps, type DocumentFold } from "./collection.ts";
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
 import { createNoteText, parseTextUpdate, type NoteText, type TextUpdate } from "./yjs.ts";
 
@@ -41,38 +41,9 @@ export interface Note {
   devices: DeviceId[];
 }
 
-export interface Notes {
-  /** A `note-opened`, `note-shared` or `note-edited` event. Returns why it has no effect; "late": {@link begin} it anew. */
-  fold(event: ReadableEvent): KinError | null | { late: NoteId };
-  /** Decides what can be decided. */
-  pump(): Promise<void>;
-  /** Of an edit. @throws KinError BAD_REQUEST, TOO_LARGE */
-  idOf(event: Pick<ReadableEvent, "value">): NoteId;
+export interface Notes extends DocumentFold<NoteId> {
   get(id: NoteId): Note | undefined;
   all(): Note[];
-  /** Throws away what the edits of a note have made: they are folded again. */
-  begin(id: NoteId): void;
-  clear(): void;
-  /** Held edits are tried again at the next pump. */
-  retry(): void;
-  /** Edits that wait. */
-  pending(): EventId[];
-  saved(): Iterable<Uint8Array>;
-  /** Takes one row back; false: it is none of a note. */
-  load(row: SavedRow): boolean;
-  /** Of all notes for the mesh: equal where the same events are readable. */
-  hash(): Uint8Array;
-}
-
-export interface NotesDeps {
-  mesh: MeshId;
-  /** This device made it just now: it is not tried. */
-  isTrusted(id: EventId): boolean;
-  runTrial: RunTrial;
-  /** An edit has no effect on any node. */
-  refused(event: DocumentEvent, kind: "note-edited", error: KinError): void;
-  /** An edit could not be tried on this machine. */
-  held(error: unknown): void;
 }
 
 interface Offer {
@@ -98,17 +69,9 @@ interface State {
 
 type Edit = TextUpdate & { event: EventId };
 
-export function createNotes(deps: NotesDeps): Notes {
-  const notes = new Map<NoteId, State>();
-  /** Something has come for them since the last pump. */
-  const fresh = new Set<NoteId>();
-
-  function stateOf(id: NoteId): State {
-    let state = notes.get(id);
-    if (state === undefined) notes.set(id, (state = newState(id)));
-    fresh.add(id);
-    return state;
-  }
+export function createNotes(deps: DocumentDeps): Notes {
+  const notes = createCollection<NoteId, State>();
+  const stateOf = (id: NoteId): State => notes.touch(id, () => newState(id));
 
   function newState(id: NoteId): State {
     const state: State = { id, offers: [], ...emptyText(), arrivals: undefined as never };
@@ -116,10 +79,12 @@ export function createNotes(deps: NotesDeps): Notes {
       read: (event) => readEdit(state, event),
       judge: (edit) => judge(state, edit),
       note: (edit) => note(state, edit),
-      attempt: async (edits) =>
-        edits.every(({ event }) => deps.isTrusted(event))
-          ? { right: edits.length, refused: null }
-          : deps.runTrial({ form: "text", state: state.text.state(), updates: edits }),
+      attempt: (edits) =>
+        attempt(
+          deps,
+          edits.map(({ event }) => event),
+          () => ({ form: "text", state: state.text.state(), updates: edits }),
+        ),
       apply(edits, events) {
         state.text.apply(edits.map(({ bytes }) => bytes));
         for (const event of events) noteEditor(state, event);
@@ -149,29 +114,24 @@ export function createNotes(deps: NotesDeps): Notes {
   }
 
   function fold(event: ReadableEvent): KinError | null | { late: NoteId } {
-    try {
-      switch (event.kind) {
-        case "note-opened": {
-          const { title, privacy } = parseNoteOpened(event.value);
-          if ((privacy === null) !== (event.audience === "mesh"))
-            return new KinError("BAD_REQUEST", "a note for the mesh has no key, a private one is sealed to its people");
-          return offer(stateOf(event.id), event, { title, privacy, isOpening: true });
-        }
-        case "note-shared": {
-          const { note: id, title, privacy } = parseNoteShared(event.value);
-          if (event.audience !== "direct") return new KinError("BAD_REQUEST", "a note's key is for its people only");
-          return offer(stateOf(id), event, { title, privacy, isOpening: false });
-        }
-        default: {
-          // Who can't read it would have another text than who can.
-          if (event.audience !== "mesh") return new KinError("BAD_REQUEST", "an edit that is not for all");
-          const { note: id } = parseNoteEdited(event.value);
-          return stateOf(id).arrivals.push(event) === "late" ? { late: id } : null;
-        }
+    switch (event.kind) {
+      case "note-opened": {
+        const { title, privacy } = parseNoteOpened(event.value);
+        if ((privacy === null) !== (event.audience === "mesh"))
+          return new KinError("BAD_REQUEST", "a note for the mesh has no key, a private one is sealed to its people");
+        return offer(stateOf(event.id), event, { title, privacy, isOpening: true });
       }
-    } catch (error) {
-      if (error instanceof KinError) return error;
-      throw error;
+      case "note-shared": {
+        const { note: id, title, privacy } = parseNoteShared(event.value);
+        if (event.audience !== "direct") return new KinError("BAD_REQUEST", "a note's key is for its people only");
+        return offer(stateOf(id), event, { title, privacy, isOpening: false });
+      }
+      default: {
+        // Who can't read it would have another text than who can.
+        if (event.audience !== "mesh") return new KinError("BAD_REQUEST", "an edit that is not for all");
+        const { note: id } = parseNoteEdited(event.value);
+        return stateOf(id).arrivals.push(event) === "late" ? { late: id } : null;
+      }
     }
   }
 
@@ -194,39 +154,27 @@ export function createNotes(deps: NotesDeps): Notes {
     };
   }
 
+  const { pump, clear, retry, pending } = notes;
   return {
-    fold,
-    async pump() {
-      for (const id of fresh) {
-        fresh.delete(id);
-        await notes.get(id)?.arrivals.pump();
-      }
-    },
+    pump,
+    clear,
+    retry,
+    pending,
+    fold: (event) => orRefusal(() => fold(event)),
     idOf: ({ value }) => parseNoteEdited(value).note,
     get(id) {
       const state = notes.get(id);
       return state === undefined ? undefined : view(state);
     },
-    all: () => [...notes.values()].flatMap((state) => view(state) ?? []),
+    all: () => notes.all().flatMap((state) => view(state) ?? []),
     begin(id) {
-      const state = notes.get(id);
+      const state = notes.get(id as NoteId);
       if (state === undefined) return;
       state.arrivals.clear();
       Object.assign(state, emptyText());
     },
-    clear() {
-      for (const { arrivals } of notes.values()) arrivals.clear();
-      notes.clear();
-    },
-    retry() {
-      for (const { id, arrivals } of notes.values()) {
-        arrivals.retry();
-        fresh.add(id);
-      }
-    },
-    pending: () => [...notes.values()].flatMap(({ arrivals }) => arrivals.pending()),
     *saved() {
-      for (const state of notes.values()) yield* savedNote(state);
+      for (const state of notes.all()) yield* savedNote(state);
     },
     load(row) {
       if (!NOTE_ROWS.has(row[0])) return false;
@@ -236,9 +184,9 @@ export function createNotes(deps: NotesDeps): Notes {
     hash: () =>
       sha256(
         encode(
-          [...notes.values()]
+          notes
+            .all()
             .filter((state) => best(state)?.privacy === null)
-            .toSorted((a, b) => (a.id < b.id ? -1 : 1))
             .map(({ id, text }): Value => [idBytes(id), text.hash()]),
         ),
       ),

@@ -11,7 +11,7 @@ import {
   type RecordDocumentId,
 } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
-import { idBytes, idOf, type DeviceId, type EventId, type MeshId, type PersonId } from "../../protocols/ids.ts";
+import { idBytes, idOf, type DeviceId, type EventId, type PersonId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
 import {
@@ -23,7 +23,7 @@ import {
   type Setting,
 } from "./automerge.ts";
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
-import type { RunTrial } from "./trial.ts";
+import { attempt, createCollection, orRefusal, type DocumentDeps, type DocumentFold } from "./collection.ts";
 
 export interface RecordEntry {
   event: EventId;
@@ -42,32 +42,10 @@ export interface KinRecord {
   waiting: number;
 }
 
-export interface Records {
-  /** A `record-changed` event. Returns why it has no effect; "late": {@link begin} it anew. */
-  fold(event: ReadableEvent): KinError | null | { late: RecordDocumentId };
-  pump(): Promise<void>;
+export interface Records extends DocumentFold<RecordDocumentId> {
   get(person: PersonId, name: string): KinRecord | undefined;
   /** Of one that may not exist yet. */
   stateOf(person: PersonId, name: string): RecordState;
-  idOf(event: Pick<ReadableEvent, "person" | "value">): RecordDocumentId;
-  begin(id: RecordDocumentId): void;
-  clear(): void;
-  retry(): void;
-  /** Changes that wait. */
-  pending(): EventId[];
-  saved(): Iterable<Uint8Array>;
-  /** Takes one row back; false: it is none of a record. */
-  load(row: SavedRow): boolean;
-  hash(): Uint8Array;
-}
-
-export interface RecordsDeps {
-  mesh: MeshId;
-  /** This device made it just now: it is not tried. */
-  isTrusted(id: EventId): boolean;
-  runTrial: RunTrial;
-  refused(event: DocumentEvent, kind: "record-changed", error: KinError): void;
-  held(error: unknown): void;
 }
 
 /** What was had when a change was made: how far of each actor, and the highest operation. */
@@ -92,22 +70,15 @@ interface State {
 
 type Change = RecordChange & { event: EventId };
 
-export function createRecords(deps: RecordsDeps): Records {
-  const records = new Map<RecordDocumentId, State>();
-  /** Something has come for them since the last pump. */
-  const fresh = new Set<RecordDocumentId>();
+export function createRecords(deps: DocumentDeps): Records {
+  const records = createCollection<RecordDocumentId, State>();
+  const stateOf = (id: RecordDocumentId, person: PersonId, name: string): State =>
+    records.touch(id, () => newState(id, person, name));
 
   function idOfEvent({ person, value }: Pick<ReadableEvent, "person" | "value">): RecordDocumentId {
     const { about, name } = parseRecordChanged(value);
     if (person === null) throw new KinError("DENIED", "a record of a device that is nobody's");
     return recordDocumentId(deps.mesh, person, about, name);
-  }
-
-  function stateOf(id: RecordDocumentId, person: PersonId, name: string): State {
-    let state = records.get(id);
-    if (state === undefined) records.set(id, (state = newState(id, person, name)));
-    fresh.add(id);
-    return state;
   }
 
   function newState(id: RecordDocumentId, person: PersonId, name: string): State {
@@ -119,10 +90,12 @@ export function createRecords(deps: RecordsDeps): Records {
       }),
       judge: (change) => judge(state, change),
       note: (change) => note(state, change),
-      attempt: async (changes) =>
-        changes.every(({ event }) => deps.isTrusted(event))
-          ? { right: changes.length, refused: null }
-          : deps.runTrial({ form: "record", state: state.record.state(), updates: changes }),
+      attempt: (changes) =>
+        attempt(
+          deps,
+          changes.map(({ event }) => event),
+          () => ({ form: "record", state: state.record.state(), updates: changes }),
+        ),
       apply(changes, events) {
         state.record.apply(changes.map(({ bytes }) => bytes));
         changes.forEach((change, i) => state.history.push(entryOf(change, events[i]!)));
@@ -133,25 +106,21 @@ export function createRecords(deps: RecordsDeps): Records {
     return state;
   }
 
+  function fold(event: ReadableEvent): KinError | null | { late: RecordDocumentId } {
+    // Who can't read it would have another record than who can.
+    if (event.audience !== "mesh") return new KinError("BAD_REQUEST", "a record's change that is not for all");
+    const id = idOfEvent(event);
+    const { name } = parseRecordChanged(event.value);
+    return stateOf(id, event.person!, name).arrivals.push(event) === "late" ? { late: id } : null;
+  }
+
+  const { pump, clear, retry, pending } = records;
   return {
-    fold(event) {
-      // Who can't read it would have another record than who can.
-      if (event.audience !== "mesh") return new KinError("BAD_REQUEST", "a record's change that is not for all");
-      try {
-        const id = idOfEvent(event);
-        const { name } = parseRecordChanged(event.value);
-        return stateOf(id, event.person!, name).arrivals.push(event) === "late" ? { late: id } : null;
-      } catch (error) {
-        if (error instanceof KinError) return error;
-        throw error;
-      }
-    },
-    async pump() {
-      for (const id of fresh) {
-        fresh.delete(id);
-        await records.get(id)?.arrivals.pump();
-      }
-    },
+    pump,
+    clear,
+    retry,
+    pending,
+    fold: (event) => orRefusal(() => fold(event)),
     get(person, name) {
       const state = records.get(recordDocumentId(deps.mesh, person, "agent", name));
       if (state === undefined) return undefined;
@@ -162,24 +131,13 @@ export function createRecords(deps: RecordsDeps): Records {
       records.get(recordDocumentId(deps.mesh, person, "agent", name))?.record ?? createRecord(),
     idOf: idOfEvent,
     begin(id) {
-      const state = records.get(id);
+      const state = records.get(id as RecordDocumentId);
       if (state === undefined) return;
       state.arrivals.clear();
       Object.assign(state, emptyRecord());
     },
-    clear() {
-      for (const { arrivals } of records.values()) arrivals.clear();
-      records.clear();
-    },
-    retry() {
-      for (const { id, arrivals } of records.values()) {
-        arrivals.retry();
-        fresh.add(id);
-      }
-    },
-    pending: () => [...records.values()].flatMap(({ arrivals }) => arrivals.pending()),
     *saved() {
-      for (const state of records.values()) yield* savedRecord(state);
+      for (const state of records.all()) yield* savedRecord(state);
     },
     load(row) {
       if (row[0] === "record") {
@@ -194,8 +152,8 @@ export function createRecords(deps: RecordsDeps): Records {
     hash: () =>
       sha256(
         encode(
-          [...records.values()]
-            .toSorted((a, b) => (a.id < b.id ? -1 : 1))
+          records
+            .all()
             .map(({ id, record }): Value => [
               idBytes(id),
               record.heads().map(fromHex),

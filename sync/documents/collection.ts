@@ -1,0 +1,110 @@
+/**
+ * All documents of one kind, by id, each with what has come for it: what notes and records have in common. What documents.ts
+ * does with each kind is {@link DocumentFold}.
+ */
+import { KinError } from "../../protocols/errors.ts";
+import type { EventId, MeshId } from "../../protocols/ids.ts";
+import type { ReadableEvent } from "../replica.ts";
+import type { Arrivals, DocumentEvent, Tried } from "./arrivals.ts";
+import type { SavedRow } from "./saved.ts";
+import type { RunTrial, Trial } from "./trial.ts";
+
+export interface DocumentDeps {
+  mesh: MeshId;
+  /** This device made it just now: it is not tried. */
+  isTrusted(id: EventId): boolean;
+  runTrial: RunTrial;
+  /** An update has no effect on any node. */
+  refused(event: DocumentEvent, kind: ReadableEvent["kind"], error: KinError): void;
+  /** An update could not be tried on this machine. */
+  held(error: unknown): void;
+}
+
+export interface DocumentFold<Id extends string> {
+  /** An event of its kinds. Returns why it has no effect; "late": {@link begin} it anew. */
+  fold(event: ReadableEvent): KinError | null | { late: Id };
+  /** Decides what can be decided. */
+  pump(): Promise<void>;
+  /** Of an update. @throws KinError BAD_REQUEST, TOO_LARGE, DENIED */
+  idOf(event: Pick<ReadableEvent, "person" | "value">): Id;
+  /** Throws away what the updates of a document have made, if there is one of this id: they are folded again. */
+  begin(id: string): void;
+  clear(): void;
+  /** Held updates are tried again at the next pump. */
+  retry(): void;
+  /** Updates that wait. */
+  pending(): EventId[];
+  saved(): Iterable<Uint8Array>;
+  /** Takes one row back; false: it is none of this kind. */
+  load(row: SavedRow): boolean;
+  /** Of all documents for the mesh: equal where the same events are readable. */
+  hash(): Uint8Array;
+}
+
+interface Arriving<Id> {
+  id: Id;
+  arrivals: Arrivals;
+}
+
+export interface Collection<Id extends string, State extends Arriving<Id>> extends Pick<
+  DocumentFold<Id>,
+  "pump" | "clear" | "retry" | "pending"
+> {
+  get(id: Id): State | undefined;
+  /** The one of this id, made if there is none: something comes for it. */
+  touch(id: Id, make: () => State): State;
+  /** In the order of their ids. */
+  all(): State[];
+}
+
+export function createCollection<Id extends string, State extends Arriving<Id>>(): Collection<Id, State> {
+  const states = new Map<Id, State>();
+  /** Something has come for them since the last pump. */
+  const fresh = new Set<Id>();
+  return {
+    get: (id) => states.get(id),
+    touch(id, make) {
+      let state = states.get(id);
+      if (state === undefined) states.set(id, (state = make()));
+      fresh.add(id);
+      return state;
+    },
+    all: () => [...states.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)),
+    async pump() {
+      for (const id of fresh) {
+        fresh.delete(id);
+        await states.get(id)?.arrivals.pump();
+      }
+    },
+    clear() {
+      for (const { arrivals } of states.values()) arrivals.clear();
+      states.clear();
+    },
+    retry() {
+      for (const { id, arrivals } of states.values()) {
+        arrivals.retry();
+        fresh.add(id);
+      }
+    },
+    pending: () => [...states.values()].flatMap(({ arrivals }) => arrivals.pending()),
+  };
+}
+
+/** What this device made of what it has needs no trial. */
+export async function attempt(
+  { isTrusted, runTrial }: DocumentDeps,
+  events: readonly EventId[],
+  trial: () => Trial,
+): Promise<Tried> {
+  return events.every(isTrusted) ? { right: events.length, refused: null } : runTrial(trial());
+}
+
+/** Why an event has no effect, where that was thrown. */
+export function orRefusal<T>(fold: () => T): T | KinError {
+  try {
+    return fold();
+  } catch (error) {
+    if (error instanceof KinError) return error;
+    throw error;
+  }
+}
