@@ -118,29 +118,57 @@ export async function openBody(
 ): Promise<OpenedBody> {
   try {
     if (!isBodyOf(header, body)) return refused("the body does not match the header's bodyHash");
-    const parsed = parseBody(body);
-    const misfit = whyMisfit(header, parsed.form);
-    if (misfit !== null) return refused(misfit);
-    switch (parsed.form) {
-      case "clear":
-        return { state: "open", value: parsed.value };
-      case "mesh":
-        return openMesh(context, header, parsed, keys);
-      case "direct":
-        return await openDirect(context, header, parsed, keys);
-    }
+    const parsed = parseFitting(header, body);
+    return parsed.form === "direct"
+      ? await openDirect(context, header, parsed, keys)
+      : openForAll(context, header, parsed, keys);
   } catch (error) {
-    if (error instanceof KinError) return refused(error.message);
-    throw error;
+    return refusedFor(error);
   }
 }
 
-function openMesh(context: BodyContext, header: EventHeader, body: MeshBody, keys: BodyKeys): OpenedBody {
+/**
+ * As {@link openBody}, without waiting: for a stored event, whose body is known to match its header's hash, that is not sealed
+ * to single devices.
+ */
+export function openShared(
+  context: BodyContext,
+  header: EventHeader,
+  body: Uint8Array,
+  keys: Pick<BodyKeys, "epochKey">,
+): OpenedBody {
+  try {
+    const parsed = parseFitting(header, body);
+    return parsed.form === "direct"
+      ? refused("the body is sealed to single devices")
+      : openForAll(context, header, parsed, keys);
+  } catch (error) {
+    return refusedFor(error);
+  }
+}
+
+function openForAll(
+  context: BodyContext,
+  header: EventHeader,
+  body: ClearBody | MeshBody,
+  keys: Pick<BodyKeys, "epochKey">,
+): OpenedBody {
+  if (body.form === "clear") return { state: "open", value: body.value };
   const key = keys.epochKey(body.epoch);
   if (key === undefined) return { state: "locked", why: "epoch", epoch: body.epoch };
   const plain = aeadOpen(meshKey(key, header), nonceOf(body.n), body.x, additionalData(context, header, body.epoch));
   if (plain === null) return refused(`the body is not sealed for this event under epoch ${body.epoch}`);
   return { state: "open", value: decode(plain) };
+}
+
+/** A sealed body begins with its map's head, the key "e" and the head of 32 bytes. */
+const SEALED_START = Uint8Array.of(0xa3, 0x61, 0x65, 0x58, 0x20);
+
+/** The epoch that a body says it is sealed under, without opening or parsing it; null: it is of another form. */
+export function epochOf(body: Uint8Array): EpochId | null {
+  const end = SEALED_START.length + KEY_BYTES;
+  if (body.length < end || SEALED_START.some((byte, i) => body[i] !== byte)) return null;
+  return idOf(body.subarray(SEALED_START.length, end));
 }
 
 async function openDirect(
@@ -181,9 +209,7 @@ async function unwrapKey(
 
 /** The value of a clear body, undefined if the body is sealed. @throws KinError BAD_REQUEST */
 export function clearValue(header: EventHeader, body: Uint8Array): Value | undefined {
-  const parsed = parseBody(body);
-  const misfit = whyMisfit(header, parsed.form);
-  if (misfit !== null) throw new KinError("BAD_REQUEST", misfit);
+  const parsed = parseFitting(header, body);
   return parsed.form === "clear" ? parsed.value : undefined;
 }
 
@@ -205,9 +231,7 @@ export function openWithKey(
   body: Uint8Array,
   key: Uint8Array,
 ): Value | undefined {
-  const parsed = parseBody(body);
-  const misfit = whyMisfit(header, parsed.form);
-  if (misfit !== null) throw new KinError("BAD_REQUEST", misfit);
+  const parsed = parseFitting(header, body);
   if (parsed.form !== "direct") return undefined;
   const plain = aeadOpen(key, nonceOf(parsed.n), parsed.x, additionalData(context, header));
   return plain === null ? undefined : decode(plain);
@@ -236,6 +260,14 @@ interface DirectBody {
   n: Uint8Array;
   wrapped: { device: DeviceId; enc: Uint8Array; ciphertext: Uint8Array }[];
   x: Uint8Array;
+}
+
+/** A body that may stand under this header. @throws KinError BAD_REQUEST, TOO_LARGE */
+function parseFitting(header: EventHeader, body: Uint8Array): ClearBody | MeshBody | DirectBody {
+  const parsed = parseBody(body);
+  const misfit = whyMisfit(header, parsed.form);
+  if (misfit !== null) throw new KinError("BAD_REQUEST", misfit);
+  return parsed;
 }
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE */
@@ -327,4 +359,10 @@ function nonceOf(n: Uint8Array): Uint8Array {
 
 function refused(message: string): OpenedBody {
   return { state: "refused", message };
+}
+
+/** What malformed bytes are to whoever opens them; other errors are ours. */
+function refusedFor(error: unknown): OpenedBody {
+  if (error instanceof KinError) return refused(error.message);
+  throw error;
 }

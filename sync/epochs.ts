@@ -6,7 +6,7 @@ import { equal } from "../protocols/bytes.ts";
 import type { SealingKey } from "../protocols/crypto/keys.ts";
 import { epochKeyHash, newEpochKey, openEpochKey, sealEpochKeys } from "../protocols/epoch.ts";
 import { errorShape } from "../protocols/errors.ts";
-import { openBody, type BodyKeys } from "../protocols/event-body.ts";
+import type { BodyKeys } from "../protocols/event-body.ts";
 import type { EventKind, StoredEvent } from "../protocols/events.ts";
 import { idBytes, idOf, type DeviceId, type EpochId, type PersonId, type RecordId } from "../protocols/ids.ts";
 import { epochHeads, usableEpochs, type Epoch, type Membership } from "../protocols/membership.ts";
@@ -52,8 +52,8 @@ export interface Epochs {
   takeFromRoster: () => Promise<void>;
   /** Takes the key of an `epoch-sealed` event. */
   takeFromEvent: (event: ReadableEvent) => Promise<void>;
-  /** Remembers that an event waits for its epoch's key. */
-  noteLocked: (event: StoredEvent) => Promise<void>;
+  /** Remembers that an event waits for this epoch's key. */
+  noteLocked: (epoch: EpochId) => Promise<void>;
   /** Seals what we hold to the devices that lack it and are ours to serve. */
   share: () => Promise<void>;
   /** As {@link share}, also what was shared before: the events that carried it count no longer. */
@@ -162,12 +162,9 @@ export function createEpochs(deps: EpochsDeps): Epochs {
     }
   }
 
-  async function noteLocked(event: StoredEvent): Promise<void> {
-    const { opening } = ground.logs.get(event.header.log)!;
-    const opened = await openBody({ mesh, author: opening.device }, event.header, event.body!, bodyKeys);
-    if (opened.state !== "locked" || opened.why !== "epoch") return;
-    if (!locked.has(opened.epoch)) unmarked.add(opened.epoch);
-    locked.add(opened.epoch);
+  async function noteLocked(epoch: EpochId): Promise<void> {
+    if (!locked.has(epoch)) unmarked.add(epoch);
+    locked.add(epoch);
     if (unmarked.size === 0) return;
     const marked = [...unmarked];
     const values = marked.map((epoch) => ({ key: `locked/${epoch}`, value: new Uint8Array() }));

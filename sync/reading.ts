@@ -1,13 +1,13 @@
 /**
- * From a stored event to a readable one: whose it is, what it says if we have the key, and whether it counts. Deps that have
- * not come yet are remembered, so that what named them is judged again when they come; what is read as held is told, so that
+ * From a stored event to a readable one: whose it is, what it says if we have the key, and whether it counts. A body is opened
+ * when somebody asks what it says: most of what comes nobody asks for at once. Deps that have not come yet are remembered, so that what named them is judged again when they come; what is read as held is told, so that
  * it is released although it counted before the wall clock was set back.
  */
 import type { Value } from "../protocols/bytes.ts";
 import { KinError } from "../protocols/errors.ts";
-import { openBody, type BodyKeys, type OpenedBody } from "../protocols/event-body.ts";
+import { epochOf, openBody, openShared, type BodyKeys, type OpenedBody } from "../protocols/event-body.ts";
 import type { StoredEvent } from "../protocols/events.ts";
-import type { DeviceId, EventId, LogId } from "../protocols/ids.ts";
+import type { DeviceId, EpochId, EventId, LogId } from "../protocols/ids.ts";
 import type { Membership } from "../protocols/membership.ts";
 import { compareStamps, decodeStamp } from "./clock.ts";
 import type { Ground } from "./ground.ts";
@@ -21,6 +21,8 @@ const MAX_AWAITED_DEPS = 10_000;
 export interface Reading {
   /** @throws KinError NOT_FOUND if we do not have the event's log */
   read: (event: StoredEvent, keys?: BodyKeys) => Promise<ReadableEvent>;
+  /** The epoch that the body is sealed under, and whether we hold its key; null: it is sealed under none, or not here. */
+  sealing: (event: StoredEvent) => { epoch: EpochId; isHeld: boolean } | null;
   /** Runs `work` while the values of these own events are known: what we have just written need not be opened again. */
   whileSaying: <T>(said: readonly { id: EventId; value: Value }[], work: () => Promise<T>) => Promise<T>;
   /** Deps that have come late and show that what named them is stamped before them. */
@@ -50,9 +52,10 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
   async function read(event: StoredEvent, keys: BodyKeys = bodyKeys): Promise<ReadableEvent> {
     const { header, id } = event;
     const author = logs.get(header.log)?.opening.device;
+    const isMissing = event.body === null && deps.isMissing(id);
     if (author === undefined)
       throw new KinError("NOT_FOUND", `event ${id} is of log ${header.log}, which we do not have`);
-    const opened = event.body === null ? null : await openOnce(event, author, keys);
+    const said = event.body === null ? () => null : await saidBy(event, event.body, author, keys);
     const repeats = await repeatedBy(id, author);
     return {
       id,
@@ -66,8 +69,13 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
       hlc: header.hlc,
       deps: header.deps,
       standing: await standingOf(event, author),
-      value: opened?.state === "open" ? opened.value : undefined,
-      unreadable: opened === null && !deps.isMissing(id) ? "pruned" : unreadableWhy(opened),
+      get value() {
+        const opened = said();
+        return opened?.state === "open" ? opened.value : undefined;
+      },
+      get unreadable() {
+        return unreadableWhy(said(), isMissing);
+      },
       ...(repeats !== undefined && { repeats }),
     };
   }
@@ -81,9 +89,19 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
     return theirs === author ? { log: header.log, seq: header.seq } : undefined;
   }
 
-  async function openOnce({ id, header, body }: StoredEvent, author: DeviceId, keys: BodyKeys): Promise<OpenedBody> {
+  /** Opens the body when it is called first, with the key that is there now; one to single devices takes a private key and is opened here. */
+  async function saidBy(
+    { id, header }: StoredEvent,
+    body: Uint8Array,
+    author: DeviceId,
+    keys: BodyKeys,
+  ): Promise<() => OpenedBody> {
     const value = justSaid.get(id);
-    return value === undefined ? openBody({ mesh, author }, header, body!, keys) : { state: "open", value };
+    let opened: OpenedBody | null = value === undefined ? null : { state: "open", value };
+    if (header.audience === "direct") opened ??= await openBody({ mesh, author }, header, body, keys);
+    const epoch = opened === null ? epochOf(body) : null;
+    const key = epoch === null ? undefined : keys.epochKey(epoch);
+    return () => (opened ??= openShared({ mesh, author }, header, body, { epochKey: () => key }));
   }
 
   async function standingOf(event: StoredEvent, author: DeviceId): Promise<Standing> {
@@ -122,6 +140,10 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
 
   return {
     read,
+    sealing({ header, body }) {
+      const epoch = header.audience === "mesh" && body !== null ? epochOf(body) : null;
+      return epoch === null ? null : { epoch, isHeld: bodyKeys.epochKey(epoch) !== undefined };
+    },
     async whileSaying(said, work) {
       for (const { id, value } of said) justSaid.set(id, value);
       const done = await work();
@@ -146,8 +168,8 @@ function personOf(membership: Membership, device: DeviceId): ReadableEvent["pers
   return membership.devices.get(device)?.member.person ?? membership.formerDevices.get(device)?.person ?? null;
 }
 
-function unreadableWhy(opened: OpenedBody | null): ReadableEvent["unreadable"] {
-  if (opened === null) return "no-body";
+function unreadableWhy(opened: OpenedBody | null, isMissing: boolean): ReadableEvent["unreadable"] {
+  if (opened === null) return isMissing ? "no-body" : "pruned";
   switch (opened.state) {
     case "open":
       return null;

@@ -179,14 +179,22 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
       if (!clock.isHeld(event.header.hlc)) known.due = { seq: event.header.seq, id: event.id, hlc: event.header.hlc };
       if (readable.standing.state !== "good") continue;
       // Roster records are never held: among held events they have been told before.
-      if (readable.unreadable === null && !(wereHeld && readable.kind === "roster")) applied.push(readable);
-      if (readable.unreadable === "no-key") await epochs.noteLocked(event);
-      if (readable.kind === "epoch-sealed" && readable.unreadable === null) await epochs.takeFromEvent(readable);
+      if ((await takeKeys(event, readable)) && !(wereHeld && readable.kind === "roster")) applied.push(readable);
     }
     if (known.opening.chain === "mesh") ground.undepended.add(known.log);
     if (applied.length > 0) emit({ type: "applied", events: applied });
     // Now that it is due, what says it again steps back, or it takes the place of what it repeats.
     if (wereHeld && events.some(deps.reissues.isPartOf)) emit({ type: "rejudged", logs: [...logs.keys()] });
+  }
+
+  /** What keys an event brings or lacks. True: it can be read, or opened by whoever asks what it says. */
+  async function takeKeys(event: StoredEvent, readable: ReadableEvent): Promise<boolean> {
+    const sealing = reading.sealing(event);
+    if (sealing?.isHeld === false) await epochs.noteLocked(sealing.epoch);
+    if (sealing !== null && readable.kind !== "epoch-sealed") return sealing.isHeld;
+    if (readable.unreadable !== null) return false;
+    if (readable.kind === "epoch-sealed") await epochs.takeFromEvent(readable);
+    return true;
   }
 
   // ── bodies that come by themselves ──
@@ -245,10 +253,7 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
   async function deliverOne(event: StoredEvent): Promise<void> {
     const readable = await reading.read(event);
     if (readable.standing.state !== "good") return;
-    if (readable.unreadable === "no-key") await epochs.noteLocked(event);
-    if (readable.unreadable !== null) return;
-    if (readable.kind === "epoch-sealed") await epochs.takeFromEvent(readable);
-    emit({ type: "applied", events: [readable] });
+    if (await takeKeys(event, readable)) emit({ type: "applied", events: [readable] });
   }
 
   async function bodies(ids: EventId[]): Promise<LooseBody[]> {

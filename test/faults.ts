@@ -1124,6 +1124,18 @@ export const FAULTS: readonly Fault[] = [
     replace: "const isHopeless = first === null && !patient &&",
   },
   {
+    requirement: "sync-backoff",
+    file: "node/net/sync.ts",
+    search: "hasWorked = gotAll && deps.time.monotonic() - begun >= STEADY_MS",
+    replace: "hasWorked = true",
+  },
+  {
+    requirement: "own-writes-wait",
+    file: "node/net/own-cards.ts",
+    search: "if (!deps.hasHeard() || ",
+    replace: "if (",
+  },
+  {
     requirement: "sync-status",
     file: "sync/progress.ts",
     search: "Math.max(saidOf(device, log), mine?.opening.device === device ? mine.seq : -1)",
@@ -1395,6 +1407,12 @@ export const FAULTS: readonly Fault[] = [
     file: "protocols/join.ts",
     search: "if (body.role !== ticket.role) return lie(",
     replace: "if (body.role === undefined) return lie(",
+  },
+  {
+    requirement: "share-widened",
+    file: "node/config.ts",
+    search: "[...new Set([...now, ...audience])]",
+    replace: "[...audience]",
   },
   {
     requirement: "share-links",
@@ -1839,5 +1857,11 @@ export const FAULTS: readonly Fault[] = [
     file: "sync/documents.ts",
     search: "if (lacks.some(isOurs)) await giveKey(note, note.persons);",
     replace: "if (lacks.some(isOurs)) await giveKey(note, []);",
+  },
+  {
+    requirement: "opened-when-asked",
+    file: "sync/reading.ts",
+    search: 'return "damaged";',
+    replace: "return null;",
   },
 ];

@@ -446,6 +446,18 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Why a call was queued is one plain sentence, and soon said where a machine refuses or was away a moment ago.",
   },
   {
+    id: "sync-backoff",
+    source: "issue 4 part 3",
+    sentence:
+      "A connected device that ends each sync at once is asked ever more seldom, with news every 5 s at most, and soon again after a sync that worked.",
+  },
+  {
+    id: "own-writes-wait",
+    source: "issue 4 part 4; RULES R2",
+    sentence:
+      "Before a peer was heard since its start a node writes nothing into its log that nobody asked for, so that a restored folder forks nothing by itself.",
+  },
+  {
     id: "sync-status",
     source: "issue 4",
     sentence: "What each device lacks and since when, and which events do not count here, is said as it stands now.",
@@ -895,6 +907,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "A ticket that says another role than its invite is noticed by the guest.",
   },
   {
+    id: "share-widened",
+    source: "README",
+    sentence: "Inviting or adding somebody for a folder that is shared already lets him in, too; nobody is put out.",
+  },
+  {
     id: "share-links",
     source: "issue 3 part 9",
     sentence:
@@ -1224,5 +1241,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     id: "notes-machines",
     source: "issue 4 part 6",
     sentence: "A new machine of somebody reads his private notes, what was written before it too.",
+  },
+  {
+    id: "opened-when-asked",
+    source: "issue 4 figures",
+    sentence:
+      "A body is opened when somebody asks what it says; one that does not open then stops nothing and is shown as damaged.",
   },
 ];
