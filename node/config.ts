@@ -317,20 +317,32 @@ export function addShareConfig(file: string, share: ShareConfig): Config {
   return setConfig(file, ["shares", loadConfig(file).shares.length], share);
 }
 
+/** Adds people to a share, or opens it to the mesh; who is there already stays. @throws KinError NOT_FOUND */
+export function widenShareConfig(file: string, name: string, audience: ShareConfig["for"]): Config {
+  const { shares } = loadConfig(file);
+  const index = shares.findIndex((share) => share.name === name);
+  const now = shares[index]?.for;
+  if (now === undefined) throw noShare(name, shares);
+  if (now === "mesh") return loadConfig(file);
+  return setConfig(file, ["shares", index, "for"], audience === "mesh" ? "mesh" : [...new Set([...now, ...audience])]);
+}
+
 /** @throws KinError NOT_FOUND */
 export function removeShareConfig(file: string, name: string): Config {
   const { shares } = loadConfig(file);
   const index = shares.findIndex((share) => share.name === name);
-  if (index < 0) {
-    const near = didYouMean(
-      name,
-      shares.map((share) => share.name),
-    );
-    throw new KinError("NOT_FOUND", `no share is named "${name}"`, {
-      hint: near === null ? "kin share ls" : `did you mean "${near}"?`,
-    });
-  }
+  if (index < 0) throw noShare(name, shares);
   return setConfig(file, ["shares", index], undefined);
+}
+
+function noShare(name: string, shares: readonly ShareConfig[]): KinError {
+  const near = didYouMean(
+    name,
+    shares.map((share) => share.name),
+  );
+  return new KinError("NOT_FOUND", `no share is named "${name}"`, {
+    hint: near === null ? "kin share ls" : `did you mean "${near}"?`,
+  });
 }
 
 /** The value that a word on the command line means for a setting. @throws KinError USAGE */

@@ -7,6 +7,7 @@ import {
   DEFAULT_CONFIG,
   SETTINGS,
   addShareConfig,
+  widenShareConfig,
   loadConfig,
   parseConfig,
   parseSetting,
@@ -135,6 +136,20 @@ test("the first setting makes the file, for me alone; a broken file is not chang
   expect(() => setConfig(file, "name", "li")).toThrow(expect.objectContaining({ code: "CONFIG_INVALID" }));
   expect(readFileSync(file, "utf8")).toBe("{ oops");
   expect(() => setConfig(join(file, "config.jsonc"), "name", "li")).toThrow(/cannot make the folder|not a directory/);
+});
+
+test("a share is widened: who is in stays in, nobody twice; one for the mesh stays for the mesh", () => {
+  addShareConfig(file, { name: "lib", folder: "/lib", rights: "read", for: ["ana"] });
+  const forOf = (name: string): unknown => loadConfig(file).shares.find((share) => share.name === name)?.for;
+  widenShareConfig(file, "lib", ["li", "ana"]);
+  expect(forOf("lib")).toEqual(["ana", "li"]);
+  widenShareConfig(file, "lib", "mesh");
+  expect(forOf("lib")).toBe("mesh");
+  widenShareConfig(file, "lib", ["ana"]);
+  expect(forOf("lib")).toBe("mesh");
+  expect(() => widenShareConfig(file, "lob", "mesh")).toThrow(
+    expect.objectContaining({ code: "NOT_FOUND", hint: 'did you mean "lib"?' }),
+  );
 });
 
 test("shares are added and removed by name", () => {

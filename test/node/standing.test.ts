@@ -45,3 +45,32 @@ test("a removed member's own node says so everywhere, and promises nothing", asy
   ])
     expect(await ana.kin(args)).toMatchObject({ code: 4, err: expect.stringContaining("(REMOVED)") as string });
 }, 120_000);
+
+test("[share-widened] a folder that is shared already is shared with the next guest, too, and with whom it is added for", async () => {
+  await using world = await openWorld();
+  const { ben, ana } = await twoPeople(world, null);
+  const folder = join(world.folder, "app");
+  await mkdir(folder);
+  const shared = async (): Promise<{ name: string; for: string[] }[]> =>
+    (await ben.json<{ items: { name: string; for: string[] }[] }>(["share", "ls"])).items;
+  const { ticket } = await ben.json<{ ticket: string }>(["invite", "--name", "li", "--share", folder]);
+  expect(await shared()).toMatchObject([{ name: "app", for: ["li (invited, not here yet)"] }]);
+  const second = await ben.json<{ ticket: string }>(["invite", "--name", "max", "--share", folder]);
+  expect(await shared()).toMatchObject([
+    { name: "app", for: ["li (invited, not here yet)", "max (invited, not here yet)"] },
+  ]);
+  const li = await world.person("li");
+  expect((await li.kin(["join", ticket])).code).toBe(0);
+  await until(async () => (await shared())[0]!.for.includes("li"));
+  expect((await ben.kin(["share", "add", folder, "--for", "ana"])).code).toBe(0);
+  expect((await shared())[0]!.for.toSorted()).toEqual(["ana", "li", "max (invited, not here yet)"]);
+  await until(async () => (await ana.kin(["call", "ben/tools/fs.search", '{"text": "x"}'])).code === 0);
+  // Another folder under the same name is another share.
+  const other = join(world.folder, "other", "app");
+  await mkdir(other, { recursive: true });
+  expect(await ben.kin(["share", "add", other])).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("NAME_TAKEN") as string,
+  });
+  expect((await ben.kin(["invite", "--close", second.ticket])).code).toBe(0);
+}, 120_000);

@@ -6,7 +6,6 @@ import { formatText, idBytes, isName } from "../../../protocols/ids.ts";
 import { displayName, type Member } from "../../../protocols/membership.ts";
 import { makeTicket, parseTicket, TICKET_SEED_BYTES, ticketKey, type Ticket } from "../../../protocols/ticket.ts";
 import { closeInvite as closeInviteAct, openInvite, removePerson } from "../../../sync/acts.ts";
-import { addShareConfig } from "../../config.ts";
 import { shortAddress } from "../../net/dial.ts";
 import { joinByTicket } from "../../net/ticket-join.ts";
 import type { Item, Params, Result } from "../control-api.ts";
@@ -14,7 +13,7 @@ import { needMembership, type Mesh, type MeshNode } from "../mesh.ts";
 import { resolveMember } from "../resolve.ts";
 import { inviteEntry } from "../shares.ts";
 import { agentItems } from "./listing.ts";
-import { guestRights, newShare, shareItem } from "./shares.ts";
+import { grantShare, guestRights, newShare, shareItem } from "./shares.ts";
 import { viewOf } from "./status.ts";
 
 /** How long `join` waits for the first sync before it says what it knows. */
@@ -45,14 +44,7 @@ export async function invite(node: MeshNode, params: Params<"invite">): Promise<
     expires: expiresAt,
     shares: [{ device: mesh.me.device, uses: params.uses }],
   });
-  let share = null;
-  if (folder !== null) {
-    const config = { ...folder, rights: "read" as const, for: [inviteEntry(record)] };
-    addShareConfig(node.home.configFile, config);
-    node.reloadConfig();
-    await mesh.refreshCards();
-    share = await shareItem(node, config);
-  }
+  const share = folder === null ? null : await shareItem(node, await grantShare(node, folder, [inviteEntry(record)]));
   const membership = mesh.replica.membership();
   // The ticket names the device once; libp2p adds it to every address.
   const addresses = node.network.ticketAddresses().map((address) => address.replace(/\/p2p\/[^/]+$/, ""));

@@ -3,20 +3,25 @@ import { basename } from "node:path";
 import { KinError } from "../../../protocols/errors.ts";
 import { isName } from "../../../protocols/ids.ts";
 import { whatInviteAllows } from "../../tools/share-rights.ts";
-import { addShareConfig, removeShareConfig, type ShareConfig } from "../../config.ts";
+import { addShareConfig, removeShareConfig, widenShareConfig, type ShareConfig } from "../../config.ts";
 import { checkShare, shareProblem } from "../../tools/share.ts";
 import type { Params, Result, ShareItem } from "../control-api.ts";
 import { needMembership, type Mesh, type MeshNode } from "../mesh.ts";
 import { resolveMember } from "../resolve.ts";
 import { audienceNames, pinPeople, sharesOf } from "../shares.ts";
 
-/** Checks folder and name of a share that is to be. @throws KinError SHARE_REFUSED, NAME_TAKEN, USAGE */
+/**
+ * Checks folder and name of a share that is to be, or to be widened: a folder that is shared already (under that name, if one is
+ * said) is that share. @throws KinError SHARE_REFUSED, NAME_TAKEN, USAGE
+ */
 export async function newShare(
   node: MeshNode,
   folder: string,
   name: string | null,
 ): Promise<{ name: string; folder: string }> {
   const real = await checkShare(folder, node.limits);
+  const known = node.config().shares.find((share) => share.folder === real && share.name === (name ?? share.name));
+  if (known !== undefined) return { name: known.name, folder: real };
   const chosen =
     name ??
     basename(real)
@@ -33,6 +38,22 @@ export async function newShare(
       hint: `say another name, or end that one first: kin share rm ${chosen}`,
     });
   return { name: chosen, folder: real };
+}
+
+/** Lets these people read what {@link newShare} has checked: a new share, or the one that there is. */
+export async function grantShare(
+  node: MeshNode,
+  { name, folder }: { name: string; folder: string },
+  audience: ShareConfig["for"],
+): Promise<ShareConfig> {
+  const named = (): ShareConfig | undefined => node.config().shares.find((share) => share.name === name);
+  if (named() === undefined) addShareConfig(node.home.configFile, { name, folder, rights: "read", for: audience });
+  else widenShareConfig(node.home.configFile, name, audience);
+  const membership = node.mesh()?.replica.membership();
+  if (membership !== undefined) pinPeople(node.home.configFile, membership);
+  node.reloadConfig();
+  await node.mesh()?.refreshCards();
+  return named()!;
 }
 
 export async function shareItem(node: MeshNode, share: ShareConfig): Promise<ShareItem> {
@@ -60,11 +81,7 @@ export async function shareAdd(node: MeshNode, params: Params<"share-add">): Pro
       resolveMember(mesh.replica.membership(), { person: person!, tag });
     }
   }
-  const share: ShareConfig = { ...(await newShare(node, params.folder, params.name)), rights: "read", for: params.for };
-  addShareConfig(node.home.configFile, share);
-  if (mesh !== null) pinPeople(node.home.configFile, mesh.replica.membership());
-  node.reloadConfig();
-  await mesh?.refreshCards();
+  const share = await grantShare(node, await newShare(node, params.folder, params.name), params.for);
   const will = mesh === null ? [] : guestRights(node, mesh, share.name);
   return { share: await shareItem(node, share), will };
 }
