@@ -1,6 +1,7 @@
 /**
  * Keeps one `/kin/sync/1` stream with each connected member: the device with the smaller id opens it, both serve. A session
- * that ends while the peer is there is opened again, later each time; one bad peer never stops the others.
+ * that ends while the peer is there is opened again, later each time until one has worked for a while. One bad peer never stops
+ * the others.
  */
 import type { Random, Time, Wire } from "../../protocols/effects.ts";
 import { KinError } from "../../protocols/errors.ts";
@@ -10,11 +11,12 @@ import type { Progress } from "../../sync/progress.ts";
 import type { Replica } from "../../sync/replica.ts";
 import { runSync } from "../../sync/session.ts";
 import type { Network } from "./peers.ts";
+import { reconnectDelay } from "./reconnect.ts";
 
 export interface SyncingDeps {
   network: Pick<Network, "device" | "on" | "open" | "handleForMembers" | "greeting">;
-  /** Runs one session until it ends. Resolves with why; rejects when the peer broke the protocol. */
-  run(wire: Wire, peer: DeviceId, initiator: boolean, signal: AbortSignal): Promise<string>;
+  /** Runs one session until it ends. Resolves with whether we got all that the peer has; rejects when it broke the protocol. */
+  run(wire: Wire, peer: DeviceId, initiator: boolean, signal: AbortSignal): Promise<boolean>;
   time: Time;
   random: Random;
   warn(message: string): void;
@@ -34,24 +36,28 @@ export interface SyncRunDeps {
 export function syncRun({ replica, progress, time, caughtUp, unkept }: SyncRunDeps): SyncingDeps["run"] {
   return async (wire, peer, _initiator, signal) => {
     let over = async (): Promise<void> => {};
+    let gotAll = false;
     const end = await runSync(wire, replica, {
       peer,
       time,
       signal,
       onBegin: (logs) => (over = progress.begin(peer, logs)),
       onCaughtUp() {
+        gotAll = true;
         progress.caughtUp(peer).catch(unkept);
         caughtUp();
       },
     });
     await over().catch(unkept);
     if (end.error !== null && end.reason !== "broken") throw new Error(`${end.reason}: ${end.error.message}`);
-    return end.reason;
+    return gotAll;
   };
 }
 
-const RETRY_FIRST_MS = 500;
-const RETRY_LAST_MS = 60_000;
+/** A session that brought all that the peer has and lasted so long has worked; one that is ended at once would be opened at once. */
+export const STEADY_MS = 10_000;
+/** With news nobody who is connected waits longer, and nobody is asked more often. */
+const NEWS_RETRY_MS = 5_000;
 const OPEN_TIMEOUT_MS = 10_000;
 /** One at a time is meant; a dying one may linger beside a new one. Each may hold a run of some megabytes. */
 const MAX_SESSIONS_PER_PEER = 4;
@@ -61,6 +67,8 @@ export interface Syncing {
   active(): DeviceId[];
   /** Opens a session with a connected device now, if there is none: whoever's turn it is, and however often it failed. */
   now(device: DeviceId): void;
+  /** There is something to tell: who waits long for the next session gets one soon. What failed stays failed. */
+  news(): void;
   /**
    * Asks a connected device afresh what it has, by a session more that ends with `signal`: on a long one it does not tell what it
    * has got from others. Resolves when that session is over; never rejects.
@@ -72,8 +80,9 @@ export interface Syncing {
 export function createSyncing(deps: SyncingDeps): Syncing {
   const stopped = new AbortController();
   const sessions = new Map<DeviceId, Set<Wire>>();
+  /** Of the sessions that we open. */
   const failures = new Map<DeviceId, number>();
-  const timers = new Map<DeviceId, () => void>();
+  const timers = new Map<DeviceId, { at: number; cancel: () => void }>();
   /** Being opened because somebody asked for it. */
   const hurried = new Set<DeviceId>();
 
@@ -82,18 +91,19 @@ export function createSyncing(deps: SyncingDeps): Syncing {
     peer: DeviceId,
     initiator: boolean,
     signal: AbortSignal = stopped.signal,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const open = sessions.get(peer) ?? new Set();
-    if (open.size >= MAX_SESSIONS_PER_PEER)
-      return wire.abort(new KinError("OVERLOADED", `${MAX_SESSIONS_PER_PEER} syncs with this device are open already`));
+    if (open.size >= MAX_SESSIONS_PER_PEER) {
+      wire.abort(new KinError("OVERLOADED", `${MAX_SESSIONS_PER_PEER} syncs with this device are open already`));
+      return false;
+    }
     sessions.set(peer, open.add(wire));
     try {
-      await deps.run(wire, peer, initiator, signal);
-      failures.delete(peer);
+      return await deps.run(wire, peer, initiator, signal);
     } catch (error) {
-      failures.set(peer, (failures.get(peer) ?? 0) + 1);
       wire.abort(error as Error);
       if (!stopped.signal.aborted) deps.warn(`sync with ${peer.slice(0, 8)}: ${(error as Error).message}`);
+      return false;
     } finally {
       open.delete(wire);
       if (open.size === 0) sessions.delete(peer);
@@ -103,42 +113,39 @@ export function createSyncing(deps: SyncingDeps): Syncing {
   async function start(peer: DeviceId): Promise<void> {
     timers.delete(peer);
     if (stopped.signal.aborted || deps.network.greeting(peer) === null) return;
+    const begun = deps.time.monotonic();
+    const signal = AbortSignal.any([stopped.signal, AbortSignal.timeout(OPEN_TIMEOUT_MS)]);
+    let hasWorked = false;
     try {
-      const wire = await deps.network.open(
-        peer,
-        SYNC_PROTOCOL,
-        AbortSignal.any([stopped.signal, AbortSignal.timeout(OPEN_TIMEOUT_MS)]),
-      );
-      await session(wire, peer, true);
+      const gotAll = await session(await deps.network.open(peer, SYNC_PROTOCOL, signal), peer, true);
+      hasWorked = gotAll && deps.time.monotonic() - begun >= STEADY_MS;
     } catch (error) {
-      failures.set(peer, (failures.get(peer) ?? 0) + 1);
       deps.warn(`sync with ${peer.slice(0, 8)} could not be opened: ${(error as Error).message}`);
     }
+    if (hasWorked) failures.delete(peer);
+    else failures.set(peer, (failures.get(peer) ?? 0) + 1);
     later(peer);
   }
 
   function later(peer: DeviceId): void {
     if (stopped.signal.aborted || deps.network.greeting(peer) === null || timers.has(peer)) return;
-    const wait = Math.min(RETRY_LAST_MS, RETRY_FIRST_MS * 2 ** (failures.get(peer) ?? 0));
-    const jitter = 0.5 + deps.random.bytes(1)[0]! / 255;
-    timers.set(
-      peer,
-      deps.time.after(wait * jitter, () => void start(peer)),
-    );
+    startIn(peer, reconnectDelay(failures.get(peer) ?? 0, deps.random));
   }
 
-  deps.network.handleForMembers(SYNC_PROTOCOL, (peer, wire) => session(wire, peer.device, false));
+  function startIn(peer: DeviceId, delayMs: number): void {
+    timers.get(peer)?.cancel();
+    const cancel = deps.time.after(delayMs, () => void start(peer));
+    timers.set(peer, { at: deps.time.monotonic() + delayMs, cancel });
+  }
+
+  deps.network.handleForMembers(SYNC_PROTOCOL, async (peer, wire) => void (await session(wire, peer.device, false)));
   const unsubscribe = deps.network.on((event) => {
     if (event.type === "peer-connected") {
       failures.delete(event.device);
-      if (deps.network.device < event.device && !timers.has(event.device))
-        timers.set(
-          event.device,
-          deps.time.after(0, () => void start(event.device)),
-        );
+      if (deps.network.device < event.device && !timers.has(event.device)) startIn(event.device, 0);
     }
     if (event.type === "peer-disconnected") {
-      timers.get(event.device)?.();
+      timers.get(event.device)?.cancel();
       timers.delete(event.device);
     }
   });
@@ -147,10 +154,14 @@ export function createSyncing(deps: SyncingDeps): Syncing {
     active: () => [...sessions.keys()],
     now(device) {
       if (sessions.has(device) || hurried.has(device)) return;
-      timers.get(device)?.();
+      timers.get(device)?.cancel();
       failures.delete(device);
       hurried.add(device);
       void start(device).finally(() => hurried.delete(device));
+    },
+    news() {
+      const soon = deps.time.monotonic() + NEWS_RETRY_MS;
+      for (const [peer, { at }] of timers) if (at > soon) startIn(peer, NEWS_RETRY_MS);
     },
     async afresh(device, signal) {
       const until = AbortSignal.any([stopped.signal, signal]);
@@ -165,7 +176,7 @@ export function createSyncing(deps: SyncingDeps): Syncing {
     stop() {
       stopped.abort();
       unsubscribe();
-      for (const cancel of timers.values()) cancel();
+      for (const { cancel } of timers.values()) cancel();
       for (const open of sessions.values()) for (const wire of open) wire.abort(new Error("the node stops"));
     },
   };

@@ -19,7 +19,7 @@ test("D10: one device's syncs are few at a time, another's still begin, and a pl
       handleForMembers: (_protocol, given) => (handler = given),
       greeting: () => null,
     },
-    run: () => new Promise((resolve) => ends.push(() => resolve("closed"))),
+    run: () => new Promise((resolve) => ends.push(() => resolve(true))),
     time: testTime(),
     random: seededRandom("syncs"),
     warn: () => {},
