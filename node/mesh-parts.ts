@@ -104,11 +104,18 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     epochKeys,
     incarnation: incarnations.current,
     renewIncarnation: () => incarnations.renew(),
+    hasHeard,
     time,
     random,
     records,
   });
   lifecycle.onStop("replica", () => replica.close());
+  const progress = await openProgress(replica, time);
+  lifecycle.onStop("progress", () => progress.close());
+  /** Before that this node writes nothing by itself: if its store is an old copy, that would fork its log (R2). */
+  function hasHeard(): boolean {
+    return progress.hasHeard();
+  }
 
   const device = network.device;
   const me = { device, person: ownPerson(replica.membership(), device) };
@@ -137,6 +144,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     replica,
     base,
     views: [cardsView, factsView],
+    hasHeard,
     time,
     fetch: (snapshot, signal) => fetchSnapshot({ network, mesh: id, epochKey, warn }, snapshot, signal),
     settled: () => Promise.all([documents.settled(), logCards.settled()]),
@@ -236,6 +244,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     replica,
     logCards,
     log: discovery.log,
+    hasHeard,
     agentKey: (agent) => keystore.agentKey(id, agent),
     endAgent: (agent) => keystore.endAgent(id, agent),
     offered: () => offeredCards(agents),
@@ -260,8 +269,6 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
 
   const tally = createTally(replica);
   lifecycle.onStop("tally", () => tally.stop());
-  const progress = await openProgress(replica, time);
-  lifecycle.onStop("progress", () => progress.close());
   const unkept = (error: unknown): void => lost("how far a peer is could not be kept", error);
   const outbox = await createOutbox({
     replica,
@@ -271,7 +278,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     keyCouldSpeakFor: (key, from) => logCards.keys.couldSpeakFor(key, from),
     learnKey: (device, sealed) => logCards.learnKeys(device, [sealed]),
     isThere: (device) => network.greeting(device) !== null,
-    hasHeard: () => progress.hasHeard(),
+    hasHeard,
     elsewhere: ({ target }) => (agents.find(target) === undefined ? siblingWith(target) : undefined),
     warn: lost,
   });
@@ -328,9 +335,19 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     changed: () => network.setMembership(replica.membership()),
     warn,
   });
+  let isFirst = !hasHeard();
+  /** All that a peer has is here. */
+  function caughtUp(): void {
+    outbox.lookAgain();
+    if (!isFirst) return;
+    isFirst = false;
+    refreshCards().catch((error: Error) => warn(error.message));
+    announceKey();
+    snapshots.look().catch((error: Error) => warn(error.message));
+  }
   const syncing = createSyncing({
     network,
-    run: syncRun({ replica, progress, time, caughtUp: () => outbox.lookAgain(), unkept }),
+    run: syncRun({ replica, progress, time, caughtUp, unkept }),
     time,
     random,
     warn,
@@ -354,6 +371,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
         pin();
         refreshCards().catch((error: Error) => warn(error.message));
       }
+      if (change.type === "grown") syncing.news();
       if (change.type === "trouble") warn(change.error.message);
       if (change.type === "forked") warn("a log has forked");
     }),
@@ -374,6 +392,14 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     }),
   );
 
+  /** A crash right after a rotation has left a key that nobody was told of. */
+  function announceKey(): void {
+    if (!hasHeard() || !replica.membership().devices.has(device)) return;
+    announceSealingKey(replica, keystore.sealingKeys()[0]!.publicKey).catch((error: unknown) =>
+      lost("the sealing key could not be told", error),
+    );
+  }
+
   const refreshCards = async (): Promise<void> => {
     await ownCards.refresh();
     directory.publish();
@@ -385,11 +411,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
       if (records) refreshCards().catch((error: Error) => warn(error.message));
     }),
   );
-  // A crash right after a rotation has left a key that nobody was told of.
-  if (replica.membership().devices.has(device))
-    announceSealingKey(replica, keystore.sealingKeys()[0]!.publicKey).catch((error: unknown) =>
-      lost("the sealing key could not be told", error),
-    );
+  announceKey();
   await network.setMembership(replica.membership());
   return {
     id,

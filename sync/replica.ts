@@ -94,6 +94,11 @@ export interface ReplicaOptions {
   personKey?: SigningKey | undefined;
   /** What the connected peers' clocks show now, minus ours (R13). @default nobody's */
   clocks?: (() => readonly ClockSample[]) | undefined;
+  /**
+   * Has any peer told since our start what it has? Until then nothing is written to the mesh that nobody asked for (R2).
+   * @default always
+   */
+  hasHeard?: (() => boolean) | undefined;
   /** The genesis and what a join handed over (or what the founder just made). They are kept; giving them again is harmless. */
   records?: Sealed[];
 }
@@ -376,6 +381,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     deviceKey,
     reading,
     takeOwn: receiving.takeOwn,
+    hasHeard: options.hasHeard,
     wrote: () => goingOn.isDue() && ground.inBackground(goingOn.settle()),
     skewMs,
   });

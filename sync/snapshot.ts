@@ -48,6 +48,8 @@ export interface SnapshotsDeps {
   fetch: (snapshot: Snapshot, signal: AbortSignal) => Promise<Uint8Array>;
   /** Resolves when the views have folded all that is here. */
   settled: () => Promise<unknown>;
+  /** False: nothing is signed yet (R2). Look again once it is true. @default always */
+  hasHeard?: (() => boolean) | undefined;
   /** Told what could not be done by itself. */
   warn: (sentence: string) => void;
 }
@@ -178,6 +180,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
       if (closing.signal.aborted || !isLiving() || !isForAll()) return;
       if (base.isLost() && !soughtLost) await missLost();
       if (isRejudged) await lookAtSigned();
+      if (deps.hasHeard?.() === false) return;
       for (const proposal of newestOfEachPerson()) await judge(proposal);
       await adoptOne();
     });

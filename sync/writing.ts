@@ -63,6 +63,8 @@ export interface WritingDeps {
   wrote: () => void;
   /** How far the others' clocks are from ours, as far as enough of them say (R13). */
   skewMs: () => number | null;
+  /** False: what nobody asked for is not written to the mesh yet (R2). */
+  hasHeard?: (() => boolean) | undefined;
 }
 
 export function createWriting(deps: WritingDeps): Writing {
@@ -186,7 +188,8 @@ export function createWriting(deps: WritingDeps): Writing {
     const written = await ownLogs().appendToHere(events, values).catch(lookForStored);
     const readable = await takeBack(written, entries);
     hereUnwitnessed += readable.length;
-    if (hereUnwitnessed >= HERE_HEAD_EVERY && epochs.writable() !== undefined) {
+    const isDue = hereUnwitnessed >= HERE_HEAD_EVERY && deps.hasHeard?.() !== false;
+    if (isDue && epochs.writable() !== undefined) {
       hereUnwitnessed = 0;
       ground.inBackground(witness(written.log));
     }

@@ -1,5 +1,6 @@
 /**
  * Tells the mesh what this device offers: keys of its agents and cards, as events when something changed and in the DHT.
+ * Nobody asked for these events, so they wait until a peer was heard: before that there is nobody to read them.
  * Cards of what is only mine are sealed too, for my own listing, and told to nobody.
  */
 import type { LocalCard } from "./advertise.ts";
@@ -20,6 +21,8 @@ export interface OwnCardsDeps {
   logCards: LogCards;
   /** False: cards are not told as events (`discovery.log`). */
   log: boolean;
+  /** False: nobody has told since our start how far our log goes. If this store is an old copy, what is written now forks it (R2). */
+  hasHeard(): boolean;
   agentKey(agent: string): { key: SigningKey; generation: number };
   /** Deletes the private key of an agent that is gone. */
   endAgent(agent: string): void;
@@ -33,15 +36,19 @@ export interface OwnCards {
   /** Shared ones and mine, sealed. */
   all(): Sealed[];
   keyRecords(): Sealed[];
-  /** Issues what changed. One refresh at a time; one that is asked for meanwhile runs after. */
+  /** Issues what changed, and tells what is untold. One refresh at a time; one that is asked for meanwhile runs after. */
   refresh(): Promise<void>;
 }
 
 export function createOwnCards(deps: OwnCardsDeps): OwnCards {
   const { me, replica, logCards } = deps;
-  let shared = new Map<string, Sealed>(
+  const shared = new Map<string, Sealed>(
     logCards.cardsOf(me.device).map((sealed) => [cardSlot(parseCard(sealed.bytes)), sealed]),
   );
+  /** What of it the log has. */
+  const told = new Map(shared);
+  /** Keys are bound when they are made; others who connect learn them from our hello. */
+  const untoldKeys: AgentKeyRecord[] = [];
   let mine: Sealed[] = [];
   let running: Promise<void> = Promise.resolve();
 
@@ -59,24 +66,29 @@ export function createOwnCards(deps: OwnCardsDeps): OwnCards {
   async function refresh(): Promise<void> {
     const offered = deps.offered();
     const everything = [...offered.shared, ...offered.mine].filter((card) => card.kind === "agent");
-    const entries: NewEntry[] = [...newKeys(everything), ...endedKeys(everything)].map((record) => ({
-      kind: "agent-key",
-      audience: "mesh",
-      clear: true,
-      value: sealedValue(record.sealed) as NewEntry["value"],
-    }));
-    const issued = changedCards([...shared.values()], offered.shared, advertiser);
-    if (deps.log)
-      for (const sealed of issued)
-        entries.push({ kind: "card", audience: "mesh", value: sealedValue(sealed) as NewEntry["value"] });
-    if (entries.length > 0 && replica.membership().devices.has(me.device)) await replica.append(entries);
-    shared = new Map([...shared, ...issued.map((sealed) => [cardSlot(parseCard(sealed.bytes)), sealed] as const)]);
+    untoldKeys.push(...newKeys(everything), ...endedKeys(everything));
+    for (const sealed of changedCards([...shared.values()], offered.shared, advertiser))
+      shared.set(cardSlot(parseCard(sealed.bytes)), sealed);
     const known = new Set(offered.shared.map((card) => `${card.kind}/${card.name}`));
     mine = changedCards(
       [],
       offered.mine.filter((card) => !known.has(`${card.kind}/${card.name}`)),
       advertiser,
     );
+    await tell();
+  }
+
+  async function tell(): Promise<void> {
+    if (!deps.hasHeard() || !replica.membership().devices.has(me.device)) return;
+    const keys = [...untoldKeys];
+    const cards = deps.log ? [...shared].filter(([slot, sealed]) => told.get(slot) !== sealed) : [];
+    if (keys.length + cards.length === 0) return;
+    await replica.append([
+      ...keys.map(({ sealed }) => ({ ...entryOf("agent-key", sealed), clear: true })),
+      ...cards.map(([, sealed]) => entryOf("card", sealed)),
+    ]);
+    untoldKeys.splice(0, keys.length);
+    for (const [slot, sealed] of cards) told.set(slot, sealed);
   }
 
   /** An end record for each agent of ours that is gone, so that its key speaks no more (R17). */
@@ -122,4 +134,8 @@ export function createOwnCards(deps: OwnCardsDeps): OwnCards {
     keyRecords: () => logCards.keys.ofDevice(me.device).map((record) => record.sealed),
     refresh: () => (running = running.catch(() => {}).then(refresh)),
   };
+}
+
+function entryOf(kind: "agent-key" | "card", sealed: Sealed): NewEntry {
+  return { kind, audience: "mesh", value: sealedValue(sealed) as NewEntry["value"] };
 }

@@ -94,6 +94,7 @@ export async function openMember(
     /** Null: it is not on this machine. */
     personKey?: null;
     clocks?: () => readonly ClockSample[];
+    hasHeard?: () => boolean;
     /** @default a memory store on `disk` */
     openStore?: () => Promise<EventStore>;
   },
@@ -109,6 +110,7 @@ export async function openMember(
     deviceKey: keys.device,
     personKey: options.personKey === null ? undefined : keys.person,
     clocks: options.clocks,
+    hasHeard: options.hasHeard,
     sealingKeys: [keys.sealing],
     epochKeys,
     incarnation,
