@@ -27,9 +27,9 @@ export interface SyncRunDeps {
   progress: Progress;
   time: Time;
   /** All that the peer has named is here. */
-  caughtUp(): void;
+  caughtUp: () => void;
   /** How far the peer is could not be kept. */
-  unkept(error: unknown): void;
+  unkept: (error: unknown) => void;
 }
 
 /** One session, with a note of how far the peer is. */
