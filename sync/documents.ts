@@ -33,12 +33,13 @@ import { compareStamps } from "./clock.ts";
 import type { Setting } from "./documents/automerge.ts";
 import type { DocumentFold } from "./documents/collection.ts";
 import { createFacts, factsView, type Fact, type FactValue } from "./documents/facts.ts";
+import { writeText } from "./documents/note-text.ts";
 import { createNotes, type Note } from "./documents/notes.ts";
 import { parseSavedRow, savedRow, savedRows, type DocumentKeep, type SavedRow } from "./documents/saved.ts";
 import { createRecords, type KinRecord } from "./documents/records.ts";
 import { diffText, type Hunk } from "./documents/text-diff.ts";
 import type { RunTrial } from "./documents/trial.ts";
-import { writeText, type TextRun } from "./documents/yjs.ts";
+import type { Run } from "./documents/yjs.ts";
 import { openProjection } from "./projection.ts";
 import type { NewEntry, ReadableEvent, Replica } from "./replica.ts";
 import type { Base, SnapshotBase } from "./snapshot-base.ts";
@@ -69,7 +70,7 @@ export interface RefusedUpdate {
 
 /** What a reader saw of a note before he edited it: its visible runs and their text. */
 export interface NoteBase {
-  runs: readonly TextRun[];
+  runs: readonly Run[];
   text: string;
 }
 /** `text`: what the note is to say (in the place of `base`, or of what it says now); `append`: what is added at its end. */
@@ -531,7 +532,7 @@ function entryFor(kind: (typeof DOCUMENT_KINDS)[number], value: Value, to: Devic
   return to === null ? { kind, audience: "mesh", value } : { kind, audience: "direct", value, to };
 }
 
-function hunksOf(note: Note, edit: NoteEdit): { base: readonly TextRun[]; hunks: Hunk[] } {
+function hunksOf(note: Note, edit: NoteEdit): { base: readonly Run[]; hunks: Hunk[] } {
   const now = note.text.text();
   if ("append" in edit) {
     checkSize(note, now.length + edit.append.length);

@@ -1717,12 +1717,12 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "notes-converge",
     file: "sync/documents/yjs.ts",
-    search: "    seen = Y.decodeStateVector(Y.encodeStateVector(doc));",
+    search: "    seen = seenBy(doc);",
     replace: "    seen = new Map();",
   },
   {
     requirement: "notes-editor",
-    file: "sync/documents/yjs.ts",
+    file: "sync/documents/note-text.ts",
     search: "for (const { index, length } of visibleRanges(root, base, at, removed)) root.delete(index, length);",
     replace: "root.delete(at, removed);",
   },

@@ -20,7 +20,8 @@ import type { ReadableEvent } from "../replica.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
 import { attempt, createCollection, orRefusal, type DocumentDeps, type DocumentFold } from "./collection.ts";
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
-import { createNoteText, parseTextUpdate, type NoteText, type TextUpdate } from "./yjs.ts";
+import { createNoteText, TEXT_SHAPE, type NoteText } from "./note-text.ts";
+import { parseUpdate, type Update } from "./yjs.ts";
 
 /** What is known of a note that this device can read. */
 export interface Note {
@@ -67,7 +68,7 @@ interface State {
   arrivals: Arrivals;
 }
 
-type Edit = TextUpdate & { event: EventId };
+type Edit = Update & { event: EventId };
 
 export function createNotes(deps: DocumentDeps): Notes {
   const notes = createCollection<NoteId, State>();
@@ -102,13 +103,13 @@ export function createNotes(deps: DocumentDeps): Notes {
     const client = yjsClientOf(log, state.id);
     if (offer.privacy === null) {
       if (!("open" in update)) throw new KinError("BAD_REQUEST", "a sealed edit of a note that is for the mesh");
-      return { ...parseTextUpdate(update.open, client, seen), event };
+      return { ...parseUpdate(update.open, client, seen, TEXT_SHAPE), event };
     }
     if ("open" in update) throw new KinError("BAD_REQUEST", "an edit in the open of a note that is private");
     const at = { mesh: deps.mesh, note: state.id, author: device };
     for (const { privacy } of state.offers) {
       const bytes = privacy === null ? null : openUpdate(at, privacy.key, update);
-      if (bytes !== null) return { ...parseTextUpdate(bytes, client, seen), event };
+      if (bytes !== null) return { ...parseUpdate(bytes, client, seen, TEXT_SHAPE), event };
     }
     return null; // its key may come yet
   }

@@ -1,94 +1,120 @@
 /**
- * The text of a note as Yjs keeps it, and what may become of a foreign update. Yjs itself never sees one that {@link parseTextUpdate}
- * has not read to its last byte: nothing of what it does not expect can throw half way, wait for ever or take another's place.
+ * Documents that Yjs keeps, and what may become of a foreign update. Yjs itself never sees one that {@link parseUpdate} has not
+ * read to its last byte: nothing of what it does not expect can throw half way, wait for ever or take another's place. What a
+ * document of some form is made of, roots, texts and entries, says its {@link Shape}.
  *
  *   update (form V1) = [structs of at most one client: the author's] ‖ [deleted ranges]
- *   struct           = text with the unit left and right of it when it was written; a unit is [client, clock], one UTF-16 code
+ *   struct           = text or an entry, with the unit left and right of it when it was written; a unit is [client, clock], one
+ *                      UTF-16 code of a text or one entry
+ *   chain            = a text: units from left to right; or all entries under one key: the last one counts, if it is not deleted
  *
  * An update is right if an honest author could have made it who had seen exactly what it says (`seen`):
  *   - it goes on where the last one of its client ended, and names only units that were seen, or earlier ones of its own;
  *   - what was seen is whole: it ends each client's part where an update of that client ended, with what that one had seen;
- *   - nothing that was seen stands between the left and the right unit of a struct ({@link whyMisplaced}, on a copy).
+ *   - nothing that was seen stands between the left and the right unit of a struct ({@link whyMisplaced}, on a copy);
+ *   - the chain that it stands in is one that a document of this form has, with a value that may stand there.
  * None of this depends on what else a replica has, so all refuse the same, and what remains is what Yjs converges for.
  */
 import * as Y from "yjs";
-import { sha256 } from "#crypto";
-import { encode, utf8Text } from "../../protocols/bytes.ts";
+import { utf8Bytes, utf8Text } from "../../protocols/bytes.ts";
 import { MAX_CLIENT_CLOCK, MAX_UPDATE_BYTES, type Seen } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
-import { isLowSurrogate, type Hunk } from "./text-diff.ts";
+import type { Tried } from "./arrivals.ts";
 
 export interface Unit {
   client: number;
   clock: number;
 }
 
-export interface TextUpdate {
+export interface Update {
   bytes: Uint8Array;
   client: number;
   /** Clocks of its own units: `from ≤ clock < to`; equal if it only deletes. */
   from: number;
   to: number;
   seen: Seen;
-  inserts: TextInsert[];
+  inserts: Insert[];
 }
-export interface TextInsert {
+export interface Insert {
   clock: number;
   /** The unit before it and after it when it was written; null: the beginning, the end. */
   left: Unit | null;
   right: Unit | null;
+  /** Of an entry; null: text. */
+  value: string | null;
 }
 
-/** Consecutive units of one client, as they stand in the text. */
-export interface TextRun extends Unit {
+/** What documents of one form are made of. */
+export interface Shape {
+  /** "a note", for refusals. */
+  name: string;
+  /** "text", for refusals. */
+  content: string;
+  hasEntries: boolean;
+  /** Why such a document has no such text (`key` and `value` null) or entry, or null. */
+  refuses(root: string, key: string | null, value: string | null): string | null;
+}
+
+/** Consecutive units of one client, as they stand in a chain. */
+export interface Run extends Unit {
   length: number;
-  /** null: deleted. */
+  /** Text, or the value of an entry; null: deleted. */
   text: string | null;
 }
 
-/** Pieces of text in one update: an edit has few. Each may cost Yjs a walk past all that is concurrent to it. */
+/** Pieces of one update: an edit has few. Each may cost Yjs a walk past all that is concurrent to it. */
 export const MAX_UPDATE_STRUCTS = 1024;
 const MAX_DELETED_RANGES = 4096;
-const ROOT = "text";
+/** What an entry says: a few words. Bytes of UTF-8. */
+const MAX_VALUE_BYTES = 256;
 const CONTENT_STRING = 4;
+const CONTENT_ANY = 8;
 const CONTENT_BITS = 0x1f;
 const HAS_LEFT = 0x80;
 const HAS_RIGHT = 0x40;
+const HAS_KEY = 0x20;
 /** Parent information says the name of a root. */
 const ROOT_PARENT = 1;
+/** A value of lib0 (`writeAny`) that is text. */
+const ANY_TEXT = 119;
 
 // ── reading ──
 
 /** Reads an update that `client` is to have written after what it had `seen`. @throws KinError BAD_REQUEST, TOO_LARGE */
-export function parseTextUpdate(bytes: Uint8Array, client: number, seen: Seen): TextUpdate {
+export function parseUpdate(bytes: Uint8Array, client: number, seen: Seen, shape: Shape): Update {
   if (bytes.length > MAX_UPDATE_BYTES)
     throw new KinError("TOO_LARGE", `an update of ${bytes.length} bytes: at most ${MAX_UPDATE_BYTES}`);
-  const reader = createReader(bytes);
+  const bad = (message: string): KinError => badUpdate(shape, message);
+  const reader = createReader(bytes, bad);
   const from = seen.get(client) ?? 0;
-  const update: TextUpdate = { bytes, client, from, to: from, seen, inserts: [] };
+  const update: Update = { bytes, client, from, to: from, seen, inserts: [] };
   const clients = reader.count("clients");
   if (clients > 1) throw bad(`structs of ${clients} clients in one update: an author writes as one`);
-  if (clients === 1) readStructs(reader, update);
-  const ranges = readDeleted(reader, update);
+  if (clients === 1) readStructs(reader, update, shape, bad);
+  const ranges = readDeleted(reader, update, bad);
   if (!reader.ended()) throw bad("bytes after its end");
   if (update.inserts.length + ranges === 0) throw bad("an update that changes nothing");
   return update;
 }
 
-function readStructs(reader: Reader, update: TextUpdate): void {
+type Bad = (message: string) => KinError;
+
+function readStructs(reader: Reader, update: Update, shape: Shape, bad: Bad): void {
   const structs = reader.count("structs");
   if (structs === 0 || structs > MAX_UPDATE_STRUCTS) throw bad(`${structs} structs: 1 to ${MAX_UPDATE_STRUCTS}`);
   const client = reader.count("a client id");
   if (client !== update.client) throw bad(`structs of client ${client}: its author's log writes as ${update.client}`);
   const from = reader.count("a clock");
   if (from !== update.from) throw bad(`structs from clock ${from}: their author says that he was at ${update.from}`);
-  for (let i = 0; i < structs; i++) readStruct(reader, update);
+  for (let i = 0; i < structs; i++) readStruct(reader, update, shape, bad);
 }
 
-function readStruct(reader: Reader, update: TextUpdate): void {
+function readStruct(reader: Reader, update: Update, shape: Shape, bad: Bad): void {
   const info = reader.byte();
-  if ((info & CONTENT_BITS) !== CONTENT_STRING || (info & 0x20) !== 0)
-    throw bad(`a struct of kind 0x${info.toString(16)}: a note is text`);
+  const isText = (info & (CONTENT_BITS | HAS_KEY)) === CONTENT_STRING;
+  // Whoever sets an entry knows none to its right.
+  const isEntry = shape.hasEntries && (info | HAS_LEFT) === (CONTENT_ANY | HAS_KEY | HAS_LEFT);
+  if (!isText && !isEntry) throw bad(`a struct of kind 0x${info.toString(16)}: ${shape.name} is ${shape.content}`);
   const isOwn = (unit: Unit): boolean => unit.client === update.client && unit.clock < update.to;
   const readUnit = (): Unit => {
     const unit = { client: reader.count("a client id"), clock: reader.count("a clock") };
@@ -98,22 +124,35 @@ function readStruct(reader: Reader, update: TextUpdate): void {
   };
   const left = (info & HAS_LEFT) !== 0 ? readUnit() : null;
   const right = (info & HAS_RIGHT) !== 0 ? readUnit() : null;
-  if (left === null && right === null && (reader.count("a parent") !== ROOT_PARENT || reader.text() !== ROOT))
-    throw bad(`text outside of "${ROOT}"`);
-  const length = reader.text().length;
+  const isFirst = left === null && right === null;
+  if (isFirst && reader.count("a parent") !== ROOT_PARENT) throw bad(`${shape.content} inside of something`);
+  const root = isFirst ? reader.text() : null;
+  const key = isFirst && isEntry ? reader.text() : null;
+  const value = isEntry ? readValue(reader, bad) : null;
+  const length = isEntry ? 1 : reader.text().length;
   if (length === 0) throw bad("an empty piece of text");
-  update.inserts.push({ clock: update.to, left, right });
+  // Where it has neighbours, they say where it stands: that is seen on a copy.
+  const refusal = root === null ? null : shape.refuses(root, key, value);
+  if (refusal !== null) throw bad(refusal);
+  update.inserts.push({ clock: update.to, left, right, value });
   update.to += length;
   if (update.to > MAX_CLIENT_CLOCK)
-    throw new KinError("TOO_LARGE", `over ${MAX_CLIENT_CLOCK} units of one log in one note: begin a new note`);
+    throw new KinError("TOO_LARGE", `over ${MAX_CLIENT_CLOCK} units of one log in ${shape.name}: begin a new one`);
 }
 
-function seenOf(update: TextUpdate, client: number): number {
+function readValue(reader: Reader, bad: Bad): string {
+  if (reader.count("values") !== 1 || reader.byte() !== ANY_TEXT) throw bad("an entry that is not one text");
+  const value = reader.text();
+  if (utf8Bytes(value).length > MAX_VALUE_BYTES) throw bad(`an entry of over ${MAX_VALUE_BYTES} bytes`);
+  return value;
+}
+
+function seenOf(update: Update, client: number): number {
   return client === update.client ? update.from : (update.seen.get(client) ?? 0);
 }
 
 /** How many ranges there were. */
-function readDeleted(reader: Reader, update: TextUpdate): number {
+function readDeleted(reader: Reader, update: Update, bad: Bad): number {
   let ranges = 0;
   let lastClient = Infinity;
   for (let clients = reader.count("clients"); clients > 0; clients--) {
@@ -142,7 +181,7 @@ interface Reader {
   ended(): boolean;
 }
 
-function createReader(bytes: Uint8Array): Reader {
+function createReader(bytes: Uint8Array, bad: Bad): Reader {
   let at = 0;
   const byte = (): number => {
     if (at >= bytes.length) throw bad("it ends early");
@@ -176,59 +215,48 @@ function createReader(bytes: Uint8Array): Reader {
   };
 }
 
-function bad(message: string): KinError {
-  return new KinError("BAD_REQUEST", `an update of a note: ${message}`);
+function badUpdate({ name }: Shape, message: string): KinError {
+  return new KinError("BAD_REQUEST", `an update of ${name}: ${message}`);
 }
 
-// ── the text ──
+// ── the document ──
 
-export interface NoteText {
-  text(): string;
-  /** Runs in the order of the text, deleted ones too; the same however the text was put together. */
-  runs(): TextRun[];
+/** What documents of all forms have. */
+export interface SharedDocument {
   /** How many units of each client it has. */
   seen(): Seen;
   /** Applies updates that were tried. */
   apply(updates: readonly Uint8Array[]): void;
   /** All of it as one update; of what is deleted only the places. */
   state(): Uint8Array;
-  /** Of text, places of what was deleted and clients: equal on replicas that applied the same updates. */
+  /** Of what it says, places of what was deleted and clients: equal on replicas that applied the same updates. */
   hash(): Uint8Array;
 }
 
-export function createNoteText(state: Uint8Array | null = null): NoteText {
+export function loadDocument(state: Uint8Array | null): Y.Doc {
   const doc = new Y.Doc();
   if (state !== null) Y.applyUpdate(doc, state);
-  const root = doc.getText(ROOT);
-  const runs = (): TextRun[] => runsOf(root);
-  const seen = (): Seen => Y.decodeStateVector(Y.encodeStateVector(doc));
-  return {
-    text: () => root.toJSON(),
-    runs,
-    seen,
-    apply(updates) {
-      doc.transact(() => {
-        for (const update of updates) Y.applyUpdate(doc, update);
-      });
-      if (doc.store.pendingStructs !== null || doc.store.pendingDs !== null)
-        throw new KinError("INTERNAL", "an update was applied before what it needs");
-    },
-    state: () => Y.encodeStateAsUpdate(doc),
-    hash: () =>
-      sha256(
-        encode([
-          runs().map(({ client, clock, length, text }) => [client, clock, text ?? length]),
-          [...seen()].toSorted(([a], [b]) => a - b),
-        ]),
-      ),
-  };
+  return doc;
 }
 
-function runsOf(root: Y.Text): TextRun[] {
-  const runs: TextRun[] = [];
-  for (let item = root._start; item !== null; item = item.right) {
+export function seenBy(doc: Y.Doc): Seen {
+  return Y.decodeStateVector(Y.encodeStateVector(doc));
+}
+
+export function applyUpdates(doc: Y.Doc, updates: readonly Uint8Array[]): void {
+  doc.transact(() => {
+    for (const update of updates) Y.applyUpdate(doc, update);
+  });
+  if (doc.store.pendingStructs !== null || doc.store.pendingDs !== null)
+    throw new KinError("INTERNAL", "an update was applied before what it needs");
+}
+
+/** Runs of a chain from this unit on, deleted ones too; the same however the chain was put together. */
+export function runsFrom(first: Y.Item | null): Run[] {
+  const runs: Run[] = [];
+  for (let item = first; item !== null; item = item.right) {
     const { client, clock } = item.id;
-    const text = item.deleted ? null : (item.content as Y.ContentString).str;
+    const text = item.deleted ? null : textOf(item.content);
     const last = runs.at(-1);
     const goesOn =
       last?.client === client && last.clock + last.length === clock && (last.text === null) === item.deleted;
@@ -241,44 +269,74 @@ function runsOf(root: Y.Text): TextRun[] {
   return runs;
 }
 
+function textOf(content: Y.Item["content"]): string {
+  return content instanceof Y.ContentAny ? String(content.arr[0]) : (content as Y.ContentString).str;
+}
+
+/** What stands first under a key. */
+export function firstUnder(root: Y.AbstractType<unknown>, key: string): Y.Item | null {
+  let item = root._map.get(key) ?? null;
+  while (item !== null && item.left !== null) item = item.left;
+  return item;
+}
+
+/** The updates that `client` makes: one for each transaction, with what it has seen. */
+export function writeAs(
+  state: Uint8Array,
+  client: number,
+  write: (doc: Y.Doc, transact: (run: () => void) => void) => void,
+): { seen: Seen; bytes: Uint8Array }[] {
+  const doc = loadDocument(state);
+  doc.clientID = client;
+  const made: { seen: Seen; bytes: Uint8Array }[] = [];
+  let seen: Seen = new Map();
+  doc.on("update", (bytes: Uint8Array) => made.push({ seen, bytes }));
+  write(doc, (run) => {
+    seen = seenBy(doc);
+    doc.transact(run);
+  });
+  return made;
+}
+
 // ── trying ──
 
 /**
  * Applies updates, one after the other, to a copy. Returns how many were right; of the next one, why it is not.
  * Expects what they have seen to be in `state` or among those before.
  */
-export function tryTextUpdates(
-  state: Uint8Array,
-  updates: readonly TextUpdate[],
-): { right: number; refused: string | null } {
-  const doc = new Y.Doc();
-  Y.applyUpdate(doc, state);
+export function tryUpdates(state: Uint8Array, updates: readonly Update[], shape: Shape): Tried {
+  const doc = loadDocument(state);
   for (const [right, update] of updates.entries()) {
     Y.applyUpdate(doc, update.bytes);
-    const refused = whyMisplaced(doc, update);
+    const refused = whyMisplaced(doc, update, shape);
     if (refused !== null) return { right, refused };
   }
   return { right: updates.length, refused: null };
 }
 
 /** Why its author can't have written this where he says, or null. */
-function whyMisplaced(doc: Y.Doc, update: TextUpdate): string | null {
+function whyMisplaced(doc: Y.Doc, update: Update, shape: Shape): string | null {
   if (doc.store.pendingStructs !== null || doc.store.pendingDs !== null) return "it needs what it has not seen";
-  const root = doc.getText(ROOT);
-  for (const insert of update.inserts)
-    if (!isBetween(root, doc.store, update, insert))
+  for (const insert of update.inserts) {
+    const { parent, parentSub: key } = Y.getItem(doc.store, Y.createID(update.client, insert.clock));
+    const root = parent as Y.AbstractType<unknown>;
+    const refusal = shape.refuses(Y.findRootTypeKey(root), key, insert.value);
+    if (refusal !== null) return refusal;
+    const first = key === null ? root._start : firstUnder(root, key);
+    if (!isBetween(first, doc.store, update, insert))
       return `what it puts at clock ${insert.clock} does not stand between units that were neighbours for its author`;
+  }
   return null;
 }
 
 function isBetween(
-  root: Y.Text,
+  first: Y.Item | null,
   store: Y.Doc["store"],
-  update: TextUpdate,
-  { clock, left, right }: TextInsert,
+  update: Update,
+  { clock, left, right }: Insert,
 ): boolean {
   let found = false;
-  for (const run of unitsAfter(root, store, left)) {
+  for (const run of unitsAfter(first, store, left)) {
     const end = run.clock + run.length;
     const meetsRight = right !== null && run.client === right.client && run.clock <= right.clock && right.clock < end;
     const isEmpty = meetsRight && right.clock === run.clock;
@@ -290,9 +348,13 @@ function isBetween(
   return found && right === null;
 }
 
-/** What stands after `left` (null: everything), to the end. */
-function* unitsAfter(root: Y.Text, store: Y.Doc["store"], left: Unit | null): Generator<Unit & { length: number }> {
-  let item = root._start;
+/** What stands in a chain after `left` (null: everything), to the end. */
+function* unitsAfter(
+  first: Y.Item | null,
+  store: Y.Doc["store"],
+  left: Unit | null,
+): Generator<Unit & { length: number }> {
+  let item = first;
   if (left !== null) {
     const holder = Y.getItem(store, Y.createID(left.client, left.clock));
     const rest = holder.id.clock + holder.length - left.clock - 1;
@@ -300,114 +362,4 @@ function* unitsAfter(root: Y.Text, store: Y.Doc["store"], left: Unit | null): Ge
     item = holder.right;
   }
   for (; item !== null; item = item.right) yield { client: item.id.client, clock: item.id.clock, length: item.length };
-}
-
-// ── writing ──
-
-/** Text of one update: with it the largest stays under what an event may hold (4 bytes a unit at most). */
-const MAX_INSERT_UNITS = 16 * 1024;
-
-/**
- * The updates that `client` makes to turn what a reader saw (`base`: its visible runs then) into what he made of it (`hunks`, of
- * that text), wherever its units stand now. Returns each with what it has seen.
- */
-export function writeText(
-  state: Uint8Array,
-  client: number,
-  base: readonly TextRun[],
-  hunks: readonly Hunk[],
-): { seen: Seen; bytes: Uint8Array }[] {
-  const doc = new Y.Doc();
-  Y.applyUpdate(doc, state);
-  doc.clientID = client;
-  const root = doc.getText(ROOT);
-  const made: { seen: Seen; bytes: Uint8Array }[] = [];
-  let seen: Seen = new Map();
-  doc.on("update", (bytes: Uint8Array) => made.push({ seen, bytes }));
-  const transact = (run: () => void): void => {
-    seen = Y.decodeStateVector(Y.encodeStateVector(doc));
-    doc.transact(run);
-  };
-  // From the end, so that places before stay where they are.
-  for (const { at, removed, inserted } of hunks.toReversed()) {
-    const [first = "", ...others] = pieces(inserted);
-    let place = placeAfter(root, unitAt(base, at - 1));
-    transact(() => {
-      for (const { index, length } of visibleRanges(root, base, at, removed)) root.delete(index, length);
-      root.insert(place, first);
-    });
-    place += first.length;
-    for (const piece of others) {
-      transact(() => root.insert(place, piece));
-      place += piece.length;
-    }
-  }
-  return made;
-}
-
-/** Never between the two halves of a character outside the basic plane: alone they are no text. */
-function pieces(text: string): string[] {
-  const out: string[] = [];
-  for (let at = 0; at < text.length;) {
-    let end = Math.min(at + MAX_INSERT_UNITS, text.length);
-    if (end < text.length && isLowSurrogate(text.charCodeAt(end))) end--;
-    out.push(text.slice(at, end));
-    at = end;
-  }
-  return out;
-}
-
-/** The unit at `index` of what the runs show; null: before the first. */
-function unitAt(runs: readonly TextRun[], index: number): Unit | null {
-  if (index < 0) return null;
-  let rest = index;
-  for (const { client, clock, length, text } of runs) {
-    if (text === null) continue;
-    if (rest < length) return { client, clock: clock + rest };
-    rest -= length;
-  }
-  throw new KinError("INTERNAL", `there is no unit ${index} in a text of ${index - rest}`);
-}
-
-/** Where something directly after this unit goes, also if the unit is deleted by now. */
-function placeAfter(root: Y.Text, unit: Unit | null): number {
-  if (unit === null) return 0;
-  let index = 0;
-  for (const { client, clock, length, text } of runsOf(root)) {
-    const isHere = client === unit.client && clock <= unit.clock && unit.clock < clock + length;
-    if (isHere) return text === null ? index : index + unit.clock - clock + 1;
-    if (text !== null) index += length;
-  }
-  throw new KinError("NOT_FOUND", "what was edited is not of this note");
-}
-
-/** Where `count` units of the base from `at` on are visible now; the last first. */
-function visibleRanges(root: Y.Text, base: readonly TextRun[], at: number, count: number) {
-  const gone = unitsOf(base, at, count);
-  const ranges: { index: number; length: number }[] = [];
-  let index = 0;
-  for (const { client, clock, length, text } of runsOf(root)) {
-    if (text === null) continue;
-    for (let i = 0; i < length; i++, index++) {
-      if (gone.get(client)?.has(clock + i) !== true) continue;
-      const last = ranges.at(-1);
-      if (last !== undefined && last.index + last.length === index) last.length++;
-      else ranges.push({ index, length: 1 });
-    }
-  }
-  return ranges.toReversed();
-}
-
-/** `count` visible units from `at` on: client → clocks. */
-function unitsOf(runs: readonly TextRun[], at: number, count: number): Map<number, Set<number>> {
-  const units = new Map<number, Set<number>>();
-  let index = 0;
-  for (const { client, clock, length, text } of runs) {
-    if (text === null) continue;
-    const clocks = units.get(client) ?? new Set<number>();
-    units.set(client, clocks);
-    for (let i = Math.max(0, at - index); i < Math.min(length, at + count - index); i++) clocks.add(clock + i);
-    index += length;
-  }
-  return units;
 }

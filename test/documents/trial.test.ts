@@ -6,15 +6,16 @@ import type { EventId, LogId } from "../../protocols/ids.ts";
 import { createArrivals, type DocumentEvent, type Receiver } from "../../sync/documents/arrivals.ts";
 import { runTrial, type RunTrial } from "../../sync/documents/trial.ts";
 import { createTrialThread, type TrialThread } from "../../sync/documents/worker.ts";
-import { createNoteText, parseTextUpdate, writeText, type TextUpdate } from "../../sync/documents/yjs.ts";
+import { createNoteText, TEXT_SHAPE, writeText } from "../../sync/documents/note-text.ts";
+import { parseUpdate, type Update } from "../../sync/documents/yjs.ts";
 import { admitMember, foundMesh, testTime } from "../sync/mesh.ts";
 import { hashOf, meet, withDocuments } from "./scene.ts";
 
-function updateOf(words: string): TextUpdate {
+function updateOf(words: string): Update {
   const [{ bytes, seen }] = writeText(createNoteText().state(), 7, [], [{ at: 0, removed: 0, inserted: words }]) as [
     { bytes: Uint8Array; seen: Map<number, number> },
   ];
-  return parseTextUpdate(bytes, 7, seen);
+  return parseUpdate(bytes, 7, seen, TEXT_SHAPE);
 }
 
 describe("the thread", () => {
@@ -26,7 +27,10 @@ describe("the thread", () => {
   test("says what the function itself says", async () => {
     const trial = { form: "text" as const, state: empty, updates: [updateOf("words")] };
     expect(await thread.run(trial)).toEqual(runTrial(trial));
-    const wrong = { ...trial, updates: [{ ...trial.updates[0]!, inserts: [{ clock: 3, left: null, right: null }] }] };
+    const wrong = {
+      ...trial,
+      updates: [{ ...trial.updates[0]!, inserts: [{ clock: 3, left: null, right: null, value: null }] }],
+    };
     expect(await thread.run(wrong)).toEqual(runTrial(wrong));
     expect((await thread.run(wrong)).refused).toContain("neighbours");
   });

@@ -4,7 +4,8 @@ import { describe, expect, test } from "vitest";
 import { toHex } from "../../protocols/bytes.ts";
 import type { Seen } from "../../protocols/document.ts";
 import { diffText } from "../../sync/documents/text-diff.ts";
-import { createNoteText, parseTextUpdate, tryTextUpdates, writeText } from "../../sync/documents/yjs.ts";
+import { createNoteText, TEXT_SHAPE, writeText } from "../../sync/documents/note-text.ts";
+import { parseUpdate, tryUpdates } from "../../sync/documents/yjs.ts";
 
 describe("diff", () => {
   const texts = fc
@@ -98,7 +99,7 @@ function inSomeOrder(made: Made[], keys: number[]): Made[] {
     const next = left.filter(({ one }) => ready(one)).toSorted((a, b) => a.key - b.key)[0]!;
     left.splice(left.indexOf(next), 1);
     out.push(next.one);
-    has.set(next.one.client, parseTextUpdate(next.one.bytes, next.one.client, next.one.seen).to);
+    has.set(next.one.client, parseUpdate(next.one.bytes, next.one.client, next.one.seen, TEXT_SHAPE).to);
   }
   return out;
 }
@@ -110,8 +111,8 @@ test("notes-converge: honest updates are right on every copy, in any order that 
       for (const { bytes } of made) straight.apply([bytes]);
       const tried = createNoteText();
       for (const { bytes, client, seen } of inSomeOrder(made, keys)) {
-        const update = parseTextUpdate(bytes, client, seen);
-        expect(tryTextUpdates(tried.state(), [update])).toEqual({ right: 1, refused: null });
+        const update = parseUpdate(bytes, client, seen, TEXT_SHAPE);
+        expect(tryUpdates(tried.state(), [update], TEXT_SHAPE)).toEqual({ right: 1, refused: null });
         tried.apply([bytes]);
       }
       expect(tried.text()).toBe(straight.text());
