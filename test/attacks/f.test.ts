@@ -9,8 +9,9 @@ import { openInside } from "../../node/tools/jail.ts";
 import { ANA, codeOf, git, openScene, type Scene } from "../tools/scene.ts";
 import { ARGUMENT_ATTACKS, FILE_ATTACKS, GIT_ATTACKS, SECRET } from "./f.ts";
 
-const template = mkdtempSync(join(tmpdir(), "kin-field-"));
+let template: string;
 beforeAll(() => {
+  template = mkdtempSync(join(tmpdir(), "kin-field-"));
   git(template, "init", "-q");
   writeFileSync(join(template, ".gitignore"), "ignored/\n*.log\n");
   writeFileSync(join(template, "readme.md"), "# app\n");

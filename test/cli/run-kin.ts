@@ -45,7 +45,14 @@ export function runKin(args: string[], options: RunOptions): Promise<Ran> {
     const [command, ...words] = [...through, node, program, ...args] as [string, ...string[]];
     const child = spawn(command, words, {
       cwd,
-      env: { PATH: process.env["PATH"], HOME: home, KIN_HOME: home, NODE_COMPILE_CACHE: CACHE, ...env },
+      env: {
+        PATH: process.env["PATH"],
+        TMPDIR: process.env["TMPDIR"],
+        HOME: home,
+        KIN_HOME: home,
+        NODE_COMPILE_CACHE: CACHE,
+        ...env,
+      },
       stdio: [stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     });
     let out = "";

@@ -1,7 +1,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { utf8Bytes } from "../../protocols/bytes.ts";
 import { KinError } from "../../protocols/errors.ts";
 import type { StoredEvent } from "../../protocols/events.ts";
@@ -19,8 +19,7 @@ const DAMAGES = Number(process.env["KIN_DAMAGES"] ?? 60);
 const PAGE_BYTES = 4096;
 const EVENTS_A_COMMIT = 12;
 
-const scratch = mkdtempSync(join(tmpdir(), "kin-damage-"));
-afterAll(() => rmSync(scratch, { recursive: true }));
+let scratch: string;
 let counter = 0;
 
 const chains = [makeChain("ana", 180), makeChain("ben", 120), makeChain("ana", 60, { chain: "here" })];
@@ -41,12 +40,20 @@ for (const [i, batch] of batches.entries())
   batch.values = Array.from({ length: VALUES_A_COMMIT }, (_, j) => value(i * VALUES_A_COMMIT + j));
 
 /** As a store that was closed leaves it: all in the file. */
-const half = await closedWith(batches.slice(0, batches.length / 2));
-const closed = await closedWith(batches);
+let closed: Files;
 /** As one that was killed does: the second half of it in the write-ahead log. */
-const killed = killedWith(half, batches.slice(batches.length / 2));
+let killed: Files;
 /** The write-ahead log of an earlier moment. */
-const earlier = killedWith(half, batches.slice(batches.length / 2, -5));
+let earlier: Files;
+
+beforeAll(async () => {
+  scratch = mkdtempSync(join(tmpdir(), "kin-damage-"));
+  const half = await closedWith(batches.slice(0, batches.length / 2));
+  closed = await closedWith(batches);
+  killed = killedWith(half, batches.slice(batches.length / 2));
+  earlier = killedWith(half, batches.slice(batches.length / 2, -5));
+});
+afterAll(() => rmSync(scratch, { recursive: true }));
 
 async function closedWith(some: StoreBatch[]): Promise<Files> {
   const file = join(scratch, `made-${counter++}.db`);

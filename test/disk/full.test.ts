@@ -1,7 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { cutAfter, readJournal, saidBefore, snapshot, writeFiles } from "./cut.ts";
 import { failingDisk, noFailingDisk, type Failure } from "./failing-disk.ts";
 import { live, liveAndDie } from "./life.ts";
@@ -17,7 +17,8 @@ const MAX_CHANGES = 700;
 const ENOUGH = 3;
 const CUTS_A_CASE = 3;
 
-const scratch = mkdtempSync(join(tmpdir(), "kin-full-"));
+let scratch: string;
+beforeAll(() => (scratch = mkdtempSync(join(tmpdir(), "kin-full-"))));
 afterAll(() => rmSync(scratch, { recursive: true }));
 const newFolder = (name: string): string => mkdtempSync(join(scratch, `${name}-`));
 const skipped = noFailingDisk === null ? "" : ` (skipped: ${noFailingDisk})`;

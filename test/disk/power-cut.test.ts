@@ -2,7 +2,7 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writ
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { cutAfter, readJournal, saidBefore, snapshot, writeFiles, type Change } from "./cut.ts";
 import { failingDisk, noFailingDisk } from "./failing-disk.ts";
 import { liveAndDie } from "./life.ts";
@@ -19,7 +19,8 @@ const MAX_LINES = 600;
 const CUTS_TO_FIND = 15;
 const ROOT = join(import.meta.dirname, "../..");
 
-const scratch = mkdtempSync(join(tmpdir(), "kin-cut-"));
+let scratch: string;
+beforeAll(() => (scratch = mkdtempSync(join(tmpdir(), "kin-cut-"))));
 afterAll(() => rmSync(scratch, { recursive: true }));
 const newFolder = (name: string): string => mkdtempSync(join(scratch, `${name}-`));
 

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Database from "libsql";
-import { afterAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import type { LogId } from "../../protocols/ids.ts";
 import { historyWarnings } from "../../node/gateway/verbs/forks.ts";
 import { openProjection } from "../../sync/projection.ts";
@@ -22,7 +22,8 @@ import {
   type TestMember,
 } from "./mesh.ts";
 
-const folder = mkdtempSync(join(tmpdir(), "kin-mending-"));
+let folder: string;
+beforeAll(() => (folder = mkdtempSync(join(tmpdir(), "kin-mending-"))));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 let files = 0;
