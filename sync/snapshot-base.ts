@@ -9,10 +9,10 @@
 import { decode, encode, equal, concat } from "../protocols/bytes.ts";
 import { KinError } from "../protocols/errors.ts";
 import type { StoredEvent } from "../protocols/events.ts";
-import type { MeshId } from "../protocols/ids.ts";
+import type { LogId, MeshId } from "../protocols/ids.ts";
 import { parseProposal, proposalValue, stateHash, type Snapshot } from "../protocols/snapshot.ts";
 import { parseState, type BaseRows, type Section } from "./snapshot-state.ts";
-import type { SnapshotView } from "./snapshot-view.ts";
+import type { SnapshotPart } from "./snapshot-view.ts";
 import type { EventStore } from "./store.ts";
 
 const BASE_KEY = "snapshot/base";
@@ -24,7 +24,7 @@ export interface Base extends BaseRows {
   snapshot: Snapshot;
   state: Uint8Array;
   /** True if it stands for this event in this view: who began with it doesn't fold the event again, whoever brings its body (C25). */
-  covers(view: SnapshotView, event: Pick<StoredEvent["header"], "log" | "seq">): boolean;
+  covers(view: SnapshotPart, event: Pick<StoredEvent["header"], "log" | "seq">): boolean;
 }
 
 export interface SnapshotBase {
@@ -83,18 +83,30 @@ async function forget(store: EventStore, kept: Snapshot | null): Promise<void> {
       await store.append({ values: [{ key, value: null }] });
 }
 
-function baseOf(snapshot: Snapshot, state: Uint8Array): Base {
+/** @throws KinError BAD_REQUEST if the state is none */
+export function baseOf(snapshot: Snapshot, state: Uint8Array): Base {
   const sections = new Map<string, Section>(parseState(state).map((section) => [section.name, section]));
-  function rows({ name, version }: SnapshotView): Uint8Array[] | undefined {
+  const keptOf = new Map<string, ReadonlySet<string>>();
+  function rows({ name, version }: SnapshotPart): Uint8Array[] | undefined {
     const section = sections.get(name);
     return section?.version === version ? section.rows : undefined;
+  }
+  function isKept(view: SnapshotPart, log: LogId, seq: number): boolean {
+    if (view.kept === undefined) return false;
+    let kept = keptOf.get(view.name);
+    if (kept === undefined) {
+      kept = new Set([...view.kept(rows(view) ?? [])].map((one) => `${one.log} ${one.seq}`));
+      keptOf.set(view.name, kept);
+    }
+    return kept.has(`${log} ${seq}`);
   }
   return {
     snapshot,
     state,
     at: snapshot.at,
     rows,
-    covers: (view, { log, seq }) => rows(view) !== undefined && seq <= (snapshot.at.get(log)?.seq ?? -1),
+    covers: (view, { log, seq }) =>
+      rows(view) !== undefined && seq <= (snapshot.at.get(log)?.seq ?? -1) && !isKept(view, log, seq),
   };
 }
 

@@ -18,7 +18,7 @@ import { isWithinCut } from "../protocols/membership.ts";
 import { MAX_SNAPSHOT_BYTES, type SnapshotVector } from "../protocols/snapshot.ts";
 import { forkedAt, forkPoint } from "./fork.ts";
 import type { Replica } from "./replica.ts";
-import { MAX_ROW_BYTES, type SnapshotFold, type SnapshotView } from "./snapshot-view.ts";
+import { MAX_ROW_BYTES, type SnapshotFold, type SnapshotPart, type SnapshotView } from "./snapshot-view.ts";
 
 /** Events that one step takes from the store: at most 16 MiB of bodies. */
 const PAGE_EVENTS = 64;
@@ -102,7 +102,7 @@ function lengthOf(item: Uint8Array): Uint8Array {
 export interface BaseRows {
   at: SnapshotVector;
   /** Rows of a view of this version, if the base has it. */
-  rows(view: SnapshotView): Uint8Array[] | undefined;
+  rows(view: SnapshotPart): Uint8Array[] | undefined;
 }
 
 type Source = Pick<Replica, "read" | "event" | "store" | "vector" | "membership" | "forks" | "hasEvent">;
@@ -218,16 +218,16 @@ async function* eventsOf(replica: Source, log: LogId, from: number, to: number):
     yield* await replica.store.range(log, at, Math.min(at + PAGE_EVENTS, to + 1));
 }
 
-export function kindsOf(views: readonly SnapshotView[]): ReadonlySet<string> {
+export function kindsOf(views: readonly SnapshotPart[]): ReadonlySet<string> {
   return new Set(views.flatMap(({ kinds }) => [...kinds]));
 }
 
 // ── folding ──
 
-/** It can't be folded: now ("behind", "no-body", "no-key", "held"), here ("older") or at all. */
+/** It can't be folded: now ("behind", "no-body", "no-key", "held", "undecided"), here ("older") or at all. */
 export interface NotFolded {
   ok: false;
-  why: "behind" | "no-body" | "no-key" | "held" | "older" | "other-history" | "open";
+  why: "behind" | "no-body" | "no-key" | "held" | "undecided" | "older" | "other-history" | "open";
   message: string;
 }
 
@@ -280,6 +280,10 @@ export async function foldState(
     if (place.seq > (at.get(place.log)?.seq ?? -1) && !isBeyondFork(replica, place))
       return not("open", `it leaves out event ${place.seq} of log ${place.log}, which what it holds comes after`);
   }
+  for (const one of folds) {
+    const refusal = (await foldKept(replica, one, base)) ?? (await settle(one));
+    if (refusal !== null) return refusal;
+  }
   return { ok: true, state: encodeState(folds.map(({ view, fold }) => ({ ...view, rows: [...fold.rows()] }))) };
 }
 
@@ -295,6 +299,28 @@ function openFold(view: SnapshotView, base: BaseRows | null): OpenFold {
   const rows = base?.rows(view);
   if (rows !== undefined) fold.load(rows);
   return { view, fold, based: rows !== undefined };
+}
+
+/** What waited when the base was made is in no row of it: a later event may let it count. */
+async function foldKept(
+  replica: Source,
+  { view, fold, based }: OpenFold,
+  base: BaseRows | null,
+): Promise<NotFolded | null> {
+  if (!based || view.kept === undefined) return null;
+  for (const { log, seq, waits } of view.kept(base?.rows(view) ?? [])) {
+    if (!waits) continue;
+    const [event] = await replica.store.range(log, seq, seq + 1);
+    if (event === undefined) return not("no-body", `event ${seq} of log ${log} is not here`);
+    const refusal = await foldOne(replica, fold, event);
+    if (refusal !== null) return refusal;
+  }
+  return null;
+}
+
+async function settle({ fold }: OpenFold): Promise<NotFolded | null> {
+  const why = (await fold.settle?.()) ?? null;
+  return why === null ? null : not("undecided", why);
 }
 
 /** Null: it was folded, or has no effect on anybody. */

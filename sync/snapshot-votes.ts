@@ -2,7 +2,8 @@
  * Who has said what about snapshots: folded from their events, in any order, to the same. Pure. And the rules over it (R16):
  *
  *   counts    two persons besides the newcomer have each recomputed and signed the same, or the only other person has
- *   held      every living device of every member that no admin calls dormant has signed it, or one that reaches further
+ *   held      every living device of every member that no admin calls dormant has signed it, or one that reaches further and is of
+ *             at least the same views
  *   dormant   what an admin said last of a person; an admin who is none any more has said nothing
  */
 import { KinError } from "../protocols/errors.ts";
@@ -146,13 +147,19 @@ export function counts(signed: ReadonlySet<PersonId>, membership: Membership, ne
   return needed > 0 && others.filter((person) => signed.has(person)).length >= needed;
 }
 
+/** True if it is made of at least the views of the other: an older kin's is made of fewer, and stands for less. */
+export function standsForAll({ views }: Pick<Snapshot, "views">, other: Pick<Snapshot, "views">): boolean {
+  return other.views.every(({ name, version }) => views.some((view) => view.name === name && view.version === version));
+}
+
 /** Living devices that have not said that they hold all up to there; of dormant members none. */
 export function waitingFor(votes: Votes, snapshot: Snapshot, membership: Membership): DeviceId[] {
   const further = new Map(votes.proposals().map((proposal) => [proposal.snapshot.id, proposal.snapshot]));
   further.set(snapshot.id, snapshot);
   const holds = new Set<DeviceId>();
   for (const other of further.values())
-    if (reaches(other.at, snapshot.at)) for (const device of votes.signers(other.id).keys()) holds.add(device);
+    if (reaches(other.at, snapshot.at) && standsForAll(other, snapshot))
+      for (const device of votes.signers(other.id).keys()) holds.add(device);
   const dormant = votes.dormant(membership);
   return [...membership.devices]
     .filter(([device, { member }]) => !holds.has(device) && !dormant.has(member.person))

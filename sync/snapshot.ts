@@ -7,8 +7,11 @@
  *   prune   ── it counts for anybody, and all that aren't dormant have signed ── base durable ── bodies dropped, headers stay
  *
  * Signing and adopting happen by themselves, one at a time and not more often than {@link GAP_MS} for one proposer; making and
- * pruning are a person's acts. Dropped are bodies of `mesh` events whose kind belongs to a view of the snapshot: so never `direct`
- * ones (asks and answers, with the blobs they hold), roster records, agent and epoch keys, log openings, nor what newer kins say.
+ * pruning are a person's acts. Dropped are bodies of `mesh` events that a view of the snapshot stands for: so never `direct` ones
+ * (asks and answers, with the blobs they hold), roster records, agent and epoch keys, log openings, nor what newer kins say.
+ *
+ * An older kin makes snapshots of fewer views. They are signed and taken in too, until this node begins with more: what begins with
+ * notes must not give way to what has none. A kin that lacks a view of a snapshot signs nothing of it.
  */
 import type { Time } from "../protocols/effects.ts";
 import { errorShape, KinError } from "../protocols/errors.ts";
@@ -27,7 +30,7 @@ import {
 import { createQueue } from "./ground.ts";
 import { openProjection } from "./projection.ts";
 import type { Replica } from "./replica.ts";
-import type { SnapshotBase } from "./snapshot-base.ts";
+import { baseOf, type Base, type SnapshotBase } from "./snapshot-base.ts";
 import { foldState, furthestVector, isHere, kindsOf, parseState, reaches, whyUnsound } from "./snapshot-state.ts";
 import type { SnapshotView } from "./snapshot-view.ts";
 import {
@@ -35,6 +38,7 @@ import {
   createVotes,
   personsWhoRecomputed,
   SNAPSHOT_KINDS,
+  standsForAll,
   waitingFor,
   type Proposal,
 } from "./snapshot-votes.ts";
@@ -115,6 +119,7 @@ const RETRY_MS = 10_000;
 const MISSED_EVENTS = 64;
 /** Bodies that one transaction drops. */
 const DROP_EVENTS = 256;
+const LESS = "it is of an older kin, and stands for less than what this node begins with";
 /** Kinds that no snapshot stands for (R16): a view that claims one is a fault. */
 const NEVER_PRUNED: readonly string[] = [
   "log-opened",
@@ -242,12 +247,14 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   async function judge({ snapshot, by }: Proposal): Promise<void> {
     if (votes.signers(snapshot.id).has(replica.device) || notes.get(snapshot.id)?.state === "refused") return;
     const unsound = await whyUnsound(replica, snapshot.at);
-    const why = (unsound?.waits === false ? unsound.why : null) ?? otherViews(snapshot);
-    if (why !== null) return refuse(snapshot, by, why);
+    const of = viewsOf(snapshot);
+    const why = (unsound?.waits === false ? unsound.why : null) ?? (of === null ? otherViews(snapshot) : null);
+    if (of === null || why !== null) return refuse(snapshot, by, why ?? otherViews(snapshot));
+    if (isLess(snapshot)) return wait(snapshot, LESS);
     if (unsound !== null) return wait(snapshot, unsound.why);
     if (!(await isHere(replica, snapshot.at))) return wait(snapshot, "events that it reaches to are not here yet");
     if (!isTurnOf(by)) return;
-    const folded = await foldState(replica, views, base.current(), snapshot.at);
+    const folded = await foldState(replica, of, base.current(), snapshot.at);
     if (!folded.ok) {
       if (folded.why === "other-history" || folded.why === "open") return refuse(snapshot, by, folded.message);
       return wait(snapshot, folded.message);
@@ -284,11 +291,23 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
     return replica.membership().devices.get(device)?.member.name ?? `device ${device.slice(0, 8)}`;
   }
 
-  /** Another version of kin folds other views: neither is wrong, but they can't sign for each other. */
-  function otherViews(snapshot: Snapshot): string | null {
+  /** The views that it is made of; null: this kin lacks one of them. */
+  function viewsOf(snapshot: Snapshot): SnapshotView[] | null {
+    if (!standsForAll({ views }, snapshot)) return null;
+    return views.filter((view) => snapshot.views.some(({ name }) => name === view.name));
+  }
+
+  /** Another version of kin folds other views: neither is wrong, but who can't fold one of them can't sign for it. */
+  function otherViews(snapshot: Snapshot): string {
     const theirs = snapshot.views.map(({ name, version }) => `${name} ${version}`).join(", ");
     const ours = views.map(({ name, version }) => `${name} ${version}`).join(", ");
-    return theirs === ours ? null : `it is made of ${theirs || "nothing"}, this kin's of ${ours || "nothing"}`;
+    return `it is made of ${theirs || "nothing"}, this kin's of ${ours || "nothing"}`;
+  }
+
+  /** What this node begins with stands for more: signing would let others drop what nothing would stand for here. */
+  function isLess(snapshot: Snapshot): boolean {
+    const current = base.current();
+    return current !== null && !standsForAll(snapshot, current.snapshot);
   }
 
   async function sign(snapshot: Snapshot, how: SignedHow): Promise<void> {
@@ -350,28 +369,35 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   }
 
   /** True if there is an event up to there, for one of our views, that we can't read and may never be able to. */
-  async function standsForMissing({ id, at }: Snapshot): Promise<boolean> {
-    if (whole.has(id)) return false;
-    const kinds = kindsOf(views);
+  async function standsForMissing(snapshot: Snapshot): Promise<boolean> {
+    const { id, at } = snapshot;
+    const of = viewsOf(snapshot);
+    if (of === null || whole.has(id)) return false;
+    const current = base.current();
+    const isAfterBase = current !== null && standsForAll(current.snapshot, snapshot);
     for (const [log, { seq: last }] of at)
-      for (let from = (base.current()?.at.get(log)?.seq ?? -1) + 1; from <= last; from += DROP_EVENTS)
+      for (let from = isAfterBase ? (current.at.get(log)?.seq ?? -1) + 1 : 0; from <= last; from += DROP_EVENTS)
         for (const event of await replica.store.range(log, from, Math.min(from + DROP_EVENTS, last + 1))) {
-          if (event.header.audience !== "mesh" || !kinds.has(event.header.kind)) continue;
+          const view = of.find(({ kinds }) => kinds.has(event.header.kind));
+          if (event.header.audience !== "mesh" || view === undefined) continue;
+          if (current?.covers(view, event.header) === true) continue;
           if (event.body === null || (await replica.read(event)).unreadable === "no-key") return true;
         }
     whole.add(id);
     return false;
   }
 
-  /** Each once, the furthest first. */
+  /** Each once, those of most views first, of these the furthest. */
   function candidates(): Snapshot[] {
     const all = new Map(votes.proposals().map(({ snapshot }) => [snapshot.id, snapshot]));
-    return [...all.values()].toSorted((a, b) => eventsIn(b) - eventsIn(a));
+    return [...all.values()].toSorted((a, b) => b.views.length - a.views.length || eventsIn(b) - eventsIn(a));
   }
 
-  function isFurther({ at }: Snapshot): boolean {
+  function isFurther(snapshot: Snapshot): boolean {
     const current = base.current();
-    return current === null || (reaches(at, current.at) && !reaches(current.at, at));
+    if (current === null) return true;
+    if (!reaches(snapshot.at, current.at) || isLess(snapshot)) return false;
+    return !reaches(current.at, snapshot.at) || !standsForAll(current.snapshot, snapshot);
   }
 
   async function takeIn(snapshot: Snapshot, state: Uint8Array): Promise<void> {
@@ -380,7 +406,7 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
     await base.put(snapshot, state);
     replica.refold();
     // What others may still need of us stays: only what we lack is missed no longer.
-    await dropBodies(snapshot, { held: false });
+    await dropBodies(snapshot, base.current()!, { held: false });
     notes.delete(snapshot.id);
     await sign(snapshot, "adopted");
   }
@@ -394,10 +420,10 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
 
   /** What our views can't take is not put in the place of anything. */
   function checkRows(snapshot: Snapshot, state: Uint8Array): void {
-    const why = otherViews(snapshot);
-    if (why !== null) throw new KinError("UNSUPPORTED_VERSION", why);
+    const of = viewsOf(snapshot);
+    if (of === null) throw new KinError("UNSUPPORTED_VERSION", otherViews(snapshot));
     const sections = parseState(state);
-    for (const view of views) {
+    for (const view of of) {
       const section = sections.find(({ name, version }) => name === view.name && version === view.version);
       if (section === undefined) throw new KinError("BAD_REQUEST", `its state has no rows of view ${view.name}`);
       view.open().load(section.rows);
@@ -411,8 +437,9 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
     return oneAtATime(async () => {
       await projection.settled();
       const snapshot = await prunable();
-      if (!dryRun) await beginWith(snapshot);
-      return { snapshot, ...(await dropBodies(snapshot, { held: true, dryRun, signal })) };
+      const next = await baseFor(snapshot);
+      if (!dryRun) await beginWith(next);
+      return { snapshot, ...(await dropBodies(snapshot, next, { held: true, dryRun, signal })) };
     });
   }
 
@@ -435,30 +462,39 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
     if (!signers.has(replica.device)) return `this node has not signed snapshot ${short}`;
     const unsound = await whyUnsound(replica, snapshot.at);
     if (unsound !== null) return `snapshot ${short} does not stand: ${unsound.why}`;
+    if (isLess(snapshot)) return `snapshot ${short}: ${LESS}`;
     if (!counts(personsWhoRecomputed(signers, membership), membership, null))
       return `snapshot ${short} is signed by too few: two persons must have recomputed it`;
     const waits = waitingFor(votes, snapshot, membership).map(nameOf);
     return waits.length === 0 ? null : `snapshot ${short} waits for ${[...new Set(waits)].join(", ")}`;
   }
 
-  /** The state in the place of the bodies is durable before the first of them goes. */
-  async function beginWith(snapshot: Snapshot): Promise<void> {
+  /** What stands for the bodies that go: what this node begins with already, if it reaches as far, or the snapshot. */
+  async function baseFor(snapshot: Snapshot): Promise<Base> {
     const current = base.current();
-    if (current !== null && reaches(current.at, snapshot.at)) return;
-    const folded = await foldState(replica, views, current, snapshot.at);
+    if (current !== null && reaches(current.at, snapshot.at) && standsForAll(current.snapshot, snapshot))
+      return current;
+    const folded = await foldState(replica, viewsOf(snapshot) ?? [], current, snapshot.at);
     if (!folded.ok) throw new KinError("NOT_FOUND", `snapshot ${snapshot.id.slice(0, 12)}: ${folded.message}`);
     if (!equal(stateHash(folded.state), snapshot.state))
       throw new KinError("CORRUPT", `snapshot ${snapshot.id.slice(0, 12)} is not what its events fold to any more`);
-    await base.put(snapshot, folded.state);
+    return baseOf(snapshot, folded.state);
+  }
+
+  /** It is durable before the first body goes. */
+  async function beginWith({ snapshot, state }: Base): Promise<void> {
+    if (base.current()?.snapshot.id === snapshot.id) return;
+    await base.put(snapshot, state);
     // A view that has begun with what was before reads to its end before that is gone; one that begins now begins with this.
     await deps.settled();
   }
 
   async function dropBodies(
-    { at }: Snapshot,
+    { at, views: named }: Snapshot,
+    standing: Base,
     { held, dryRun = false, signal }: { held: boolean; dryRun?: boolean; signal?: AbortSignal | undefined },
   ): Promise<{ bodies: number; bytes: number }> {
-    const kinds = kindsOf(views);
+    const of = views.filter((view) => named.some(({ name }) => name === view.name));
     const dropped = { bodies: 0, bytes: 0 };
     for (const [log, { seq, id: end }] of at) {
       const [stored] = await replica.store.range(log, seq, seq + 1);
@@ -473,7 +509,9 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
           from,
           Math.min(from + DROP_EVENTS, last + 1),
         )) {
-          if (header.audience !== "mesh" || !kinds.has(header.kind) || (body === null) === held) continue;
+          if (header.audience !== "mesh" || (body === null) === held) continue;
+          const view = of.find(({ kinds }) => kinds.has(header.kind));
+          if (view === undefined || !standing.covers(view, header)) continue;
           ids.push(id);
           dropped.bodies++;
           dropped.bytes += body?.length ?? 0;

@@ -1631,9 +1631,9 @@ export const FAULTS: readonly Fault[] = [
     requirement: "prune-crash",
     file: "sync/snapshot.ts",
     search:
-      "      if (!dryRun) await beginWith(snapshot);\n      return { snapshot, ...(await dropBodies(snapshot, { held: true, dryRun, signal })) };",
+      "      if (!dryRun) await beginWith(next);\n      return { snapshot, ...(await dropBodies(snapshot, next, { held: true, dryRun, signal })) };",
     replace:
-      "      const dropped = await dropBodies(snapshot, { held: true, dryRun, signal });\n      return { snapshot, ...dropped };",
+      "      const dropped = await dropBodies(snapshot, next, { held: true, dryRun, signal });\n      return { snapshot, ...dropped };",
   },
   {
     requirement: "prune-restart",
