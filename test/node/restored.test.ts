@@ -1,6 +1,6 @@
 /** P19: a data folder that is put back from a copy, while others know what was written since. */
 import { globSync } from "node:fs";
-import { cp, rm } from "node:fs/promises";
+import { cp, mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { openLibsqlStore } from "../../sync/stores/libsql.ts";
@@ -105,4 +105,24 @@ test("P19: a restored folder that writes before it meets anybody who knows more 
   await set(ben, "later", "in a new log");
   await set(ana, "hers", "too");
   await untilEqual(ben, ana, ["later", "hers"]);
+}, 240_000);
+
+test("[own-writes-wait] a restored folder whose agents have changed meanwhile starts alone, and tells of them without a fork", async () => {
+  await using world = await openWorld();
+  const { ben, ana } = await twoPeople(world, null);
+  const since = await restoredBen(ben, ana);
+  await ana.kin(["down"]);
+  const folder = join(ben.home, "agents", "teller");
+  await mkdir(folder, { recursive: true });
+  const front =
+    "name: teller\ndescription: Says the time.\nfor: members\ntools: [time]\nsteps:\n  - tool: time\n    as: now";
+  await writeFile(join(folder, "AGENT.md"), `---\n${front}\nanswer: "it is {{now.text}}"\n---\nSays the time.\n`);
+  expect((await ben.kin(["up"])).code).toBe(0);
+  expect((await ben.kin(["agents", "--json"])).out, "he has it himself").toContain("ben/teller");
+  await ana.kin(["up"]);
+  await until(async () => (await ana.kin(["agents", "--json"])).out.includes("ben/teller"));
+  await untilEqual(ben, ana, since);
+  for (const person of [ben, ana]) await person.kin(["down"]);
+  expect(await storeOf(ben)).toMatchObject({ forks: 0 });
+  expect(await storeOf(ana)).toMatchObject({ forks: 0, logsOfDevice: [1, 2] });
 }, 240_000);
