@@ -10,7 +10,7 @@
  * On the wire: event = [header bytes, body | null], signed head = [head bytes, sig], opening = { device, incarnation, chain }.
  * A run of events proves itself by its prev links up to one signed head ({@link verifyRun}). Bodies: `event-body.ts`.
  */
-import { sha256, verify } from "#crypto";
+import { sha256, sha256Hex, verify } from "#crypto";
 import { compareBytes, concat, decode, encode, equal, utf8Bytes } from "./bytes.ts";
 import type { SigningKey } from "./crypto/keys.ts";
 import { KinError } from "./errors.ts";
@@ -207,7 +207,7 @@ function checkHeader(header: EventHeader): void {
 }
 
 export function eventId(headerBytes: Uint8Array): EventId {
-  return idOf(sha256(headerBytes));
+  return sha256Hex(headerBytes) as EventId;
 }
 
 export function isBodyOf(header: Pick<EventHeader, "bodyHash">, body: Uint8Array): boolean {

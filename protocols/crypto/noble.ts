@@ -3,6 +3,7 @@ import { gcm } from "@noble/ciphers/aes.js";
 import { getPublicKey, hashes, Point, sign } from "@noble/ed25519";
 import { hkdf as nobleHkdf } from "@noble/hashes/hkdf.js";
 import { sha256 as nobleSha256, sha512 } from "@noble/hashes/sha2.js";
+import { toHex } from "../bytes.ts";
 import type { SigningKey } from "./keys.ts";
 import { isPrimeOrder } from "./points.ts";
 import { rememberKeys } from "./remember-keys.ts";
@@ -15,6 +16,11 @@ export function sha256(...parts: Uint8Array[]): Uint8Array {
   const hash = nobleSha256.create();
   for (const part of parts) hash.update(part);
   return hash.digest();
+}
+
+/** {@link sha256} in lower-case hex: what an id is. */
+export function sha256Hex(...parts: Uint8Array[]): string {
+  return toHex(sha256(...parts));
 }
 
 /** SHA-256 of bytes that come piece by piece: `digest` ends it. */

@@ -121,6 +121,7 @@ test("node and noble derive and seal alike", () => {
       expect(noble.hkdf(key, salt, info, 42)).toEqual(node.hkdf(key, salt, info, 42));
       expect(noble.aeadSeal(key, nonce, salt, info)).toEqual(node.aeadSeal(key, nonce, salt, info));
       expect(noble.sha256(key, salt)).toEqual(node.sha256(key, salt));
+      for (const suite of [node, noble]) expect(fromHex(suite.sha256Hex(key, salt))).toEqual(node.sha256(key, salt));
       for (const suite of [node, noble]) {
         const hash = suite.createSha256();
         for (const piece of [key, salt, info]) hash.update(piece);
