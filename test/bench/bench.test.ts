@@ -76,3 +76,10 @@ test("bench-figures: facts prints kin, Yjs and Automerge of one run, with how ma
   expect(rows[0]).toMatchObject({ writeRatio: 1, mergeRatio: 1 });
   for (const row of rows.slice(0, 3)) for (const field of ["writeUs", "mergeUs"]) expect(row[field]).toBeGreaterThan(0);
 }, 60_000);
+
+test("bench-figures: absence lets a whole node come back to many events, to few and to none", async () => {
+  const { rows } = JSON.parse(await bench("absence", "--json")) as { rows: { [field: string]: unknown }[] };
+  expect(rows.map(({ name }) => name)).toEqual(["1,000 events", "10 events", "nothing"]);
+  for (const row of rows) for (const field of ["seconds", "rssMb"]) expect(row[field]).toBeGreaterThan(0);
+  expect(rows[0]!["bytes"]).toBeGreaterThan(100_000);
+}, 120_000);

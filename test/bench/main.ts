@@ -5,6 +5,7 @@
 import { execFileSync } from "node:child_process";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
+import { absenceBench } from "./absence.ts";
 import { appendsBench } from "./appends.ts";
 import { callsBench } from "./calls.ts";
 import { catchupBench } from "./catchup.ts";
@@ -37,6 +38,7 @@ export interface BenchOptions {
 }
 
 const BENCHES: { [name: string]: Bench } = {
+  absence: absenceBench,
   appends: appendsBench,
   calls: callsBench,
   costs: costsBench,
