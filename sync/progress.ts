@@ -33,7 +33,7 @@ export interface Progress {
   of(device: DeviceId): Standing | undefined;
   /** How much of a log the device has, as far as we know; −1: nothing. */
   has(device: DeviceId, log: LogId): number;
-  /** Has any peer told since our start what it has, and have we got it? True where there is no other device. */
+  /** Has any peer told since our start what it has, and have we got it? True where there is, or was at our start, no other device. */
   hasHeard(): boolean;
   /** Keeps what the sessions say now; what ends later is not kept. */
   close(): Promise<void>;
@@ -52,13 +52,17 @@ export async function openProgress(
   const sessions = new Map<DeviceId, Set<ReadonlyMap<LogId, Readonly<PeerLog>>>>();
   /** Devices of which a session has ended while another goes on: what it said counts beside that one's word. */
   const told = new Set<DeviceId>();
-  let heard = false;
+  let heard = isAlone();
   let closed = false;
 
   for (const { key, value } of await replica.store.values(PREFIX)) {
     const device = key.slice(PREFIX.length) as DeviceId;
     if (replica.membership().devices.has(device)) known.set(device, parseRow(key, value));
     else await replica.store.append({ values: [{ key, value: null }] });
+  }
+
+  function isAlone(): boolean {
+    return [...replica.membership().devices.keys()].every((device) => device === replica.device);
   }
 
   function begin(device: DeviceId, logs: ReadonlyMap<LogId, Readonly<PeerLog>>): () => Promise<void> {
@@ -156,7 +160,7 @@ export async function openProgress(
       closed = true;
       await kept;
     },
-    hasHeard: () => heard || [...replica.membership().devices.keys()].every((device) => device === replica.device),
+    hasHeard: () => heard || isAlone(),
   };
 }
 

@@ -87,6 +87,11 @@ test("[own-writes-wait] a device alone in its mesh tells its cards at once, and 
   offered[0] = { ...offered[0]!, description: "reads more" };
   await cards.refresh();
   expect(await written(ben)).toEqual(["agent-key", "card", "card"]);
+  // Nobody can have had more of its log: that somebody has come since changes nothing.
+  await admitMember(ben, "ana");
+  offered[0] = { ...offered[0]!, description: "reads all" };
+  await cards.refresh();
+  expect(await written(ben)).toEqual(["agent-key", "card", "card", "card"]);
 });
 
 test("[own-writes-wait] a restored folder whose agents have changed writes nothing before a peer was heard, and forks nothing", async () => {
