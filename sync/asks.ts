@@ -138,11 +138,9 @@ export function createAsks(deps: AsksDeps): Asks {
   function foldAsked(event: ReadableEvent): void {
     const { q, device, exp } = asMap(event.value, "an invocation-asked event");
     const ask = read(parseSealed(q), event.at);
+    if (event.audience !== "direct") throw new KinError("BAD_REQUEST", "an ask is sealed to devices");
+    checkAuthor(ask.opened, event, { device, exp });
     const { from, to } = ask.opened.envelope;
-    if (event.audience !== "direct" || exp !== ask.expiresAt)
-      throw new KinError("BAD_REQUEST", "an ask is sealed to devices, and its event says the expiry of its envelope");
-    if (from.device !== event.device || from.person !== event.person || to.device !== idOf(device))
-      throw new KinError("DENIED", "an ask names another caller or another executing device than its event");
     if (known(ask.id) !== undefined) return;
     ask.at = { log: event.log, seq: event.seq };
     if (from.person === self.person) remember(asked, ask);
@@ -155,14 +153,7 @@ export function createAsks(deps: AsksDeps): Asks {
     const opened = openEnvelope(sealed, couldSpeakFor);
     const { envelope, id } = opened;
     if (envelope.mesh !== deps.mesh) throw new KinError("WRONG_MESH", "an ask is of another mesh");
-    if (envelope.kind !== "invoke/request" || envelope.to.device === null)
-      throw new KinError("BAD_REQUEST", "an ask is a request that names its executing device (R8)");
-    // Else an export with it would prove nothing to anybody: verifiers take what §20 of the protocol page says, and no more.
-    if (envelope.boot !== undefined || envelope.re !== undefined)
-      throw new KinError("BAD_REQUEST", "an ask names no start of a node and no other request: it is no live one");
-    if (envelope.exp <= envelope.iat || envelope.exp - envelope.iat > MAX_DURABLE_LIFE_MS)
-      throw new KinError("BAD_REQUEST", `an ask lives for at most ${MAX_DURABLE_LIFE_MS / 86_400_000} days`);
-    const request = parseRequest(envelope.body);
+    const request = durableRequest(opened);
     const expiresAt = envelope.exp;
     return { id, opened, request, askedAt, expiresAt, at: null, said: new Map(), isWithdrawn: false };
   }
@@ -281,6 +272,32 @@ export function createAsks(deps: AsksDeps): Asks {
     },
     forget: (ask) => void open.delete(ask),
   };
+}
+
+/**
+ * What may be asked by an event (docs/protocol.md §20). Who runs it and who verifies an export ask the same, so that what was run
+ * can be proved. @throws KinError BAD_REQUEST
+ */
+export function durableRequest({ envelope }: OpenedEnvelope): CallRequest {
+  if (envelope.kind !== "invoke/request" || envelope.to.device === null)
+    throw new KinError("BAD_REQUEST", "an ask is a request that names its executing device (R8)");
+  if (envelope.boot !== undefined || envelope.re !== undefined)
+    throw new KinError("BAD_REQUEST", "an ask names no start of a node and no other request: it is no live one");
+  if (envelope.exp <= envelope.iat || envelope.exp - envelope.iat > MAX_DURABLE_LIFE_MS)
+    throw new KinError("BAD_REQUEST", `an ask lives for at most ${MAX_DURABLE_LIFE_MS / 86_400_000} days`);
+  return parseRequest(envelope.body);
+}
+
+/** An ask is its author's own, and its event says what the request in it says. @throws KinError BAD_REQUEST */
+export function checkAuthor(
+  { envelope: { from, to, exp } }: OpenedEnvelope,
+  author: { device: DeviceId; person: PersonId | null },
+  said: { device?: unknown; exp?: unknown },
+): void {
+  if (from.device !== author.device || from.person !== author.person)
+    throw new KinError("BAD_REQUEST", "an ask holds a request of somebody else than its author");
+  if (to.device !== idOf(said.device) || exp !== said.exp)
+    throw new KinError("BAD_REQUEST", "an ask names another executing device or expiry than its request");
 }
 
 function callEvent(kind: string, body: unknown): CallEvent {

@@ -7,10 +7,10 @@ import type { Value } from "../protocols/bytes.ts";
 import { openEnvelope, type Envelope, type OpenedEnvelope, type Sender } from "../protocols/envelope.ts";
 import { KinError, type ErrorShape } from "../protocols/errors.ts";
 import { idOf, type DeviceId, type EnvelopeId, type EventId, type MeshId, type PersonId } from "../protocols/ids.ts";
-import { parseEvent, parseRefused, parseRequest } from "../protocols/invoke-bodies.ts";
+import { parseEvent, parseRefused } from "../protocols/invoke-bodies.ts";
 import type { CallOutcome, CallRequest } from "../protocols/invoke.ts";
 import { asMap, parseSealed } from "../protocols/signature.ts";
-import { MAX_DURABLE_LIFE_MS } from "./asks.ts";
+import { checkAuthor, durableRequest } from "./asks.ts";
 
 /** An opened event about a call, and who wrote it. */
 export interface CallWord {
@@ -77,22 +77,16 @@ export function verifyCalls(
 
   function readAsked(word: CallWord): void {
     const { q, device, exp } = only(word, ["q", "device", "exp"]);
-    const { envelope, id } = open(q);
+    const opened = open(q);
+    const request = durableRequest(opened);
+    checkAuthor(opened, word, { device, exp });
+    const { id, envelope } = opened;
     const { from, to } = envelope;
-    if (envelope.kind !== "invoke/request" || envelope.re !== undefined || envelope.boot !== undefined)
-      throw bad("it holds an envelope that is no durable request");
-    if (from.device !== word.device || from.person !== word.person)
-      throw bad("it holds a request of somebody else than its author");
-    if (to.device === null || to.device !== idOf(device) || exp !== envelope.exp)
-      throw bad("its executing device or expiry is not the request's");
-    if (envelope.exp <= envelope.iat || envelope.exp - envelope.iat > MAX_DURABLE_LIFE_MS)
-      throw bad("its request lives longer than a durable one may");
-    const request = parseRequest(envelope.body);
     const call = callOf(id);
     call.asked ??= {
       event: word.event,
       from,
-      to: { person: to.person, device: to.device, name: to.agent },
+      to: { person: to.person, device: to.device!, name: to.agent },
       at: envelope.iat,
       request,
     };
