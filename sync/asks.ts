@@ -7,7 +7,8 @@
  *        ├──answered──▶ the end
  *        └──declined {}──▶ the end: nobody runs it
  *
- * Only who is to run it can hand it on, and only before it has started: so there is never a second one.
+ * Only who is to run it can hand it on, and only before it has started: so there is never a second one. An ask of `only` the
+ * named device is not handed on.
  */
 import { openEnvelope, type OpenedEnvelope } from "../protocols/envelope.ts";
 import { KinError, type ErrorShape } from "../protocols/errors.ts";
@@ -50,6 +51,8 @@ export interface Ask {
   /** The first word of each device of the asked person. */
   said: Map<DeviceId, Word>;
   isWithdrawn: boolean;
+  /** The caller means this very device: it hands the ask to no other. */
+  isOnly: boolean;
 }
 
 type Word =
@@ -136,10 +139,11 @@ export function createAsks(deps: AsksDeps): Asks {
   // ── asked ──
 
   function foldAsked(event: ReadableEvent): void {
-    const { q, device, exp } = asMap(event.value, "an invocation-asked event");
+    const { q, device, exp, only } = asMap(event.value, "an invocation-asked event");
     const ask = read(parseSealed(q), event.at);
     if (event.audience !== "direct") throw new KinError("BAD_REQUEST", "an ask is sealed to devices");
-    checkAuthor(ask.opened, event, { device, exp });
+    checkAuthor(ask.opened, event, { device, exp, only });
+    ask.isOnly = only === true;
     const { from, to } = ask.opened.envelope;
     if (known(ask.id) !== undefined) return;
     ask.at = { log: event.log, seq: event.seq };
@@ -155,7 +159,7 @@ export function createAsks(deps: AsksDeps): Asks {
     if (envelope.mesh !== deps.mesh) throw new KinError("WRONG_MESH", "an ask is of another mesh");
     const request = durableRequest(opened);
     const expiresAt = envelope.exp;
-    return { id, opened, request, askedAt, expiresAt, at: null, said: new Map(), isWithdrawn: false };
+    return { id, opened, request, askedAt, expiresAt, at: null, said: new Map(), isWithdrawn: false, isOnly: false };
   }
 
   function known(id: EnvelopeId): Ask | undefined {
@@ -292,12 +296,14 @@ export function durableRequest({ envelope }: OpenedEnvelope): CallRequest {
 export function checkAuthor(
   { envelope: { from, to, exp } }: OpenedEnvelope,
   author: { device: DeviceId; person: PersonId | null },
-  said: { device?: unknown; exp?: unknown },
+  said: { device?: unknown; exp?: unknown; only?: unknown },
 ): void {
   if (from.device !== author.device || from.person !== author.person)
     throw new KinError("BAD_REQUEST", "an ask holds a request of somebody else than its author");
   if (to.device !== idOf(said.device) || exp !== said.exp)
     throw new KinError("BAD_REQUEST", "an ask names another executing device or expiry than its request");
+  if (said.only !== undefined && said.only !== true)
+    throw new KinError("BAD_REQUEST", '"only" of an ask is true, or is not there');
 }
 
 function callEvent(kind: string, body: unknown): CallEvent {

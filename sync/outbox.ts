@@ -2,7 +2,7 @@
  * Calls to somebody who is not there (§7, R8). They travel as events, sealed to the devices that they concern:
  *
  *   caller's device                                        the one executing device
- *   invocation-asked     { q: sealed request, device, exp }  →
+ *   invocation-asked     { q: sealed request, device, exp, only? }  →      `only`: it is not handed to another device
  *   invocation-withdrawn { re }                              →   not run; what runs is stopped
  *                        ←  invocation-answered { re, ev: [sealed accepted, sealed result or failure] }
  *                        ←  invocation-declined { re, code, message, next? }   `next`: that device runs it instead
@@ -39,6 +39,11 @@ const MAX_REMEMBERED = 8192;
 const MAX_DOUBTS = 100;
 /** How often expired asks are looked for. */
 const EXPIRY_LOOK_MS = 60_000;
+const ELSEWHERE: ErrorShape = { code: "NOT_FOUND", message: "it is not offered here: another device runs it" };
+const ONLY_ELSEWHERE: ErrorShape = {
+  code: "NOT_FOUND",
+  message: "it is not offered on this device any more, only on another one, and the call was for this one",
+};
 const WHY = "outbox/why/";
 const STARTED = "outbox/started/";
 
@@ -82,6 +87,8 @@ export interface AskState {
   request: CallRequest;
   /** The device that asked: it alone can take the ask back. */
   asker: DeviceId;
+  /** That device and no other was meant. */
+  only: boolean;
   /** Where the ask stands: whoever has so much of the log has it. */
   at: { log: LogId; seq: number };
   /** The device that is to run it, or that has ended it: the named one, or the one to which that has handed it. */
@@ -109,8 +116,11 @@ export interface PendingAsk {
 }
 
 export interface Outbox {
-  /** Durable when it resolves. The request names its executing device. `why` it waits, in words. @throws KinError BAD_REQUEST, NOT_A_MEMBER … */
-  ask(request: Sealed, why: string): Promise<EnvelopeId>;
+  /**
+   * Durable when it resolves. The request names its executing device; with `only` that one hands it to no other of its person.
+   * `why` it waits, in words. @throws KinError BAD_REQUEST, NOT_A_MEMBER …
+   */
+  ask(request: Sealed, why: string, options?: { only?: boolean }): Promise<EnvelopeId>;
   /** Our person's asks that were neither answered nor taken back, oldest first. */
   waiting(): AskState[];
   /** All of our person's that are remembered, oldest first. */
@@ -205,7 +215,7 @@ export async function createOutbox(
 
   // ── the caller's side ──
 
-  async function ask(sealed: Sealed, why: string): Promise<EnvelopeId> {
+  async function ask(sealed: Sealed, why: string, { only = false } = {}): Promise<EnvelopeId> {
     const { id, opened, expiresAt } = asks.read(sealed, time.now());
     const { from, to } = opened.envelope;
     if (from.device !== me) throw new KinError("BAD_REQUEST", "an ask is signed by the device that writes it");
@@ -213,7 +223,8 @@ export async function createOutbox(
       throw new KinError("NOT_A_MEMBER", `device ${to.device!.slice(0, 8)} is no living device of the person asked`);
     if (waiting().length >= MAX_WAITING_ASKS)
       throw new KinError("OVERLOADED", `${MAX_WAITING_ASKS} calls wait for an answer: drop some`);
-    const value = { q: sealedValue(sealed) as Value, device: idBytes(to.device!), exp: expiresAt };
+    const named = { q: sealedValue(sealed) as Value, device: idBytes(to.device!), exp: expiresAt };
+    const value = only ? { ...named, only } : named;
     reasons.set(id, why);
     await replica.append(
       [{ kind: "invocation-asked", audience: "direct", value, to: devicesOf(from.person, to.person) }],
@@ -230,7 +241,7 @@ export async function createOutbox(
   }
 
   function stateOf(ask: Ask): AskState {
-    const { id, opened, request, askedAt, expiresAt, isWithdrawn } = ask;
+    const { id, opened, request, askedAt, expiresAt, isWithdrawn, isOnly } = ask;
     const { from, to } = opened.envelope;
     const course = courseOf(ask);
     const name = to.agent ?? ("agent" in request.target ? request.target.agent : request.target.tool);
@@ -239,6 +250,7 @@ export async function createOutbox(
       to: { person: to.person, device: to.device!, name },
       request,
       asker: from.device,
+      only: isOnly,
       at: ask.at!,
       executor: course.device,
       askedAt,
@@ -389,7 +401,7 @@ export async function createOutbox(
     if (refusal !== null) return reply(one, [refusal]);
     const next = deps.elsewhere?.(one.request, one.opened.envelope.from.person);
     if (next !== undefined && next !== me)
-      return decline(id, { code: "NOT_FOUND", message: "it is not offered here: another device runs it" }, next);
+      return one.isOnly ? decline(id, ONLY_ELSEWHERE) : decline(id, ELSEWHERE, next);
     await start(id);
     // Writing may have shown that this store is an old copy (R2), or the caller may have taken the call back meanwhile.
     const late = whyNotRun(one);

@@ -76,10 +76,10 @@ export function verifyCalls(
   return [...calls.values()];
 
   function readAsked(word: CallWord): void {
-    const { q, device, exp } = only(word, ["q", "device", "exp"]);
+    const { q, ...said } = only(word, ["q", "device", "exp", "only"]);
     const opened = open(q);
     const request = durableRequest(opened);
-    checkAuthor(opened, word, { device, exp });
+    checkAuthor(opened, word, said);
     const { id, envelope } = opened;
     const { from, to } = envelope;
     const call = callOf(id);

@@ -1046,6 +1046,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (envelope.boot !== undefined && envelope.re !== undefined)",
   },
   {
+    requirement: "only-this-device",
+    file: "sync/outbox.ts",
+    search: "return one.isOnly ? decline(id, ONLY_ELSEWHERE) : decline(id, ELSEWHERE, next);",
+    replace: "return decline(id, ELSEWHERE, next);",
+  },
+  {
     requirement: "one-executor",
     file: "sync/asks.ts",
     search: 'course.state === "waiting" && course.device === self.device &&',

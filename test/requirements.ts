@@ -376,6 +376,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "An ask that is no durable request by the protocol page (boot, re, another audience, another expiry) has no effect.",
   },
   {
+    id: "only-this-device",
+    source: "RULES F7",
+    sentence: "A call to ana@laptop/x is run on that device or not at all.",
+  },
+  {
     id: "one-executor",
     source: "RULES R8",
     sentence:

@@ -154,7 +154,7 @@ async function callThroughLog(ana: TestMember, ben: TestMember, reviewer: Signin
   const [q] = sealMessages(ana, ana.keys.device, [{ from, to, kind: "invoke/request", body, at }]);
   const id = idOf<"envelope">(leafHash("envelope/device", q!.bytes));
   const devices: DeviceId[] = [ana.replica.device, ben.replica.device];
-  const value = { q: sealedValue(q!) as Value, device: idBytes(to.device), exp: at + 86_400_000 };
+  const value = { q: sealedValue(q!) as Value, device: idBytes(to.device), exp: at + 86_400_000, only: true };
   const [asked] = await ana.replica.append([{ kind: "invocation-asked", audience: "direct", value, to: devices }]);
   await syncOnce(ana, ben);
   const answered = await answer(ben, reviewer, { re: id, from: to, to: from, devices });

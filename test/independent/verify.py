@@ -1177,7 +1177,8 @@ def check_calls(shown, mesh, keys):
         return calls.setdefault(request, {"asked": None, "answers": [], "declined": [], "withdrawn": 0})
 
     def asked(event, device, person, value):
-        fields(value, "invocation-asked", "q device exp")
+        fields(value, "invocation-asked", "q device exp", "only")
+        need(value.get("only", True) is True, "only is true or is not there")
         e = Envelope(value["q"], mesh, keys)
         need(e.kind == "request" and e.re is None and e.boot is None and e.body is not None, "it holds no durable request")
         need(e.sender[0] == person and e.sender[1] == device, "it holds a request of somebody else than its author")

@@ -121,6 +121,8 @@ export interface Asking {
   device?: DeviceId;
   retryOf?: CallRequest["retryOf"];
   parts?: CallRequest["parts"];
+  /** That device and no other. */
+  only?: boolean;
 }
 
 export function requestOf(from: Actor, { key, retryOf, parts = [] }: Asking = {}): CallRequest {
@@ -138,7 +140,7 @@ export function requestOf(from: Actor, { key, retryOf, parts = [] }: Asking = {}
 
 export async function ask(from: Actor, to: TestMember, asking: Asking = {}): Promise<EnvelopeId> {
   const sealed = await sealedRequest(from, to, asking);
-  return from.outbox.ask(sealed, `${to.name} is offline`);
+  return from.outbox.ask(sealed, `${to.name} is offline`, { only: asking.only ?? false });
 }
 
 export function sealedRequest(from: Actor, to: TestMember, asking: Asking = {}) {

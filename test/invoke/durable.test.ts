@@ -242,6 +242,22 @@ test("R8: another device of the person runs a call only after the named one's si
   expect(effects.runs).toHaveLength(1);
 });
 
+test("a call to one device by name is handed to no other, and its caller learns that it is not offered there [only-this-device]", async () => {
+  const { ben, ana, desk, anas, effects } = await twoDevices();
+  const id = await ask(anas, ben, { only: true });
+  expect(anas.outbox.look(id)).toMatchObject({ only: true, executor: ben.replica.device });
+  serve(await actor(desk, { work: marking(effects) }));
+  serve(await actor(ben, { outbox: { elsewhere: () => desk.replica.device } }));
+  expect(await answered(anas, ben, id)).toBe("NOT_FOUND");
+  expect(anas.outbox.look(id)).toMatchObject({ executor: ben.replica.device, state: "answered" });
+  // The other one, to whichever device of his has it, is run.
+  await syncOnce(ben, desk);
+  await until(() => effects.runs.length === 1, "the desk runs the first");
+  await syncOnce(ana, desk);
+  await desk.replica.idle();
+  expect(effects.runs).toHaveLength(1);
+});
+
 test("R8: what was declined to nobody ends with its reason; a decline or answer of whose turn it is not has no effect [one-executor]", async () => {
   const { ben, ana, desk, anas, id } = await twoDevices();
   const value = { re: idBytes(id), code: "DENIED", message: "not my turn" };

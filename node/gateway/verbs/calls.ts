@@ -106,6 +106,8 @@ async function readAttachment(file: string): Promise<Buffer> {
 export interface Target {
   member: Member;
   device: Member["devices"][number];
+  /** The address names the device (`ben@laptop/reviewer`): no other of his is meant. */
+  isNamed: boolean;
   name: string;
 }
 
@@ -137,7 +139,8 @@ export async function findTarget(node: MeshNode, mesh: Mesh, to: Address, signal
   const isThere = (card: Card): number => (card.device === mesh.me.device || connected.has(card.device) ? 0 : 1);
   const best = found.toSorted((a, b) => isThere(a.card) - isThere(b.card) || b.card.issuedAt - a.card.issuedAt)[0];
   if (best === undefined) throw nothingThere(mesh, member, kind, to);
-  return { member, device: devices.find(({ id }) => id === best.card.device)!, name: to.name };
+  const device = devices.find(({ id }) => id === best.card.device)!;
+  return { member, device, isNamed: to.device !== undefined, name: to.name };
 }
 
 /** A person whose cards have not come yet: ask his devices that are connected. */
@@ -234,7 +237,7 @@ export async function queue(mesh: Mesh, target: Target, request: CallRequest, aw
   const to = { person: target.member.person, device: target.device.id, agent: target.name };
   const envelope = { to, kind: "invoke/request" as const, body: requestBody(request) };
   const { sealed } = sealEnvelope(mesh.sealing, null, envelope, DURABLE_LIFE_MS);
-  const asked = await mesh.outbox.ask(await sealed, away.sentence);
+  const asked = await mesh.outbox.ask(await sealed, away.sentence, { only: target.isNamed });
   const queued = { outcome: "queued" as const, id: formatText("kini", idBytes(asked)), why: away.sentence };
   return away.detail === "" ? queued : { ...queued, detail: away.detail };
 }

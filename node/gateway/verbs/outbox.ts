@@ -6,7 +6,7 @@ import type { AskState } from "../../../sync/outbox.ts";
 import { reach } from "../away.ts";
 import type { OutboxItem, Params, Result } from "../control-api.ts";
 import { needMembership, needMesh, type Mesh, type MeshNode } from "../mesh.ts";
-import { peerName } from "../resolve.ts";
+import { deviceName, peerName } from "../resolve.ts";
 import { syncWith } from "../sync-with.ts";
 import { findTarget, parseCallId, queue } from "./calls.ts";
 
@@ -143,7 +143,8 @@ async function askAgain(
   if (member === undefined)
     throw new KinError("NOT_FOUND", "whom it was asked is no longer a member", { hint: "kin members" });
   const kind = "agent" in ask.request.target ? "agent" : "tool";
-  const target = await findTarget(node, mesh, { person: member.name, kind, name: ask.to.name }, signal);
+  const device = ask.only ? deviceName(mesh.replica.membership(), ask.to.device) : undefined;
+  const target = await findTarget(node, mesh, { person: member.name, device, kind, name: ask.to.name }, signal);
   const request: CallRequest = { ...ask.request, key: node.random.bytes(16), retryOf: undefined };
   const queued = await queue(mesh, target, request, { sentence: `asked again for ${id}`, detail: "" });
   const now = mesh.outbox.look(parseCallId(queued.id))!;
