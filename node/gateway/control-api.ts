@@ -6,6 +6,7 @@
  */
 import type { ErrorShape } from "../../protocols/errors.ts";
 import type { Json } from "../../protocols/tool.ts";
+import type { ExportSummary } from "../../sync/export.ts";
 
 /** How a peer is reached now. */
 export type Path = "direct" | "lan" | "loopback" | "relayed" | "none";
@@ -411,22 +412,12 @@ export interface ControlApi {
       sealed: boolean;
     },
     { bytes: number },
-    {
+    ExportSummary & {
       file: string;
       /** `kinm1…` */
       mesh: string;
       meshName: string;
       all: boolean;
-      records: number;
-      keys: number;
-      logs: number;
-      events: number;
-      /** Events whose body is shown, and those of them on our word only. */
-      opened: number;
-      said: number;
-      bodiless: number;
-      hereEvents: number;
-      bytes: number;
     },
   ];
   /** `history`: the oldest first. `others`: values that were set without knowledge of `value` and lost. */

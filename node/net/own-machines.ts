@@ -13,6 +13,7 @@ import { refusal, type AdmitAnswer, type Conversation } from "../../protocols/jo
 import type { NewDevice } from "../../protocols/roster-record.ts";
 import { asMap } from "../../protocols/signature.ts";
 import { addDevice } from "../../sync/acts.ts";
+import { createQueue } from "../../sync/ground.ts";
 import type { EpochKeys, Replica } from "../../sync/replica.ts";
 
 const PREFIX = "device-ticket/";
@@ -39,7 +40,7 @@ export interface OwnMachines {
 export function createOwnMachines(deps: OwnMachinesDeps): OwnMachines {
   const { replica, time, random } = deps;
   /** One after the other: a ticket is good for one machine. */
-  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = createQueue();
 
   async function open(key: Uint8Array, expiresAt: number): Promise<RecordId> {
     const rows = await replica.store.values(PREFIX);
@@ -70,12 +71,6 @@ export function createOwnMachines(deps: OwnMachinesDeps): OwnMachines {
       invite: find,
       add: (device, id) => inTurn(() => use(id, device)),
     });
-  }
-
-  function inTurn<T>(work: () => Promise<T>): Promise<T> {
-    const next = last.then(work);
-    last = next.catch(() => undefined);
-    return next;
   }
 
   /** The ticket is spent, durably, before the record is written: a crash in between lets the same machine ask again. */
