@@ -837,8 +837,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "one-stream",
     file: "node/net/wire.ts",
-    search: "await new Promise<void>((tick) => process.nextTick(tick));",
-    replace: "",
+    search: "const bytes = queue.length === 1 ? queue[0]! : concat(...queue);\n        queue = [];",
+    replace: "const bytes = queue.shift()!;",
   },
   {
     requirement: "back-pressure",
@@ -1594,8 +1594,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "facts-removed",
     file: "sync/documents.ts",
-    search: "    facts.clear();\n    begin();",
-    replace: "    begin();",
+    search: "    facts.clear();\n    for (const one of folds) one.clear();\n    begin();",
+    replace: "    for (const one of folds) one.clear();\n    begin();",
   },
   {
     requirement: "R16",
@@ -1869,5 +1869,11 @@ export const FAULTS: readonly Fault[] = [
     file: "sync/reading.ts",
     search: 'return "damaged";',
     replace: "return null;",
+  },
+  {
+    requirement: "ids-in-blocks",
+    file: "sync/stores/log-file-ids.ts",
+    search: "ids (start, position) VALUES (?, ?)",
+    replace: "ids (position, start) VALUES (?, ?)",
   },
 ];

@@ -1,22 +1,24 @@
 /**
  * `npm run faults`: applies each fault of `test/faults.ts` in a copy of the tree, runs the tests that cite its requirement and
- * prints which of them goes red. A fault that no test notices is a promise that nothing keeps: exit code 1.
+ * prints which of them goes red, and is green without it. A fault that no test notices is a promise that nothing keeps: exit code 1.
  *
  * `-- --seed 7 --count 20` draws a sample (CI), `-- --only R3,L7` these requirements' faults.
  */
 import { execFileSync, spawn } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
-import { citationPattern, citingFiles, readCitations, type Citation } from "./citations.ts";
+import { citationPattern, citingFiles, readCitations } from "./citations.ts";
 import { FAULTS, type Fault } from "./faults.ts";
+import { endAll, endAllWhenInterrupted, killAll, straysIn, takeOwnTemp } from "./own-temp.ts";
 
 const ROOT = join(import.meta.dirname, "..");
 /** A fault may make a test wait for ever; the test's own limit is 30 s (120 s with real processes), and a few tests may cite one requirement. */
 const RUN_LIMIT_MS = 180_000;
-/** The run without a fault has all that is cited in it. */
-const GREEN_LIMIT_MS = 900_000;
+/** At the same time, each in a copy of its own. */
+const SIDE_BY_SIDE = 2;
+/** Their tests start processes: slower than others. */
+const PROCESSES = /^test\/(node|disk|bench|cli|interop|independent|simulations)\//;
 /** Ignored by git, needed to run the tests: linked into the copy. */
 const LINKED = ["node_modules", "test/interop/bin"];
 
@@ -34,118 +36,113 @@ if (faults.length === 0) {
   process.exit(2);
 }
 
-const copy = copyTree();
+// Everything lies in it: the copies, and what their tests make and start.
+const folder = takeOwnTemp("kin-faults-");
+endAllWhenInterrupted(folder);
 let survived = 0;
 try {
   console.log(`${faults.length} of ${FAULTS.length} faults, seed ${seed}`);
-  const citations = readCitations(copy);
-  const green = await greenTests(faults, citations);
-  for (const fault of faults) {
-    const verdict = await apply(fault, citations, green);
-    if (!verdict.red) survived++;
-    console.log(`${verdict.red ? "red     " : "SURVIVED"}  ${fault.requirement}  ${fault.file}  ${verdict.text}`);
-  }
+  const citations = readCitations(ROOT);
+  const waiting = faults.values();
+  const applyAll = async (bench: Bench): Promise<void> => {
+    for (const fault of waiting) {
+      const { red, text } = await apply(fault, citingFiles(ROOT, citations, fault.requirement), bench);
+      if (!red) survived++;
+      console.log(`${red ? "red     " : "SURVIVED"}  ${fault.requirement}  ${fault.file}  ${text}`);
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(SIDE_BY_SIDE, faults.length) }, (_, i) => applyAll(makeBench(i))));
 } finally {
-  rmSync(copy, { recursive: true, force: true });
+  endAll(folder);
 }
 console.log(`${faults.length - survived} passed, ${survived} failed`);
 process.exitCode = survived === 0 ? 0 : 1;
 
+/** A copy of the tree in which one fault at a time is applied, and the temporary folder of its tests. */
+interface Bench {
+  copy: string;
+  temp: string;
+}
+
 interface Outcome {
+  /** As `vitest -t` matches it. */
   name: string;
   file: string;
   state: "passed" | "failed" | "other";
-  /** Of the whole file. */
-  fileMs: number;
 }
 
-/** What is green without a fault, and how long each file took for it. */
-interface Green {
-  tests: Set<string>;
-  fileMs: Map<string, number>;
+interface Verdict {
+  red: boolean;
+  text: string;
 }
 
-/** Only a test that is green without the fault can prove anything by turning red. */
-async function greenTests(faults: readonly Fault[], citations: readonly Citation[]): Promise<Green> {
-  const ids = [...new Set(faults.map(({ requirement }) => requirement))];
-  const outcomes = await runTests(
-    ids.flatMap((id) => citingFiles(copy, citations, id)),
-    ids,
-    GREEN_LIMIT_MS,
-  );
-  if (outcomes === undefined)
-    throw new Error(`the tests did not end within ${GREEN_LIMIT_MS / 1000} s without a fault`);
-  for (const { state, file, name } of outcomes)
-    if (state === "failed") console.log(`red before any fault: ${file}: ${name}`);
-  return {
-    tests: new Set(outcomes.filter(({ state }) => state === "passed").map(testKey)),
-    fileMs: new Map(outcomes.map(({ file, fileMs }) => [file, fileMs])),
-  };
-}
-
-/** The quickest of the citing files alone, then the others together: most faults need no more than the first. */
-function inTurns(files: readonly string[], { fileMs }: Green): string[][] {
-  const [first, ...others] = files.toSorted((a, b) => (fileMs.get(a) ?? 0) - (fileMs.get(b) ?? 0));
+/** The likely quickest of the citing files alone, then the others together: most faults need no more than the first. */
+function inTurns(files: readonly string[]): string[][] {
+  const rank = (file: string): number => (PROCESSES.test(file) ? 1 : 0);
+  const [first, ...others] = files.toSorted((a, b) => rank(a) - rank(b));
   return [first === undefined ? [] : [first], others].filter((turn) => turn.length > 0);
 }
 
-async function apply(
-  fault: Fault,
-  citations: readonly Citation[],
-  green: Green,
-): Promise<{ red: boolean; text: string }> {
-  const path = join(copy, fault.file);
+async function apply(fault: Fault, files: readonly string[], bench: Bench): Promise<Verdict> {
+  const path = join(bench.copy, fault.file);
   const original = readFileSync(path, "utf8");
   if (original.split(fault.search).length !== 2) return { red: false, text: "its text does not occur exactly once" };
-  const files = citingFiles(copy, citations, fault.requirement);
-  const pattern = new RegExp(citationPattern(fault.requirement));
-  if (![...green.tests].some((key) => pattern.test(key.slice(key.indexOf("\n") + 1))))
-    return { red: false, text: "no test that cites it is green without the fault" };
-  writeFileSync(
-    path,
-    original.replace(fault.search, () => fault.replace),
-  );
-  try {
-    let ran = false;
-    for (const turn of inTurns(files, green)) {
-      const outcomes = await runTests(turn, [fault.requirement], RUN_LIMIT_MS);
-      if (outcomes === undefined) return { red: true, text: `hangs: no end within ${RUN_LIMIT_MS / 1000} s` };
-      const red = outcomes.find((outcome) => outcome.state === "failed" && green.tests.has(testKey(outcome)));
-      if (red !== undefined) return { red: true, text: `${red.file}: ${red.name}` };
-      ran ||= outcomes.some((outcome) => outcome.state === "passed");
-    }
-    return {
-      red: false,
-      text: ran ? "its tests stay green" : "no test ran: the fault must break the behaviour, not the file",
-    };
-  } finally {
+  const faulty = original.replace(fault.search, () => fault.replace);
+  let why = "no test ran: the fault must break the behaviour, not the file";
+  for (const turn of inTurns(files)) {
+    writeFileSync(path, faulty);
+    const outcomes = await runTests(turn, citationPattern(fault.requirement), bench);
     writeFileSync(path, original);
+    const failed = outcomes?.filter(({ state }) => state === "failed");
+    if (failed === undefined || failed.length > 0) {
+      const red = await redOnlyBy(fault, turn, failed, bench);
+      if (red !== undefined) return { red: true, text: red };
+      why = "what is red with it is red, or does not end, without it too";
+    } else if (outcomes!.some(({ state }) => state === "passed")) why = "its tests stay green";
   }
+  return { red: false, text: why };
 }
 
-function testKey({ file, name }: Pick<Outcome, "file" | "name">): string {
-  return `${file}\n${name}`;
+/** Only a test that is green without the fault proves anything by turning red: the same once more, without it. */
+async function redOnlyBy(
+  { requirement }: Fault,
+  turn: readonly string[],
+  failed: readonly Outcome[] | undefined,
+  bench: Bench,
+): Promise<string | undefined> {
+  if (failed === undefined) {
+    const green = await runTests(turn, citationPattern(requirement), bench);
+    const isGreen = green?.some(({ state }) => state === "passed") && green.every(({ state }) => state !== "failed");
+    return isGreen ? `hangs: no end within ${RUN_LIMIT_MS / 1000} s` : undefined;
+  }
+  for (const { file, name } of failed) {
+    const alone = `^${name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`;
+    const green = await runTests([file], alone, bench);
+    if (green?.some((outcome) => outcome.name === name && outcome.state === "passed")) return `${file}: ${name}`;
+  }
+  return undefined;
 }
 
 /** undefined: did not end in time. */
 async function runTests(
   files: readonly string[],
-  ids: readonly string[],
-  limitMs: number,
+  pattern: string,
+  { copy, temp }: Bench,
 ): Promise<Outcome[] | undefined> {
-  if (files.length === 0) return [];
   const report = join(copy, ".faults-report.json");
   rmSync(report, { force: true });
   const vitest = join(copy, "node_modules", "vitest", "vitest.mjs");
-  const pattern = ids.map(citationPattern).join("|");
-  const args = [vitest, "run", "--reporter=json", `--outputFile=${report}`, "-t", pattern, ...new Set(files)];
-  // A group of its own: with the limit's end its workers and the nodes that its tests started go too.
-  const child = spawn(process.execPath, args, { cwd: copy, stdio: "ignore", detached: true });
+  // The first red test is enough.
+  const args = [vitest, "run", "--bail=1", "--reporter=json", `--outputFile=${report}`, "-t", pattern, ...files];
+  const env = { ...process.env, TMPDIR: temp };
+  // A group of its own: Ctrl-C reaches this process alone, which then ends everything.
+  const child = spawn(process.execPath, args, { cwd: copy, env, stdio: "ignore", detached: true });
   const inTime = await new Promise<boolean>((resolve, reject) => {
     const limit = setTimeout(() => {
+      killAll(straysIn(temp)); // its workers, and the nodes that its tests started
       process.kill(-child.pid!, "SIGKILL");
       resolve(false);
-    }, limitMs);
+    }, RUN_LIMIT_MS);
     child.once("error", reject);
     child.once("exit", () => {
       clearTimeout(limit);
@@ -159,27 +156,29 @@ async function runTests(
 interface JsonReport {
   testResults: {
     name: string;
-    startTime: number;
-    endTime: number;
-    assertionResults: { fullName: string; status: string }[];
+    assertionResults: { ancestorTitles: string[]; title: string; status: string }[];
   }[];
 }
 
 function readReport(path: string): Outcome[] {
   const report = JSON.parse(readFileSync(path, "utf8")) as JsonReport;
-  return report.testResults.flatMap(({ name, startTime, endTime, assertionResults }) =>
-    assertionResults.map(({ fullName, status }) => ({
-      name: fullName,
+  return report.testResults.flatMap(({ name, assertionResults }) =>
+    assertionResults.map(({ ancestorTitles, title, status }) => ({
+      name: [...ancestorTitles, title].join(" > "),
       file: name.slice(name.indexOf("/test/") + 1),
       state: status === "passed" || status === "failed" ? status : "other",
-      fileMs: endTime - startTime,
     })),
   );
 }
 
-/** What git would commit, in a temporary folder. */
-function copyTree(): string {
-  const folder = mkdtempSync(join(tmpdir(), "kin-faults-"));
+function makeBench(index: number): Bench {
+  const temp = join(folder, `t${index}`);
+  mkdirSync(temp);
+  return { copy: copyTree(join(folder, `${index}`)), temp };
+}
+
+/** What git would commit. */
+function copyTree(copy: string): string {
   const listed = execFileSync("git", ["-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard", "-z"], {
     cwd: ROOT,
   });
@@ -187,14 +186,14 @@ function copyTree(): string {
     .toString()
     .split("\0")
     .filter((name) => name !== "" && existsSync(join(ROOT, name)))) {
-    mkdirSync(dirname(join(folder, file)), { recursive: true });
-    cpSync(join(ROOT, file), join(folder, file));
+    mkdirSync(dirname(join(copy, file)), { recursive: true });
+    cpSync(join(ROOT, file), join(copy, file));
   }
   for (const path of LINKED.filter((name) => existsSync(join(ROOT, name)))) {
-    mkdirSync(dirname(join(folder, path)), { recursive: true });
-    symlinkSync(join(ROOT, path), join(folder, path));
+    mkdirSync(dirname(join(copy, path)), { recursive: true });
+    symlinkSync(join(ROOT, path), join(copy, path));
   }
-  return folder;
+  return copy;
 }
 
 /** `count` of `all` in an order that only the seed decides (Fisher–Yates over mulberry32). */
