@@ -7,6 +7,7 @@
  *   once         no side effect twice; every call answered; a result only for what was done
  *   rightful     what counts is by members, within their cuts, after what it names, not from the future
  *   shown        the notes that a view shows are those that count, each once
+ *   documents    facts, shared notes, records and cards (`documents.ts`)
  */
 import { createHash } from "node:crypto";
 import { compareBytes } from "../protocols/bytes.ts";
@@ -15,6 +16,7 @@ import { idBytes } from "../protocols/ids.ts";
 import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
 import type { Membership } from "../protocols/membership.ts";
 import type { ReadableEvent, Replica } from "../sync/replica.ts";
+import { checkDocuments, documentTexts } from "./documents.ts";
 import type { Machine, Process } from "./machine.ts";
 import type { Team } from "./team.ts";
 import type { AskedCall } from "./witness.ts";
@@ -62,6 +64,7 @@ export async function checkInvariants(team: Team, { clocks = true } = {}): Promi
   checkOnce(team, clocks);
   for (const dump of dumps) checkRightful(team, dump);
   for (const dump of dumps) checkShown(team, dump);
+  for (const { machine, events } of dumps) checkDocuments(team, machine, events);
   world.note(`state ${dumps[0]!.hash}`);
 }
 
@@ -97,6 +100,7 @@ async function dumpOf(team: Team, machine: Machine): Promise<Dump> {
       .toSorted()
       .join("\n"),
     notes: notesThatCount(events).toSorted().join("\n"),
+    ...(await team.complete(documentTexts(machine))),
   };
   const hash = createHash("sha256").update(Object.values(sections).join("\n\n")).digest("hex");
   return { machine, membership, events, byId: new Map(events.map((event) => [event.id, event])), sections, hash };
@@ -154,12 +158,23 @@ function membershipText(membership: Membership): string {
 
 // ── equal ──
 
+/** Sections that follow from what is due. */
+const OF_THE_CLOCK: ReadonlySet<string> = new Set([
+  "standings",
+  "notes",
+  "facts",
+  "shared notes",
+  "records",
+  "cards",
+  "documents",
+]);
+
 function checkEqual({ world }: Team, dumps: readonly Dump[], clocks: boolean): void {
   const [first, ...others] = dumps;
   for (const other of others)
     for (const [name, text] of Object.entries(first!.sections)) {
       // Whether an event is due is a question of one's own clock.
-      if (!clocks && (name === "standings" || name === "notes")) continue;
+      if (!clocks && OF_THE_CLOCK.has(name)) continue;
       const theirs = other.sections[name]!;
       if (theirs !== text)
         world.violate(

@@ -1,8 +1,9 @@
 /**
- * One person's machine in a simulation: its disk, keys and clock outlive the processes that run on it. A process is made of the
- * real parts, put together as `node/mesh-parts.ts` does it:
+ * One person's machine in a simulation: its disk, keys, settings and clock outlive the processes that run on it. A process is
+ * made of the real parts, put together as `node/mesh-parts.ts` does it:
  *
- *   sim disk ─ memory store ─ replica ─┬─ projection (its notes) ─ outbox ─ dispatch ─ ledger ─ one tool with a side effect
+ *   sim disk ─ memory store ─ replica ─┬─ a projection ─ outbox ─ dispatch ─ ledger ─ one tool with a side effect
+ *                                      ├─ documents (trials in place, not in a thread) ─ cards ─ snapshots
  *                                      └─ sync sessions ─ live calls ─ simulated peers ─ simulated network
  *
  * What others may see of it (acknowledged appends, side effects, answers) is told to the `Witness`, which is what the
@@ -17,27 +18,40 @@ import type { InvokeDeps } from "../protocols/invoke-deps.ts";
 import { INVOKE_PROTOCOL } from "../protocols/invoke.ts";
 import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
 import type { RosterBody } from "../protocols/roster-record.ts";
+import type { Ticket } from "../protocols/ticket.ts";
 import { createSealer, type Sealed } from "../protocols/signature.ts";
+import { parseSigned } from "../protocols/snapshot.ts";
 import { utf8Bytes } from "../protocols/bytes.ts";
 import { createDispatch } from "../node/agents/dispatch.ts";
 import { createLedger } from "../node/agents/ledger.ts";
 import { createInvocations, type Invocations } from "../node/net/invoke.ts";
+import type { LocalCard } from "../node/net/advertise.ts";
+import { openLogCards, type LogCards } from "../node/net/log-cards.ts";
+import { createOwnCards } from "../node/net/own-cards.ts";
 import { createPeerClocks, type PeerClocks } from "../node/net/peer-clocks.ts";
-import { createSyncing, type Syncing } from "../node/net/sync.ts";
-import { openDoor } from "../node/net/ticket-join.ts";
+import { fetchSnapshot, heldEpoch, serveSnapshots } from "../node/net/snapshot.ts";
+import { createSyncing, syncRun, type Syncing } from "../node/net/sync.ts";
+import { joinByTicket, openDoor } from "../node/net/ticket-join.ts";
+import { cardsView } from "../sync/card-view.ts";
+import { openDocuments, type Documents } from "../sync/documents.ts";
+import { factsView } from "../sync/documents/facts.ts";
+import type { DocumentKeep } from "../sync/documents/saved.ts";
+import { runTrial } from "../sync/documents/trial.ts";
 import { createOutbox, type Outbox } from "../sync/outbox.ts";
 import { openProjection, type Projection } from "../sync/projection.ts";
 import { openProgress } from "../sync/progress.ts";
-import { openReplica, type EpochKeys, type Incarnation, type Replica } from "../sync/replica.ts";
-import { runSync } from "../sync/session.ts";
+import { openReplica, type EpochKeys, type Incarnation, type ReadableEvent, type Replica } from "../sync/replica.ts";
+import { openSnapshotBase } from "../sync/snapshot-base.ts";
+import { openSnapshots, type Snapshots } from "../sync/snapshot.ts";
 import type { EventStore } from "../sync/store.ts";
 import { openMemoryStore } from "../sync/stores/memory.ts";
 import { createSimDisk, type SimDisk } from "./disk.ts";
 import type { SimNetwork } from "./network.ts";
-import { createSimPeers, type SimPeers } from "./peers.ts";
+import { createSimPeers, dialForJoin, type SimPeers } from "./peers.ts";
 import type { Witness } from "./witness.ts";
 import { createClock, timeOf, type Life, type SimClock, type World } from "./world.ts";
 
+const DEVICE_NAME = "laptop";
 /** What the tool of every machine is called: it does something that must not happen twice. */
 export const EFFECT_TOOL = "press";
 
@@ -56,14 +70,20 @@ export interface Machine {
   readonly trouble: KinError | null;
   /** Boots a process; it is there a little later. `records` for a machine that has no history yet. */
   start(records?: Sealed[]): Promise<void>;
+  /** Joins by ticket; resolves with the records to start with. @throws KinError */
+  join(ticket: Ticket): Promise<Sealed[]>;
   /** The process is killed; with `power`, the machine too: what was not flushed may be lost. */
   kill(options?: { power?: boolean }): void;
   /** Ends the process in order. */
   stop(): Promise<void>;
   /** What it says on a sync stream instead of the truth; null: the real session. */
-  session: ((wire: Wire, peer: DeviceId, replica: Replica) => Promise<string>) | null;
+  session: ((wire: Wire, peer: DeviceId, replica: Replica) => Promise<boolean>) | null;
   /** The marker beside the database (R2). */
   incarnation: Incarnation | null;
+  /** What its settings say of its tool: told in a card. */
+  offers: string;
+  /** What documents kept when a process ended in order (`views.db`). */
+  kept: Uint8Array[] | null;
 }
 
 export interface Process {
@@ -80,6 +100,15 @@ export interface Process {
   /** The texts of the notes that count and can be read, as the view has folded them one by one. */
   notes: ReadonlyMap<string, number>;
   view: Projection;
+  cards: LogCards;
+  documents: Documents;
+  snapshots: Snapshots;
+  /** Tells the mesh what the settings say now. */
+  refreshCards(): Promise<void>;
+  /** Events of this machine, durable, that nobody was told of as acknowledged. */
+  written: ReadableEvent[];
+  /** Ends the parts, the newest first. */
+  stop(): Promise<void>;
 }
 
 export interface MachineKeys {
@@ -113,7 +142,7 @@ export function seedOf(name: string): Uint8Array {
 
 export function newDevice(name: string): (RosterBody & { type: "admit" })["device"] {
   const { id, sealing } = keysOf(name);
-  return { id, name: "laptop", sealingKey: sealing.publicKey };
+  return { id, name: DEVICE_NAME, sealingKey: sealing.publicKey };
 }
 
 export interface MachineDeps {
@@ -191,19 +220,34 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       epochKeys: keystore,
       incarnation: marked ?? beginIncarnation(time, random, true),
       renewIncarnation: async () => beginIncarnation(time, random, false),
+      hasHeard,
       time,
       random,
       clocks: () => shown?.samples() ?? [],
       ...(records !== undefined && { records }),
     });
     const warn = (): void => world.count("warnings");
+    const written: ReadableEvent[] = [];
     replica.on((change) => {
-      if (change.type === "applied") witness.applied(name, change.events);
+      if (change.type === "applied") {
+        witness.applied(name, change.events);
+        written.push(...change.events.filter(({ device }) => device === keys.id));
+        for (const { device, kind, value } of change.events)
+          if (device === keys.id && kind === "snapshot-signed") world.count(`snapshots ${parseSigned(value).how}`);
+      }
       if (change.type === "forked") world.count("forks seen");
       if (change.type === "incarnation-ended") world.count("logs ended");
       if (change.type === "trouble") world.count(`trouble ${change.error.code}`);
     });
+    const me = { person: personOf(replica), device: keys.id };
+    const progress = await openProgress(replica, time);
+    const stops: (() => unknown)[] = [() => store.close(), () => replica.close(), () => progress.close()];
+    function hasHeard(): boolean {
+      return progress.hasHeard();
+    }
+
     const { notes, view } = await openNotes(replica);
+    stops.push(() => view.close());
 
     const boot = random.bytes(16);
     const peers = createSimPeers({
@@ -217,11 +261,49 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       time,
       random,
     });
-    shown = createPeerClocks(peers, time);
+    const clocks = (shown = createPeerClocks(peers, time));
+    stops.push(
+      () => clocks.stop(),
+      () => peers.stop(),
+    );
+
+    const base = await openSnapshotBase(store, mesh);
+    const cards = await openLogCards(replica, base, warn);
+    stops.push(() => cards.stop());
+    const documents = await openDocuments({
+      replica,
+      base,
+      person: me.person,
+      runTrial: async (trial) => runTrial(trial),
+      keep: keptOn(machine),
+      time,
+      random,
+      failed: broken,
+    });
+    stops.push(() => documents.close());
+    const epochKey = (epoch: EpochId): Uint8Array | undefined => epochKeys.get(epoch);
+    const snapshots = await openSnapshots({
+      replica,
+      base,
+      views: [cardsView, factsView],
+      hasHeard,
+      time,
+      fetch: (snapshot, signal) => fetchSnapshot({ network: peers, mesh, epochKey, warn }, snapshot, signal),
+      settled: () => Promise.all([documents.settled(), cards.settled()]),
+      warn,
+    });
+    stops.push(() => snapshots.close());
+    serveSnapshots(peers, {
+      mesh,
+      random,
+      epoch: () => heldEpoch(replica.membership(), epochKey),
+      state: (snapshot) => snapshots.state(snapshot),
+    });
+
     const isMember = (person: PersonId, device: DeviceId): boolean =>
       replica.membership().devices.get(device)?.member.person === person;
-    const me = { person: personOf(replica), device: keys.id };
     const ledger = await createLedger({ store, time, warn });
+    stops.push(() => ledger.stop());
     const handle = createDispatch(
       {
         self: me,
@@ -261,17 +343,31 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       recall: ledger.recall,
       endOfTick,
     });
+    stops.push(() => calls.stop());
     peers.handleForMembers(INVOKE_PROTOCOL, (peer, wire) => calls.serve(peer.device, wire));
-    const progress = await openProgress(replica, time);
+    const ownCards = createOwnCards({
+      me,
+      deviceKey: keys.device,
+      replica,
+      logCards: cards,
+      log: true,
+      hasHeard,
+      agentKey: noAgent,
+      endAgent: noAgent,
+      offered: () => ({ shared: [cardOf(machine)], mine: [] }),
+      time,
+      random,
+    });
     const outbox = await createOutbox({
       replica,
       invoke,
       time,
       recall: (person, request) => ledger.wordOn(person, request),
-      hasHeard: () => progress.hasHeard(),
+      hasHeard,
       isThere: (device) => peers.greeting(device) !== null,
       warn,
     });
+    stops.push(() => outbox.close());
     outbox.onAsked(handle);
     openDoor({
       network: peers,
@@ -283,40 +379,108 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       changed: async () => peers.setMembership(replica.membership()),
       warn,
     });
+    let isFirst = !hasHeard();
+    /** All that a peer has is here. */
+    function caughtUp(): void {
+      outbox.lookAgain();
+      if (!isFirst) return;
+      isFirst = false;
+      refreshLater();
+      snapshots.look().catch(broken);
+    }
+    const runSession = syncRun({
+      replica,
+      progress,
+      time,
+      caughtUp,
+      unkept: () => world.count("progress not kept"),
+    });
     const syncing = createSyncing({
       network: peers,
-      run: async (wire, peer, _initiator, signal) => {
+      run: async (wire, peer, initiator, signal) => {
         world.count("syncs");
-        let over = async (): Promise<void> => undefined;
-        const unkept = (): void => world.count("progress not kept");
         if (machine.session !== null) return machine.session(wire, peer, replica);
-        const end = await runSync(wire, replica, {
-          peer,
-          time,
-          signal,
-          onBegin: (logs) => (over = progress.begin(peer, logs)),
-          onCaughtUp: () => {
-            progress.caughtUp(peer).catch(unkept);
-            outbox.lookAgain();
-          },
-        });
-        await over().catch(unkept);
-        world.count(`syncs ${end.reason}`);
-        world.note(`${run} sync ended ${end.reason} ${end.error?.code ?? ""}`);
-        if (end.error !== null && end.reason !== "broken") throw new Error(`${end.reason}: ${end.error.message}`);
-        return end.reason;
+        const isWhole = await runSession(wire, peer, initiator, signal);
+        world.note(`${run} sync ended${isWhole ? " with all that there was" : ""}`);
+        return isWhole;
       },
       time,
       random,
       warn,
     });
+    stops.push(() => syncing.stop());
+    const refreshCards = (): Promise<void> => ownCards.refresh();
+    const refreshLater = (): void => void refreshCards().catch(warn);
     replica.on((change) => {
-      if (change.type === "membership") peers.setMembership(change.membership);
+      if (change.type === "grown") syncing.news();
+      if (change.type !== "membership") return;
+      peers.setMembership(change.membership);
+      refreshLater();
     });
     peers.on((event) => {
-      if (event.type === "peer-connected") outbox.lookAgain();
+      if (event.type !== "peer-connected") return;
+      cards.learnKeys(event.device, event.greeting.agentKeys);
+      outbox.lookAgain();
     });
-    return { replica, store, outbox, peers, syncing, calls, invoke, time, random, notes, view };
+    await refreshCards();
+    documents.on((change) => {
+      if (change.records) refreshLater();
+    });
+    peers.setMembership(replica.membership());
+
+    async function stop(): Promise<void> {
+      for (const end of stops.toReversed())
+        try {
+          await end();
+        } catch (error) {
+          broken(error);
+        }
+      mine.alive = false;
+    }
+
+    /** What a machine says of itself when a part fails. Only what the code says in so many words may. */
+    function broken(error: unknown): void {
+      if (!(error instanceof KinError)) world.violate(`a part of ${name} failed: ${String((error as Error).stack)}`);
+      world.count("warnings");
+    }
+
+    return {
+      replica,
+      store,
+      outbox,
+      peers,
+      syncing,
+      calls,
+      invoke,
+      time,
+      random,
+      notes,
+      view,
+      cards,
+      documents,
+      snapshots,
+      refreshCards,
+      written,
+      stop,
+    };
+  }
+
+  async function join(ticket: Ticket): Promise<Sealed[]> {
+    const guest: Life = { alive: true };
+    const joined = await joinByTicket(
+      { dialForJoin: (_addresses, inviter) => dialForJoin(network, guest, keys.id, inviter) },
+      ticket,
+      name,
+      {
+        personKey: keys.person,
+        device: { key: keys.device, sealing: keys.sealing, name: DEVICE_NAME },
+        random: world.dice(`${name} joins`),
+      },
+      new AbortController().signal,
+    );
+    if (!joined.ok) throw new KinError(joined.error.code, `${name} was not admitted: ${joined.error.message}`);
+    for (const { epoch, key } of joined.epochKeys) epochKeys.set(epoch, key);
+    return joined.records.map(({ sealed }) => sealed);
   }
 
   /** Presses a button in the world. It is not undone by whatever happens afterwards. */
@@ -356,14 +520,7 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
     const { process } = machine;
     if (process === null) return kill();
     machine.process = null;
-    process.syncing.stop();
-    await process.calls.stop();
-    await process.outbox.close();
-    await process.view.close();
-    process.peers.stop();
-    await process.replica.close();
-    await process.store.close();
-    life.alive = false;
+    await process.stop();
     world.count("stops");
   }
 
@@ -378,12 +535,40 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
     trouble: null as KinError | null,
     session: null as Machine["session"],
     incarnation: null as Incarnation | null,
+    offers: "a button",
+    kept: null as Uint8Array[] | null,
     isRunning: () => life.alive,
     start,
+    join,
     kill,
     stop,
   };
   return machine;
+}
+
+/** Like `documentKeep` of `node/database.ts`, in a file that a power cut spares. */
+function keptOn(machine: Pick<Machine, "kept">): DocumentKeep {
+  return {
+    load: async () => machine.kept,
+    save: async (rows) => void (machine.kept = rows),
+  };
+}
+
+/** What this machine says of its tool. */
+function cardOf({ offers }: Pick<Machine, "offers">): LocalCard {
+  return {
+    kind: "tool",
+    name: EFFECT_TOOL,
+    description: offers,
+    inputSchema: { type: "object" },
+    readOnly: false,
+    allowed: { mesh: true },
+    shares: [],
+  };
+}
+
+function noAgent(): never {
+  throw new Error("machines of simulations have no agents");
 }
 
 /** A view as a node has many: how often each note was folded into it. */

@@ -11,7 +11,8 @@ import { greet, HELLO_PROTOCOL, HELLO_TIMEOUT_MS, type Greeting } from "../proto
 import type { DeviceId } from "../protocols/ids.ts";
 import { JOIN_PROTOCOL, presentRecords } from "../protocols/join.ts";
 import type { Membership } from "../protocols/membership.ts";
-import type { JoinHandler, Network, NetworkEvent, PeerHandler } from "../node/net/network.ts";
+import { SNAPSHOT_FEATURE } from "../protocols/snapshot.ts";
+import type { JoinHandler, Network, NetworkEvent, PeerHandler, PeerState } from "../node/net/network.ts";
 import { reconnectDelay } from "../node/net/reconnect.ts";
 import type { Replica } from "../sync/replica.ts";
 import type { Connection, SimNetwork } from "./network.ts";
@@ -33,7 +34,7 @@ export interface SimPeers extends Pick<
   Network,
   "device" | "on" | "open" | "handleForMembers" | "handleJoin" | "greeting" | "peers"
 > {
-  /** Dials who is new, cuts who is gone. */
+  /** Dials who is new, cuts who is gone. From the first time on it listens. */
   setMembership(membership: Membership): void;
   /** Members with a greeted connection. */
   connected(): DeviceId[];
@@ -62,6 +63,7 @@ export function createSimPeers(deps: SimPeersDeps): SimPeers {
   const listeners = new Set<(event: NetworkEvent) => void>();
   const stopped = new AbortController();
   let membership = replica.membership();
+  let isListening = false;
   let handleJoin: JoinHandler = async () => undefined;
 
   function entryOf(device: DeviceId): Entry {
@@ -76,6 +78,13 @@ export function createSimPeers(deps: SimPeersDeps): SimPeers {
     };
     entries.set(device, entry);
     return entry;
+  }
+
+  function stateOf({ device, greeting }: Entry): PeerState[] {
+    if (greeting === null) return [];
+    const path = { path: null, transport: null, encrypter: null, rttMs: null, addresses: [], attempts: [] };
+    const seen = { skewMs: greeting.skewMs, lastSeenAt: time.now(), failedAt: null };
+    return [{ device, person: greeting.person, connected: true, ...path, ...seen }];
   }
 
   function personOf(device: DeviceId) {
@@ -157,7 +166,7 @@ export function createSimPeers(deps: SimPeersDeps): SimPeers {
           boot: deps.boot,
           time,
           random: deps.random,
-          features: [],
+          features: [SNAPSHOT_FEATURE],
           remote,
           personOf,
           heads: () => replica.rosterHeads(),
@@ -246,11 +255,10 @@ export function createSimPeers(deps: SimPeersDeps): SimPeers {
     handler({ device, person: greeting.person, greeting }, wire).catch((error: Error) => wire.abort(error));
   }
 
-  network.listen(self, deps.life, { connected: () => undefined, opened, broken: lost });
-  setMembership(membership);
-
   function setMembership(next: Membership): void {
     membership = next;
+    if (!isListening) network.listen(self, deps.life, { connected: () => undefined, opened, broken: lost });
+    isListening = true;
     for (const entry of entries.values())
       if (personOf(entry.device) === null && entry.connection !== null) {
         const { connection } = entry;
@@ -278,7 +286,7 @@ export function createSimPeers(deps: SimPeersDeps): SimPeers {
     handleForMembers: (protocol, handler) => void handlers.set(protocol, handler),
     handleJoin: (handler) => (handleJoin = handler),
     greeting: (peer) => entries.get(peer)?.greeting ?? null,
-    peers: () => [],
+    peers: () => [...entries.values()].flatMap((entry) => stateOf(entry)),
     setMembership,
     connected: () => [...entries.values()].filter(({ greeting }) => greeting !== null).map(({ device }) => device),
     stop() {
@@ -289,4 +297,12 @@ export function createSimPeers(deps: SimPeersDeps): SimPeers {
       }
     },
   };
+}
+
+/** A guest's wire to the door of the device that his ticket names. @throws KinError UNREACHABLE */
+export async function dialForJoin(network: SimNetwork, life: Life, self: DeviceId, inviter: DeviceId): Promise<Wire> {
+  const nobody = { connected: () => undefined, opened: () => undefined, broken: () => undefined };
+  network.listen(self, life, nobody);
+  const connection = await network.dial(self, inviter);
+  return connection.open(JOIN_PROTOCOL);
 }

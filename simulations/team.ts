@@ -1,22 +1,14 @@
 /** A mesh of simulated machines: founded and joined by the real records, and healed when a scenario has done its worst. */
 import { KinError } from "../protocols/errors.ts";
-import { openEpochKey } from "../protocols/epoch.ts";
-import { idBytes, type DeviceId, type MeshId } from "../protocols/ids.ts";
-import { signingKeyFromSeed } from "#crypto";
+import type { DeviceId, MeshId } from "../protocols/ids.ts";
 import { SKEW_LIMIT_MS } from "../protocols/limits.ts";
-import {
-  makeCertificate,
-  makeGenesis,
-  makeProof,
-  stampMs,
-  stampOf,
-  type ReadPolicy,
-} from "../protocols/roster-record.ts";
+import { makeGenesis, stampMs, stampOf, type ReadPolicy } from "../protocols/roster-record.ts";
 import type { Sealed } from "../protocols/signature.ts";
-import { admit, openInvite } from "../sync/acts.ts";
+import { TICKET_SEED_BYTES, ticketKey, type Ticket } from "../protocols/ticket.ts";
+import { openInvite } from "../sync/acts.ts";
 import type { EventStore } from "../sync/store.ts";
 import { checkInvariants, isEqual, openAsks } from "./invariants.ts";
-import { createMachine, keysOf, newDevice, seedOf, type Machine, type Process } from "./machine.ts";
+import { createMachine, keysOf, newDevice, type Machine, type Process } from "./machine.ts";
 import { createSimNetwork, type SimNetwork } from "./network.ts";
 import { createWitness, type Witness } from "./witness.ts";
 import { START_MS, type Dice, type World } from "./world.ts";
@@ -58,6 +50,7 @@ const SETTLE_MS = 30_000;
 /** How often it is looked whether all are equal. */
 const LOOK_MS = 1_000;
 const LONGEST_WORK_MS = 3_600_000;
+const TICKET_LIFE_MS = 3_600_000;
 
 const NAMES = ["ana", "ben", "cleo", "dan", "eva", "finn", "gus", "hana", "ivo", "jana", "kai", "lea"];
 
@@ -145,45 +138,29 @@ export async function foundTeam(world: World, { peers, policy = "reads-all", adm
   }
 
   async function join(inviter: Machine, name: string, role: "admin" | "member" = "member"): Promise<Machine> {
-    const { replica } = processOf(inviter);
-    const ticketKey = signingKeyFromSeed(seedOf(`${name} ticket`));
-    const keys = keysOf(name);
-    const device = newDevice(name);
-    const now = inviter.clock.now();
-    const shares = [{ device: replica.device, uses: 1 }];
-    const invite = await openInvite(replica, {
-      key: ticketKey.publicKey,
-      name,
-      role,
-      expires: now + 3_600_000,
-      shares,
-    });
-    const challenge = dice.bytes(32);
-    const subject = { mesh: replica.mesh, invite, personKey: keys.person.publicKey, device: keys.id };
-    const proof = makeProof(ticketKey, {
-      ...subject,
-      sealingKey: device.sealingKey,
-      admitting: replica.device,
-      challenge,
-    });
-    const cert = makeCertificate(keys.person, idBytes(replica.mesh), device, dice.bytes(16));
-    const answer = await admit(
-      replica,
-      { invite, name, personKey: keys.person.publicKey, device, cert, challenge, proof },
-      inviter.clock.now(),
-      { get: (epoch) => inviter.epochKeys.get(epoch) },
-    );
-    if (!answer.ok) throw new KinError(answer.error.code, `${name} was not admitted: ${answer.error.message}`);
     const machine = createMachine(deps, name);
-    for (const { epoch, sealed } of answer.epochKeys) {
-      const { keyHash } = replica.membership().epochs.get(epoch)!;
-      const key = await openEpochKey(replica.mesh, keyHash, sealed, replica.device, keys.sealing);
-      if (key !== null) machine.epochKeys.set(epoch, key);
-    }
+    const records = await machine.join(await ticketOf(inviter, name, role));
     machines.push(machine);
-    await machine.start(answer.records.map(({ sealed }) => sealed));
+    await machine.start(records);
     world.count("joins");
     return machine;
+  }
+
+  /** As `kin invite` makes it. */
+  async function ticketOf(inviter: Machine, name: string, role: "admin" | "member"): Promise<Ticket> {
+    const { replica } = processOf(inviter);
+    const seed = dice.bytes(TICKET_SEED_BYTES);
+    const expiresAt = inviter.clock.now() + TICKET_LIFE_MS;
+    const invite = await openInvite(replica, {
+      key: ticketKey(seed, replica.mesh).publicKey,
+      name,
+      role,
+      expires: expiresAt,
+      shares: [{ device: replica.device, uses: 1 }],
+    });
+    const names = { meshName: replica.membership().name, inviterName: inviter.name, guestName: name };
+    const where = { inviter: replica.device, addresses: [], relays: [] };
+    return { mesh: replica.mesh, ...names, ...where, role, expiresAt, uses: 1, invite, seed };
   }
 
   async function heal({ clocks = true, limitMs = EQUAL_WITHIN_MS } = {}): Promise<void> {

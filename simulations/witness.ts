@@ -2,7 +2,8 @@
  * What the outside world knows for certain: what somebody was told is durable, what was done and cannot be undone, what was
  * asked and answered, which machines lost their disk. The invariants hold the nodes against it.
  */
-import { toHex } from "../protocols/bytes.ts";
+import { toHex, type Value } from "../protocols/bytes.ts";
+import type { NoteId } from "../protocols/document.ts";
 import type { DeviceId, EnvelopeId, EventId, LogId, PersonId } from "../protocols/ids.ts";
 import type { CallEvent } from "../protocols/invoke.ts";
 import type { Audience } from "../protocols/events.ts";
@@ -51,6 +52,17 @@ export interface Witness {
   readonly excused: Set<EventId>;
   /** Devices whose events must not count anywhere, and why. */
   readonly outlaws: Map<DeviceId, string>;
+  /** What `fact-set` events say, as any machine has read them: bodies may be pruned since. */
+  readonly facts: ReadonlyMap<EventId, Value>;
+  /** A word of its own that an acknowledged edit has put into a note. */
+  typed(event: EventId, note: NoteId, word: string): void;
+  readonly words: readonly { event: EventId; note: NoteId; word: string }[];
+  /** Somebody meant to take this word out. */
+  strike(word: string): void;
+  readonly struck: ReadonlySet<string>;
+  /** People that a private note was meant for. */
+  secret(note: NoteId, persons: readonly PersonId[]): void;
+  readonly secrets: ReadonlyMap<NoteId, ReadonlySet<PersonId>>;
 }
 
 export function onceOf(person: PersonId, key: Uint8Array): string {
@@ -61,6 +73,10 @@ export function createWitness(world: World): Witness {
   const told = new Map<string, Set<EventId>>();
   const effects = new Map<string, string[]>();
   const ends = new Map<string, CallEvent[]>();
+  const facts = new Map<EventId, Value>();
+  const words: { event: EventId; note: NoteId; word: string }[] = [];
+  const struck = new Set<string>();
+  const secrets = new Map<NoteId, Set<PersonId>>();
   const witness: Witness = {
     acknowledged: [],
     acknowledge(author, events) {
@@ -75,7 +91,10 @@ export function createWitness(world: World): Witness {
     applied(machine, events) {
       const known = told.get(machine) ?? new Set();
       told.set(machine, known);
-      for (const { id, audience } of events) if (audience !== "here") known.add(id);
+      for (const { id, audience, kind, value } of events) {
+        if (audience !== "here") known.add(id);
+        if (kind === "fact-set" && value !== undefined) facts.set(id, value);
+      }
     },
     forget: (machine) => void told.delete(machine),
     effects,
@@ -92,6 +111,13 @@ export function createWitness(world: World): Witness {
     ends,
     excused: new Set(),
     outlaws: new Map(),
+    facts,
+    typed: (event, note, word) => void words.push({ event, note, word }),
+    words,
+    strike: (word) => void struck.add(word),
+    struck,
+    secret: (note, persons) => void secrets.set(note, new Set([...(secrets.get(note) ?? []), ...persons])),
+    secrets,
   };
   return witness;
 }

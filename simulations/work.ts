@@ -1,9 +1,10 @@
-/** What people do with their nodes, at random moments: notes, durable calls, live calls, now and then a new epoch. */
+/** What people do with their nodes, at random moments: notes, documents, durable calls, live calls, now and then a new epoch. */
 import { KinError } from "../protocols/errors.ts";
 import { requestBody } from "../protocols/invoke-bodies.ts";
 import { sealEnvelope } from "../protocols/invoke-deps.ts";
 import type { CallRequest } from "../protocols/invoke.ts";
 import { openEpoch } from "../sync/acts.ts";
+import { createEditing, isEditingAct } from "./editing.ts";
 import { EFFECT_TOOL, type Machine, type Process } from "./machine.ts";
 import { upOnes, type Team } from "./team.ts";
 import { onceOf } from "./witness.ts";
@@ -21,9 +22,36 @@ export interface WorkMix {
   epoch: number;
   /** What stays on the machine: the `here` chain. */
   here: number;
+  fact: number;
+  /** A shared or a private note, which more people edit. */
+  open: number;
+  edit: number;
+  share: number;
+  setting: number;
+  /** Another card of its tool. */
+  offer: number;
+  snapshot: number;
+  prune: number;
 }
 
-const USUAL: WorkMix = { note: 12, letter: 2, ask: 2, askAgain: 1, withdraw: 0.3, call: 1, epoch: 0.2, here: 2 };
+const USUAL: WorkMix = {
+  note: 7,
+  letter: 2,
+  ask: 2,
+  askAgain: 1,
+  withdraw: 0.3,
+  call: 1,
+  epoch: 0.2,
+  here: 1,
+  fact: 2.5,
+  open: 0.6,
+  edit: 3,
+  share: 0.3,
+  setting: 0.4,
+  offer: 0.3,
+  snapshot: 0.3,
+  prune: 0.3,
+};
 
 export interface Work {
   /** From now on for so long, about one act every `everyMs`, of `who` towards `whom`. Who is down does nothing. */
@@ -40,6 +68,7 @@ const CALL_DEADLINE_MS = 30_000;
 export function createWork(team: Team): Work {
   const { world, witness } = team;
   const dice = world.dice("work");
+  const editing = createEditing(team, world.dice("editing"));
   let notes = 0;
   const keysUsed: { from: Machine; to: Machine; key: Uint8Array }[] = [];
 
@@ -81,6 +110,7 @@ export function createWork(team: Team): Work {
   }
 
   async function act(what: string, machine: Machine, others: Machine[]): Promise<void> {
+    if (isEditingAct(what)) return editing.act(what, machine);
     const process = machine.process!;
     switch (what) {
       case "note":

@@ -11,6 +11,7 @@
  */
 import { createHash } from "node:crypto";
 import type { Random, Time } from "../protocols/effects.ts";
+import { seedDeadlines } from "./deadlines.ts";
 import { seedWebCrypto } from "./webcrypto.ts";
 
 /** The first moment of each simulation, wall ms: 2027-01-15. */
@@ -98,17 +99,20 @@ export function createWorld(seed: number): World {
     }
   }
 
+  function after(delayMs: number, what: string, go: () => void): () => void {
+    // Whole microseconds: sums of fractions must not depend on the order of adding.
+    const at = Math.round((now + Math.max(0, delayMs)) * 1000) / 1000;
+    const one: Scheduled = { at, nth: asked++, what, run: go };
+    heap.push(one);
+    return () => (one.run = null);
+  }
+  seedDeadlines(after);
+
   return {
     seed,
     now: () => now,
     dice: (stream) => createDice(`${seed} ${stream}`),
-    after(delayMs, what, go) {
-      // Whole microseconds: sums of fractions must not depend on the order of adding.
-      const at = Math.round((now + Math.max(0, delayMs)) * 1000) / 1000;
-      const one: Scheduled = { at, nth: asked++, what, run: go };
-      heap.push(one);
-      return () => (one.run = null);
-    },
+    after,
     run,
     settle: turn,
     note,

@@ -1,12 +1,14 @@
 /**
  * Ben's disk is copied, he works on, then the disk breaks and the copy is put back: his log is older than what others have of
- * it, and so is his table of calls that ran (P19, R2, R8). The marker of his incarnation lies beside the database and may be
- * newer than the copy or as old. Restored with others in reach he opens a new log and forks nothing; restored alone he may write
+ * it, and so is his table of calls that ran (P19, R2, R8). The marker of his incarnation lies beside the database and is newer
+ * than the copy, or was copied with it: then nothing on his machine says that it is an old one. His settings, which a card tells
+ * to the mesh, and what documents kept (`views.db`) may be of the copy or of today. Restored with others in reach he opens a new log and forks nothing; restored alone he may write
  * before he can know better: then the fork is found, proved and the same everywhere. No call runs twice either way.
  */
 import { createMemoryDisk } from "../../sync/stores/memory-disk.ts";
 import { openMemoryStore } from "../../sync/stores/memory.ts";
-import { idsIn } from "../team.ts";
+import type { Machine } from "../machine.ts";
+import { idsIn, processOf, type Team } from "../team.ts";
 import type { Scenario } from "../scenario.ts";
 
 const PART_MS = 2 * 60_000;
@@ -19,12 +21,16 @@ export const backupRestore: Scenario = {
     const restored = dice.pick(team.machines.slice(1));
     const others = team.machines.filter((machine) => machine !== restored);
     const isAlone = dice.chance(0.4);
-    const isMarkerOld = dice.chance(0.5);
+    const isMarkerOld = dice.chance(0.7);
     work.go(3 * PART_MS, 2_000, { ask: 4 });
     await team.pass(PART_MS * dice.between(0.2, 1));
+    if (dice.chance(0.5)) await endInOrder(team, restored);
     const copy = restored.disk.backup();
-    const marker = restored.incarnation;
-    await team.pass(PART_MS);
+    const { incarnation, offers, kept } = restored;
+    await team.pass(PART_MS / 2);
+    restored.offers = "another button";
+    await team.attempt(processOf(restored).refreshCards(), PART_MS);
+    await team.pass(PART_MS / 2);
     for (let i = 0; i < 3; i++)
       for (const from of others) if (from.process !== null) void work.ask(from, restored).catch(refused);
     await team.pass(dice.between(0, 20_000));
@@ -32,9 +38,11 @@ export const backupRestore: Scenario = {
     restored.kill({ power: true });
     restored.disk.restore(copy);
     team.witness.forget(restored.name);
-    if (isMarkerOld) restored.incarnation = marker;
+    if (isMarkerOld) Object.assign(restored, { incarnation });
+    if (dice.chance(0.5)) Object.assign(restored, { offers });
+    if (dice.chance(0.5)) Object.assign(restored, { kept });
     world.count(isAlone ? "restored alone" : "restored with others in reach");
-    world.count(isMarkerOld ? "with the old marker" : "with the newer marker");
+    world.count(isMarkerOld ? "with the marker of the copy" : "with the newer marker");
     if (isAlone) team.network.setOffline(restored.device, true);
     // What only the broken disk had is gone with it.
     await excuseWhatNobodyHas();
@@ -58,6 +66,13 @@ export const backupRestore: Scenario = {
     }
   },
 };
+
+/** So that documents keep what they folded; then it goes on. */
+async function endInOrder(team: Team, machine: Machine): Promise<void> {
+  if (machine.process === null) return;
+  await team.complete(machine.stop());
+  await team.complete(machine.start());
+}
 
 async function eventsIn(files: ReadonlyMap<string, Uint8Array>): Promise<Set<string>> {
   return idsIn([await openMemoryStore(createMemoryDisk({ files }))]);

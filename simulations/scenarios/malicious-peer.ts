@@ -153,17 +153,17 @@ function fullVector(replica: Replica, logs: VectorEntry[]): SyncFrame {
 }
 
 /** Reads what comes, so that the other side can go on talking, until it ends. */
-async function listen(wire: Wire): Promise<string> {
+async function listen(wire: Wire): Promise<boolean> {
   try {
     for await (const _ of wire.frames()) continue;
   } catch (error) {
     if (!(error instanceof KinError)) throw error;
   }
   await wire.close();
-  return "ended";
+  return false;
 }
 
-async function flood(wire: Wire, replica: Replica, dice: Dice): Promise<string> {
+async function flood(wire: Wire, replica: Replica, dice: Dice): Promise<boolean> {
   const mine = [...replica.vector().values()];
   const greedy = mine.map((entry) => ({ ...entry, seq: Number.MAX_SAFE_INTEGER - 1 }));
   const listening = listen(wire);
@@ -192,7 +192,7 @@ async function flood(wire: Wire, replica: Replica, dice: Dice): Promise<string> 
 }
 
 /** Says that everybody's log is longer than it is, and never sends a thing. */
-async function withhold(wire: Wire, replica: Replica, dice: Dice): Promise<string> {
+async function withhold(wire: Wire, replica: Replica, dice: Dice): Promise<boolean> {
   const more = [...replica.vector().values()].map((entry) => ({
     ...entry,
     seq: entry.seq + 50,
@@ -209,7 +209,13 @@ function outsider(): { key: ReturnType<typeof signingKeyFromSeed>; device: Devic
 }
 
 /** A log of a device that nobody let in, and an event that somebody else signed in the peer's name. */
-async function forge(wire: Wire, peer: DeviceId, replica: Replica, mesh: Replica["mesh"], dice: Dice): Promise<string> {
+async function forge(
+  wire: Wire,
+  peer: DeviceId,
+  replica: Replica,
+  mesh: Replica["mesh"],
+  dice: Dice,
+): Promise<boolean> {
   const stranger = outsider();
   const listening = listen(wire);
   const mine = [...replica.vector().values()];

@@ -1,7 +1,8 @@
 /**
  * Ben is on a train for a week, without a network. He writes, is written to, is asked and asks; meanwhile somebody joins and
  * the epoch changes. Who asked him leaves before he is back, so that what was asked reaches him through a third member, who
- * cannot read it.
+ * cannot read it. He is said to be dormant, so that those at home can make a snapshot and drop old bodies: the newcomer
+ * begins with it.
  */
 import { openEpoch } from "../../sync/acts.ts";
 import type { Machine } from "../machine.ts";
@@ -10,6 +11,8 @@ import { processOf } from "../team.ts";
 
 const DAY_MS = 86_400_000;
 const AWAY_MS = 7 * DAY_MS;
+/** Signing goes by itself: one folding a minute and proposer. */
+const SIGNED_MS = 5 * 60_000;
 /** About 30 acts a day, of all together. */
 const EVERY_MS = DAY_MS / 30;
 
@@ -23,7 +26,21 @@ export const offlineWeek: Scenario = {
     work.go(AWAY_MS, EVERY_MS, { call: 0, epoch: 0.02 });
     await team.pass(dice.between(0.5, 1.5) * DAY_MS);
     await team.complete(openEpoch(processOf(founder).replica));
-    await team.complete(team.join(founder, "newcomer"));
+    const person = processOf(founder).replica.membership().devices.get(traveller.device)!.member.person;
+    await team.complete(processOf(founder).snapshots.setDormant(person, true));
+    await team.complete(processOf(founder).snapshots.make());
+    await team.pass(SIGNED_MS);
+    for (const machine of team.machines)
+      if (machine !== traveller)
+        world.count("bodies pruned", (await team.complete(processOf(machine).snapshots.prune())).bodies);
+    const newcomer = await team.complete(team.join(founder, "newcomer"));
+    await team.pass(SIGNED_MS);
+    if (
+      !processOf(newcomer)
+        .snapshots.list()
+        .some(({ isBase }) => isBase)
+    )
+      world.violate(`${newcomer.name} did not begin with the snapshot`);
     const asked = 3;
     for (let i = 0; i < asked; i++) void work.ask(asker, traveller);
     await team.pass(DAY_MS);

@@ -57,9 +57,11 @@ function misbehave(stage: Stage): void {
     if (dice.chance(0.3)) at(() => (clock.offsetMs = Math.round(dice.between(-600_000, 600_000))));
 }
 
+/** With its power, or its process alone: that is killed, or ends in order. */
 export function restart({ world, dice }: Stage, machine: Machine, power: boolean): void {
   if (machine.process === null) return;
-  machine.kill({ power });
+  if (power || dice.chance(0.5)) machine.kill({ power });
+  else void machine.stop();
   world.after(dice.between(100, 15_000), "restart", () => {
     if (!machine.isRunning() && machine.trouble === null) void machine.start();
   });
