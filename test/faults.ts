@@ -1136,6 +1136,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "hasWorked = true",
   },
   {
+    requirement: "sync-end",
+    file: "sync/session.ts",
+    search: 'if (over.reason === "refused-by-us") await send(',
+    replace: 'if (over.reason === "refused-by-peer") await send(',
+  },
+  {
     requirement: "own-writes-wait",
     file: "node/net/own-cards.ts",
     search: "if (!deps.hasHeard() || ",
@@ -1741,8 +1747,44 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "notes-private",
     file: "sync/documents.ts",
-    search: "const update = note.key === null ? { open: bytes } : sealUpdate(at, note.key, bytes, random);",
-    replace: "const update = at.note === note.id ? { open: bytes } : sealUpdate(at, note.key!, bytes, random);",
+    search: "const sealed = note.key === null ? {",
+    replace: "const sealed = at.note === note.id ? {",
+  },
+  {
+    requirement: "board-order",
+    file: "sync/documents/order.ts",
+    search: "if (high - low > 1) return same + DIGITS[(low + high) >> 1]!;",
+    replace: "if (high - low > 0) return same + DIGITS[(low + high) >> 1]!;",
+  },
+  {
+    requirement: "board-move",
+    file: "sync/documents/board.ts",
+    search: "(doc) => void doc.getMap(root).set(key, value)",
+    replace: '(doc) => void doc.getMap(root).set(`${key}${root === PLACES ? doc.clientID : ""}`, value)',
+  },
+  {
+    requirement: "board-edit",
+    file: "sync/documents/board.ts",
+    search: "const found = diffText(shown.text, wanted);",
+    replace: "const found = [{ at: 0, removed: shown.text.length, inserted: wanted }];",
+  },
+  {
+    requirement: "board-remove",
+    file: "sync/documents/board.ts",
+    search: "set(MARKS, `${card}/${doc.clientID}`, YES)(doc)",
+    replace: "set(MARKS, `${card}/0`, YES)(doc)",
+  },
+  {
+    requirement: "board-columns",
+    file: "sync/documents/board.ts",
+    search: "const others = [...stands.keys()].filter((name) => !named.has(name)).toSorted();",
+    replace: "const others: string[] = [];",
+  },
+  {
+    requirement: "board-converge",
+    file: "sync/documents/yjs.ts",
+    search: "  while (item !== null && item.left !== null) item = item.left;",
+    replace: "",
   },
   {
     requirement: "notes-removed",
@@ -1753,8 +1795,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "documents-converge",
     file: "sync/documents/notes.ts",
-    search: "state.text.apply(edits.map(({ bytes }) => bytes));",
-    replace: "state.text.apply(edits.slice(0, 1).map(({ bytes }) => bytes));",
+    search: "documentOf(state.body).apply(edits.map(({ bytes }) => bytes));",
+    replace: "documentOf(state.body).apply(edits.slice(0, 1).map(({ bytes }) => bytes));",
   },
   {
     requirement: "C19",

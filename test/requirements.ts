@@ -457,6 +457,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "A connected device that ends each sync at once is asked ever more seldom, with news every 5 s at most, and soon again after a sync that worked.",
   },
   {
+    id: "sync-end",
+    source: "issue 4 part 3",
+    sentence: "A peer whose frame is refused is told why before the stream ends, and what it sent right stays.",
+  },
+  {
     id: "own-writes-wait",
     source: "issue 4 part 4; RULES R2",
     sentence:
@@ -1157,6 +1162,38 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "A private note is read by its people only, also by who is let in later, with what was written before.",
   },
   {
+    id: "board-order",
+    source: "issue 4",
+    sentence: "Between any two cards of a column there is room for another, without a change of theirs.",
+  },
+  {
+    id: "board-move",
+    source: "issue 4",
+    sentence: "A card that two move at once stands in one column, in the same on every node, with its words.",
+  },
+  {
+    id: "board-edit",
+    source: "issue 4",
+    sentence: "Of a card that is edited by two at once, or edited and moved, both stay.",
+  },
+  {
+    id: "board-remove",
+    source: "issue 4, DESIGN §1",
+    sentence:
+      "Who removes a card takes nothing away that he has not seen: what is done to it meanwhile brings it back whole.",
+  },
+  {
+    id: "board-columns",
+    source: "issue 4",
+    sentence: "Columns that two add at once are both there, and one in which a card stands is always shown.",
+  },
+  {
+    id: "board-converge",
+    source: "DESIGN §7",
+    sentence:
+      "Acts on a board are right on every copy, in any order that keeps causes first, to the same bytes; no card is there twice.",
+  },
+  {
     id: "notes-removed",
     source: "RULES R5",
     sentence: "What a removed member wrote into a note after his cut has no effect, also on who had seen it.",
@@ -1252,5 +1289,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "issue 4 figures",
     sentence:
       "A body is opened when somebody asks what it says; one that does not open then stops nothing and is shown as damaged.",
+  },
+  {
+    id: "ids-in-blocks",
+    source: "issue 4 figures",
+    sentence:
+      "An event is found by its id whether the index has it already or not, over restarts, failures and repairs, and in a file of an older format.",
   },
 ];

@@ -2,7 +2,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { decode } from "../../protocols/bytes.ts";
+import { encodeSyncFrame, parseSyncFrame, type SyncFrame } from "../../protocols/sync.ts";
 import { removePerson } from "../../sync/acts.ts";
+import { runSync } from "../../sync/session.ts";
+import { wirePair } from "../wire-pair.ts";
 import {
   admitMember,
   foundMesh,
@@ -189,4 +192,41 @@ test("what one writes travels live through another to a third, and a removal end
   await until(async () => (await notesOf(li)).length === 4, "li goes on");
   expect(stateOf(li)).toEqual(stateOf(ben));
   await second.stop();
+});
+
+test("[sync-end] who sends a body that is not its event's is told why, keeps what was right, and may begin again", async () => {
+  const time = testTime();
+  const ben = await foundMesh("ben", time);
+  const ana = await admitMember(ben, "ana");
+  await ana.replica.append([note("right")]);
+  await ana.replica.append([note("wrong on the way")]);
+  const entry = [...ana.replica.vector().values()].find(({ opening }) => opening.device === ana.replica.device)!;
+  const { run } = (await ana.replica.runFrom(entry.log, 0))!;
+  const { left, right } = wirePair();
+  const { signal } = new AbortController();
+  const ended = runSync(right, ben.replica, { peer: ana.replica.device, time, signal });
+  const said: SyncFrame[] = [];
+  await left.send(encodeSyncFrame({ type: "vector", full: true, roster: ana.replica.rosterHeads(), logs: [entry] }));
+  for await (const bytes of left.frames()) {
+    const frame = parseSyncFrame(bytes, ana.replica.mesh);
+    said.push(frame);
+    if (frame.type === "end") await left.close();
+    if (frame.type !== "want" || frame.logs.length === 0) continue;
+    const bodiless = run.events.map((event) => ({ ...event, body: null }));
+    await left.send(encodeSyncFrame({ type: "run", log: entry.log, from: 0, events: bodiless, head: run.head }));
+    const [first, last] = [run.events.at(-2)!, run.events.at(-1)!];
+    const bodies = [
+      { id: last.id, body: first.body! },
+      ...run.events.slice(0, -1).map(({ id, body }) => ({ id, body: body! })),
+    ];
+    await left.send(encodeSyncFrame({ type: "bodies", bodies }));
+    const changed = run.events.map((event) => ({ ...event, body: first.body }));
+    await left.send(encodeSyncFrame({ type: "run", log: entry.log, from: 0, events: changed, head: run.head }));
+  }
+  const error = { code: "BAD_REQUEST", message: expect.stringContaining("does not match its bodyHash") as string };
+  expect(said.at(-1)).toMatchObject({ type: "end", error });
+  expect(await ended).toMatchObject({ reason: "refused-by-us", error });
+  expect(await notesOf(ben), "a wrong body alone is passed over").toEqual(["right", "unreadable"]);
+  await syncOnce(ana, ben);
+  expect(await notesOf(ben)).toEqual(["right", "wrong on the way"]);
 });
