@@ -4,10 +4,11 @@
  *
  *   fact-set        { s: null | [person, agent name], k: key, v?: JSON text, r: [ids of the fact-set events that it replaces] }
  *                   without `v` the key is unset; `r` is ascending. Only its person writes into an agent's scope
- *   note-opened     { f: 1, t: title }                    a note for the mesh; the note's id is the id of this event
- *                   { f: 1, t: title, p: [persons], o: [devices], k }   audience direct: a private one; k = its key, 32 bytes, sealed
+ *   note-opened     { f: form, t: title }                 a note for the mesh; the note's id is the id of this event; f = 1: a text,
+ *                                                         2: a board
+ *                   { f, t: title, p: [persons], o: [devices], k }   audience direct: a private one; k = its key, 32 bytes, sealed
  *                                                         to the devices that p have now, which are o
- *   note-shared     { d: note, f: 1, t, p, o, k }         audience direct: whoever has the key gives it to more people, or devices
+ *   note-shared     { d: note, f, t, p, o, k }            audience direct: whoever has the key gives it to more people, or devices
  *   note-edited     { d: note, h: seen, u: update }       `update` is Yjs's, of form V1; seen = [[client id, clock]…], what the
  *                   { d: note, h: seen, n, x }             author had of the note; x = the update under a private note's key
  *   record-changed  { e: ["agent", name], u: change }     one change chunk of Automerge; the record is its author's person's
@@ -58,14 +59,18 @@ export interface NotePrivacy {
   /** 32 bytes. */
   key: Uint8Array;
 }
+/** What a note is made of. */
+export type NoteForm = "text" | "board";
 export interface NoteOpened {
   title: string;
+  form: NoteForm;
   /** null: for the mesh. */
   privacy: NotePrivacy | null;
 }
 export interface NoteShared {
   note: NoteId;
   title: string;
+  form: NoteForm;
   privacy: NotePrivacy;
 }
 /** What an author had of a note when he wrote: how many units of each client id. */
@@ -108,7 +113,8 @@ const KEY_PATTERN = /^[^\s\p{C}]+$/u;
 const CONTROL = /\p{Cc}/u;
 const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
-const TEXT_FORM = 1;
+const FORMS: { readonly [Form in NoteForm]: number } = { text: 1, board: 2 };
+const FORM_NAMES = Object.keys(FORMS) as NoteForm[];
 const YJS_DOMAIN = utf8Bytes("kin/yjs/1");
 const AUTOMERGE_DOMAIN = utf8Bytes("kin/automerge/1");
 const RECORD_DOMAIN = utf8Bytes("kin/record/1");
@@ -188,15 +194,15 @@ function nesting(json: string): number {
 // ── Notes ──
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE */
-export function noteOpenedValue({ title, privacy }: NoteOpened): Value {
+export function noteOpenedValue({ title, form, privacy }: NoteOpened): Value {
   checkTitle(title);
-  return { f: TEXT_FORM, t: title, ...(privacy !== null && privacyValue(privacy)) };
+  return { f: FORMS[form], t: title, ...(privacy !== null && privacyValue(privacy)) };
 }
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE */
-export function noteSharedValue({ note, title, privacy }: NoteShared): Value {
+export function noteSharedValue({ note, title, form, privacy }: NoteShared): Value {
   checkTitle(title);
-  return { d: idBytes(note), f: TEXT_FORM, t: title, ...privacyValue(privacy) };
+  return { d: idBytes(note), f: FORMS[form], t: title, ...privacyValue(privacy) };
 }
 
 function privacyValue({ persons, devices, key }: NotePrivacy): { [field: string]: Uint8Array | Uint8Array[] } {
@@ -211,30 +217,29 @@ function privacyValue({ persons, devices, key }: NotePrivacy): { [field: string]
 /** @throws KinError BAD_REQUEST, TOO_LARGE, UNSUPPORTED_VERSION */
 export function parseNoteOpened(value: unknown): NoteOpened {
   const fields = readFields(value, "a note's opening");
-  const title = readTitle(fields);
+  const head = readHead(fields);
   const privacy = fields.has("p") || fields.has("k") ? readPrivacy(fields) : null;
   fields.end();
-  return { title, privacy };
+  return { ...head, privacy };
 }
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE, UNSUPPORTED_VERSION */
 export function parseNoteShared(value: unknown): NoteShared {
   const fields = readFields(value, "the sharing of a note");
   const note = fields.id<"event">("d");
-  const shared = { note, title: readTitle(fields), privacy: readPrivacy(fields) };
+  const shared = { note, ...readHead(fields), privacy: readPrivacy(fields) };
   fields.end();
   return shared;
 }
 
-function readTitle(fields: Fields): string {
-  if (fields.integer("f", 1, 0xffff) !== TEXT_FORM)
-    throw new KinError(
-      "UNSUPPORTED_VERSION",
-      `a note of form ${String(fields.raw("f"))}: this kin reads form ${TEXT_FORM}`,
-    );
+function readHead(fields: Fields): { title: string; form: NoteForm } {
+  const number = fields.integer("f", 1, 0xffff);
+  const form = FORM_NAMES.find((name) => FORMS[name] === number);
+  if (form === undefined)
+    throw new KinError("UNSUPPORTED_VERSION", `a note of form ${number}: this kin reads forms 1 and 2`);
   const title = text(fields, "t");
   checkTitle(title);
-  return title;
+  return { title, form };
 }
 
 function readPrivacy(fields: Fields): NotePrivacy {

@@ -4,7 +4,7 @@
  * a node (`documents/worker.ts`), the function itself in a simulation (`documents/trial.ts`).
  *
  *   log ─▶ projection ─┬─▶ facts                    any order, at once
- *                      ├─▶ notes    ─▶ arrivals ─▶ trial on a copy ─▶ Yjs
+ *                      ├─▶ notes    ─▶ arrivals ─▶ trial on a copy ─▶ Yjs          texts and boards
  *                      └─▶ records  ─▶ arrivals ─▶ trial on a copy ─▶ Automerge
  */
 import {
@@ -21,6 +21,7 @@ import {
   sealUpdate,
   yjsClientOf,
   type FactScope,
+  type NoteForm,
   type NoteId,
 } from "../protocols/document.ts";
 import { concat, encode, equal, type Value } from "../protocols/bytes.ts";
@@ -31,15 +32,16 @@ import { sha256 } from "#crypto";
 import { idBytes, idOf, type DeviceId, type EventId, type LogId, type PersonId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
 import type { Setting } from "./documents/automerge.ts";
+import { writeBoard, type BoardAct } from "./documents/board.ts";
 import type { DocumentFold } from "./documents/collection.ts";
 import { createFacts, factsView, type Fact, type FactValue } from "./documents/facts.ts";
 import { writeText } from "./documents/note-text.ts";
-import { createNotes, type Note } from "./documents/notes.ts";
+import { createNotes, documentOf, SHAPES, type Board, type Note } from "./documents/notes.ts";
 import { parseSavedRow, savedRow, savedRows, type DocumentKeep, type SavedRow } from "./documents/saved.ts";
 import { createRecords, type KinRecord } from "./documents/records.ts";
 import { diffText, type Hunk } from "./documents/text-diff.ts";
 import type { RunTrial } from "./documents/trial.ts";
-import type { Run } from "./documents/yjs.ts";
+import { parseUpdate, type MadeUpdate, type Run } from "./documents/yjs.ts";
 import { openProjection } from "./projection.ts";
 import type { NewEntry, ReadableEvent, Replica } from "./replica.ts";
 import type { Base, SnapshotBase } from "./snapshot-base.ts";
@@ -89,12 +91,18 @@ export interface Documents {
   notes: {
     get(id: NoteId): Note | undefined;
     all(): Note[];
-    /** `persons`: who may read it besides me; null: the mesh. @throws KinError BAD_REQUEST, TOO_LARGE, NOT_A_MEMBER, REMOVED, DISK_FULL */
-    open(note: { title: string; persons: readonly PersonId[] | null }): Promise<NoteId>;
+    /** `persons`: who may read it besides me; null: the mesh. A board if `form` says so. @throws KinError BAD_REQUEST, TOO_LARGE, NOT_A_MEMBER, REMOVED, DISK_FULL */
+    open(note: { title: string; persons: readonly PersonId[] | null; form?: NoteForm }): Promise<NoteId>;
     /** False: it says that already. @throws KinError NOT_FOUND, TOO_LARGE, NOT_A_MEMBER, REMOVED, DISK_FULL */
     edit(id: NoteId, edit: NoteEdit): Promise<boolean>;
-    /** Gives a private note to more people. @throws KinError NOT_FOUND, BAD_REQUEST, TOO_LARGE */
+    /** Gives a private note or board to more people. @throws KinError NOT_FOUND, BAD_REQUEST, TOO_LARGE */
     share(id: NoteId, persons: readonly PersonId[]): Promise<void>;
+  };
+  boards: {
+    get(id: NoteId): Board | undefined;
+    all(): Board[];
+    /** False: it is so already. @throws KinError NOT_FOUND, BAD_REQUEST, TOO_LARGE, NOT_A_MEMBER, REMOVED, DISK_FULL */
+    edit(id: NoteId, act: BoardAct): Promise<boolean>;
   };
   records: {
     get(person: PersonId, name: string): KinRecord | undefined;
@@ -112,6 +120,8 @@ export interface Documents {
   close(): Promise<void>;
 }
 
+/** What rows that are kept were folded by: another kin may have passed over what this one takes (boards: 2). */
+const FOLD_VERSION = 2;
 /** In `log.db`: which run of the node may have kept rows last. */
 const RUN_KEY = "documents/run";
 const HEAD_ROW = "head";
@@ -303,10 +313,10 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   // ── what is kept over a restart ──
 
-  /** What rows are good for: the same members, forks and snapshot. */
+  /** What rows are good for: the same fold, members, forks and snapshot. */
   function fingerprint(): Uint8Array {
     const forks = replica.forks().map(({ log }) => log);
-    return encode([replica.rosterHeads().toSorted(), forks.toSorted(), begun?.snapshot.id ?? null]);
+    return encode([FOLD_VERSION, replica.rosterHeads().toSorted(), forks.toSorted(), begun?.snapshot.id ?? null]);
   }
 
   /** Rows are good once: for the start after the end that wrote them. */
@@ -407,29 +417,45 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       .toSorted((a, b) => compareStamps(b.hlc, a.hlc));
   }
 
-  async function openNote(note: { title: string; persons: readonly PersonId[] | null }): Promise<NoteId> {
-    const { title } = note;
+  async function openNote(note: Parameters<Documents["notes"]["open"]>[0]): Promise<NoteId> {
+    const { title, form = "text" } = note;
     const persons = note.persons === null ? null : [...new Set([person, ...note.persons])];
     const devices = persons === null ? [] : devicesOf(persons);
     const privacy = persons === null ? null : { persons, devices, key: random.bytes(NOTE_KEY_BYTES) };
-    const value = noteOpenedValue({ title, privacy });
+    const value = noteOpenedValue({ title, form, privacy });
     const [event] = await replica.append([entryFor("note-opened", value, privacy === null ? null : devices)]);
     await settled();
     return event!.id;
   }
 
   function editNote(id: NoteId, edit: NoteEdit): Promise<boolean> {
+    return writeUpdates(id, "text", ({ text, title }, client) => {
+      const { base, hunks } = hunksOf({ text, title }, edit);
+      return writeText(text.state(), client, base, hunks);
+    });
+  }
+
+  function editBoard(id: NoteId, act: BoardAct): Promise<boolean> {
+    return writeUpdates(id, "board", ({ board }, client) => writeBoard(board, client, act, random));
+  }
+
+  function writeUpdates<Form extends NoteForm>(
+    id: NoteId,
+    form: Form,
+    make: (note: (Note | Board) & { form: Form }, client: number) => MadeUpdate[],
+  ): Promise<boolean> {
     return write((log) => {
-      const note = noteOf(id);
+      const note = noteOf(id, form);
       const client = yjsClientOf(log, id);
-      if (note.text.seen().size >= MAX_NOTE_CLIENTS && !note.text.seen().has(client))
-        throw new KinError("TOO_LARGE", `${MAX_NOTE_CLIENTS} logs have written in "${note.title}": begin a new note`);
-      const { base, hunks } = hunksOf(note, edit);
-      const made = writeText(note.text.state(), client, base, hunks);
-      return made.map(({ seen, bytes }) => {
+      const seen = documentOf(note).seen();
+      if (seen.size >= MAX_NOTE_CLIENTS && !seen.has(client))
+        throw new KinError("TOO_LARGE", `${MAX_NOTE_CLIENTS} logs have written in "${note.title}": begin a new one`);
+      return make(note, client).map((update) => {
+        // What no node takes is not written.
+        parseUpdate(update.bytes, client, update.seen, SHAPES[form]);
         const at = { mesh: replica.mesh, note: id, author: own };
-        const update = note.key === null ? { open: bytes } : sealUpdate(at, note.key, bytes, random);
-        return entryFor("note-edited", noteEditedValue({ note: id, seen, update }), null);
+        const sealed = note.key === null ? { open: update.bytes } : sealUpdate(at, note.key, update.bytes, random);
+        return entryFor("note-edited", noteEditedValue({ note: id, seen: update.seen, update: sealed }), null);
       });
     });
   }
@@ -437,7 +463,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   async function shareNote(id: NoteId, persons: readonly PersonId[]): Promise<void> {
     await inOrder(async () => {
       await settled();
-      const note = noteOf(id);
+      const note = headOf(id);
       if (note.persons === null || note.key === null)
         throw new KinError("BAD_REQUEST", `"${note.title}" is for the whole mesh already`);
       await giveKey(note, [...new Set([...note.persons, ...persons])]);
@@ -445,9 +471,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     });
   }
 
-  async function giveKey({ id, title, key }: Note, persons: PersonId[]): Promise<void> {
+  async function giveKey({ id, title, form, key }: Note | Board, persons: PersonId[]): Promise<void> {
     const devices = devicesOf(persons);
-    const value = noteSharedValue({ note: id, title, privacy: { persons, devices, key: key! } });
+    const value = noteSharedValue({ note: id, title, form, privacy: { persons, devices, key: key! } });
     await replica.append([entryFor("note-shared", value, devices)]);
   }
 
@@ -479,10 +505,26 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     });
   }
 
-  function noteOf(id: NoteId): Note {
+  function headOf(id: NoteId): Note | Board {
     const note = notes.get(id);
     if (note === undefined) throw new KinError("NOT_FOUND", `there is no note ${id} that this device can read`);
     return note;
+  }
+
+  function noteOf<Form extends NoteForm>(id: NoteId, form: Form): (Note | Board) & { form: Form } {
+    const note = headOf(id);
+    if (!isForm(note, form)) throw new KinError("BAD_REQUEST", `"${note.title}" is a ${note.form}, not a ${form}`);
+    return note;
+  }
+
+  function ofForm<Form extends NoteForm>(form: Form) {
+    return {
+      get(id: NoteId) {
+        const note = notes.get(id);
+        return note !== undefined && isForm(note, form) ? note : undefined;
+      },
+      all: () => notes.all().filter((note) => isForm(note, form)),
+    };
   }
 
   function devicesOf(persons: readonly PersonId[]): DeviceId[] {
@@ -499,12 +541,12 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       count: () => facts.count(),
     },
     notes: {
-      get: (id) => notes.get(id),
-      all: () => notes.all(),
+      ...ofForm("text"),
       open: openNote,
       edit: editNote,
       share: shareNote,
     },
+    boards: { ...ofForm("board"), edit: editBoard },
     records: { get: (of, name) => records.get(of, name), set: setSetting },
     on(listener) {
       listeners.add(listener);
@@ -532,7 +574,11 @@ function entryFor(kind: (typeof DOCUMENT_KINDS)[number], value: Value, to: Devic
   return to === null ? { kind, audience: "mesh", value } : { kind, audience: "direct", value, to };
 }
 
-function hunksOf(note: Note, edit: NoteEdit): { base: readonly Run[]; hunks: Hunk[] } {
+function isForm<Form extends NoteForm>(note: Note | Board, form: Form): note is (Note | Board) & { form: Form } {
+  return note.form === form;
+}
+
+function hunksOf(note: Pick<Note, "text" | "title">, edit: NoteEdit): { base: readonly Run[]; hunks: Hunk[] } {
   const now = note.text.text();
   if ("append" in edit) {
     checkSize(note, now.length + edit.append.length);
@@ -544,7 +590,7 @@ function hunksOf(note: Note, edit: NoteEdit): { base: readonly Run[]; hunks: Hun
   return { base: runs, hunks: diffText(text, edit.text.toWellFormed()) };
 }
 
-function checkSize(note: Note, units: number): void {
+function checkSize(note: Pick<Note, "title">, units: number): void {
   if (units > MAX_NOTE_UNITS)
     throw new KinError("TOO_LARGE", `"${note.title}" would have ${units} characters: at most ${MAX_NOTE_UNITS}`);
 }

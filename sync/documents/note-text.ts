@@ -1,16 +1,17 @@
 /** The text of a note: one text of Yjs, changed as what somebody made of what he was shown. */
-import * as Y from "yjs";
+import type * as Y from "yjs";
 import { sha256 } from "#crypto";
 import { encode } from "../../protocols/bytes.ts";
-import type { Seen } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { isLowSurrogate, type Hunk } from "./text-diff.ts";
 import {
   applyUpdates,
+  encodeState,
   loadDocument,
   runsFrom,
   seenBy,
   writeAs,
+  type MadeUpdate,
   type Run,
   type Shape,
   type SharedDocument,
@@ -41,7 +42,7 @@ export function createNoteText(state: Uint8Array | null = null): NoteText {
     runs,
     seen: () => seenBy(doc),
     apply: (updates) => applyUpdates(doc, updates),
-    state: () => Y.encodeStateAsUpdate(doc),
+    state: () => encodeState(doc),
     hash: () =>
       sha256(
         encode([
@@ -61,7 +62,7 @@ export function writeText(
   client: number,
   base: readonly Run[],
   hunks: readonly Hunk[],
-): { seen: Seen; bytes: Uint8Array }[] {
+): MadeUpdate[] {
   return writeAs(state, client, (doc, transact) => editText(doc.getText(ROOT), base, hunks, transact));
 }
 

@@ -1,6 +1,6 @@
 /**
- * Notes: texts that several people and agents edit at once. A note is the event that opened it, what shares it, and the edits;
- * this file keeps for each what has come, decides which edits count ({@link createArrivals}) and has the text of those.
+ * Notes: texts and boards that several people and agents edit at once. A note is the event that opened it, what shares it, and
+ * the edits; this file keeps for each what has come, decides which edits count ({@link createArrivals}) and has what those make.
  */
 import { sha256 } from "#crypto";
 import { compareBytes, encode, type Value } from "../../protocols/bytes.ts";
@@ -10,6 +10,7 @@ import {
   parseNoteOpened,
   parseNoteShared,
   yjsClientOf,
+  type NoteForm,
   type NoteId,
   type NotePrivacy,
   type Seen,
@@ -17,14 +18,15 @@ import {
 import { KinError } from "../../protocols/errors.ts";
 import { idBytes, idOf, type DeviceId, type EventId, type PersonId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
+import { BOARD_SHAPE, createBoard, type BoardState } from "./board.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
 import { attempt, createCollection, orRefusal, type DocumentDeps, type DocumentFold } from "./collection.ts";
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
 import { createNoteText, TEXT_SHAPE, type NoteText } from "./note-text.ts";
-import { parseUpdate, type Update } from "./yjs.ts";
+import { parseUpdate, type Shape, type SharedDocument, type Update } from "./yjs.ts";
 
-/** What is known of a note that this device can read. */
-export interface Note {
+/** What is known of a text or board that this device can read. */
+export interface NoteHead {
   id: NoteId;
   title: string;
   /** Who may read it; null: the mesh. */
@@ -35,20 +37,22 @@ export interface Note {
   editors: { device: DeviceId; edits: number; at: number }[];
   /** Edits that wait for something that has not come. */
   waiting: number;
-  text: NoteText;
   /** Of a private note. */
   key: Uint8Array | null;
   /** Devices that its key was given to. */
   devices: DeviceId[];
 }
+export type Note = NoteHead & { form: "text"; text: NoteText };
+export type Board = NoteHead & { form: "board"; board: BoardState };
 
 export interface Notes extends DocumentFold<NoteId> {
-  get(id: NoteId): Note | undefined;
-  all(): Note[];
+  get(id: NoteId): Note | Board | undefined;
+  all(): (Note | Board)[];
 }
 
 interface Offer {
   title: string;
+  form: NoteForm;
   privacy: NotePrivacy | null;
   /** The opening is worth more than what somebody who shared it says. */
   isOpening: boolean;
@@ -60,7 +64,8 @@ interface Offer {
 interface State {
   id: NoteId;
   offers: Offer[];
-  text: NoteText;
+  /** null: nothing of it counts yet, so it may be of any form. */
+  body: Body | null;
   /** Where updates of a client ended, and what each had seen. */
   ends: Map<number, Map<number, Seen>>;
   clocks: Map<number, number>;
@@ -68,14 +73,17 @@ interface State {
   arrivals: Arrivals;
 }
 
-type Edit = Update & { event: EventId };
+type Body = { form: "text"; text: NoteText } | { form: "board"; board: BoardState };
+type Edit = Update & { event: EventId; form: NoteForm };
+
+export const SHAPES: { [Form in NoteForm]: Shape } = { text: TEXT_SHAPE, board: BOARD_SHAPE };
 
 export function createNotes(deps: DocumentDeps): Notes {
   const notes = createCollection<NoteId, State>();
   const stateOf = (id: NoteId): State => notes.touch(id, () => newState(id));
 
   function newState(id: NoteId): State {
-    const state: State = { id, offers: [], ...emptyText(), arrivals: undefined as never };
+    const state: State = { id, offers: [], ...empty(), arrivals: undefined as never };
     state.arrivals = createArrivals<Edit>({
       read: (event) => readEdit(state, event),
       judge: (edit) => judge(state, edit),
@@ -84,10 +92,15 @@ export function createNotes(deps: DocumentDeps): Notes {
         attempt(
           deps,
           edits.map(({ event }) => event),
-          () => ({ form: "text", state: state.text.state(), updates: edits }),
+          () => {
+            const [{ form }] = edits as [Edit];
+            return { form, state: documentOf(bodyOf(state, form)).state(), updates: edits };
+          },
         ),
       apply(edits, events) {
-        state.text.apply(edits.map(({ bytes }) => bytes));
+        const [{ form }] = edits as [Edit];
+        state.body = bodyOf(state, form);
+        documentOf(state.body).apply(edits.map(({ bytes }) => bytes));
         for (const event of events) noteEditor(state, event);
       },
       refused: (event, error) => deps.refused(event, "note-edited", error),
@@ -101,15 +114,17 @@ export function createNotes(deps: DocumentDeps): Notes {
     const offer = best(state);
     if (offer === undefined) return null;
     const client = yjsClientOf(log, state.id);
+    const { form } = offer;
+    const read = (bytes: Uint8Array): Edit => ({ ...parseUpdate(bytes, client, seen, SHAPES[form]), event, form });
     if (offer.privacy === null) {
       if (!("open" in update)) throw new KinError("BAD_REQUEST", "a sealed edit of a note that is for the mesh");
-      return { ...parseUpdate(update.open, client, seen, TEXT_SHAPE), event };
+      return read(update.open);
     }
     if ("open" in update) throw new KinError("BAD_REQUEST", "an edit in the open of a note that is private");
     const at = { mesh: deps.mesh, note: state.id, author: device };
     for (const { privacy } of state.offers) {
       const bytes = privacy === null ? null : openUpdate(at, privacy.key, update);
-      if (bytes !== null) return { ...parseUpdate(bytes, client, seen, TEXT_SHAPE), event };
+      if (bytes !== null) return read(bytes);
     }
     return null; // its key may come yet
   }
@@ -117,15 +132,15 @@ export function createNotes(deps: DocumentDeps): Notes {
   function fold(event: ReadableEvent): KinError | null | { late: NoteId } {
     switch (event.kind) {
       case "note-opened": {
-        const { title, privacy } = parseNoteOpened(event.value);
+        const { title, form, privacy } = parseNoteOpened(event.value);
         if ((privacy === null) !== (event.audience === "mesh"))
           return new KinError("BAD_REQUEST", "a note for the mesh has no key, a private one is sealed to its people");
-        return offer(stateOf(event.id), event, { title, privacy, isOpening: true });
+        return offer(stateOf(event.id), event, { title, form, privacy, isOpening: true });
       }
       case "note-shared": {
-        const { note: id, title, privacy } = parseNoteShared(event.value);
+        const { note: id, title, form, privacy } = parseNoteShared(event.value);
         if (event.audience !== "direct") return new KinError("BAD_REQUEST", "a note's key is for its people only");
-        return offer(stateOf(id), event, { title, privacy, isOpening: false });
+        return offer(stateOf(id), event, { title, form, privacy, isOpening: false });
       }
       default: {
         // Who can't read it would have another text than who can.
@@ -136,7 +151,7 @@ export function createNotes(deps: DocumentDeps): Notes {
     }
   }
 
-  function view(state: State): Note | undefined {
+  function view(state: State): Note | Board | undefined {
     const offer = best(state);
     if (offer === undefined) return undefined;
     const editors = [...state.editors].map(([device, { edits, at }]) => ({ device, edits, at }));
@@ -149,7 +164,7 @@ export function createNotes(deps: DocumentDeps): Notes {
       openedBy: opening.device,
       editors: editors.toSorted((a, b) => b.at - a.at),
       waiting: state.arrivals.waiting(),
-      text: state.text,
+      ...bodyOf(state, offer.form),
       key: offer.privacy?.key ?? null,
       devices: [...new Set(state.offers.flatMap(({ privacy }) => privacy?.devices ?? []))],
     };
@@ -172,7 +187,7 @@ export function createNotes(deps: DocumentDeps): Notes {
       const state = notes.get(id as NoteId);
       if (state === undefined) return;
       state.arrivals.clear();
-      Object.assign(state, emptyText());
+      Object.assign(state, empty());
     },
     *saved() {
       for (const state of notes.all()) yield* savedNote(state);
@@ -185,17 +200,30 @@ export function createNotes(deps: DocumentDeps): Notes {
     hash: () =>
       sha256(
         encode(
-          notes
-            .all()
-            .filter((state) => best(state)?.privacy === null)
-            .map(({ id, text }): Value => [idBytes(id), text.hash()]),
+          notes.all().flatMap((state): Value[] => {
+            const offer = best(state);
+            if (offer?.privacy !== null) return [];
+            return [[idBytes(state.id), documentOf(bodyOf(state, offer.form)).hash()]];
+          }),
         ),
       ),
   };
 }
 
-function emptyText(): Pick<State, "text" | "ends" | "clocks" | "editors"> {
-  return { text: createNoteText(), ends: new Map(), clocks: new Map(), editors: new Map() };
+function empty(): Pick<State, "body" | "ends" | "clocks" | "editors"> {
+  return { body: null, ends: new Map(), clocks: new Map(), editors: new Map() };
+}
+
+function newBody(form: NoteForm, state: Uint8Array | null): Body {
+  return form === "text" ? { form, text: createNoteText(state) } : { form, board: createBoard(state) };
+}
+
+function bodyOf({ body }: State, form: NoteForm): Body {
+  return body ?? newBody(form, null);
+}
+
+export function documentOf(body: Body): SharedDocument {
+  return body.form === "text" ? body.text : body.board;
 }
 
 /** The opening if it can be read; else the first share: whoever sees the same events takes the same. */
@@ -207,12 +235,14 @@ function best({ offers }: State): Offer | undefined {
 function offer(
   state: State,
   { device, at, hlc }: ReadableEvent,
-  what: Pick<Offer, "title" | "privacy" | "isOpening">,
+  what: Pick<Offer, "title" | "form" | "privacy" | "isOpening">,
 ): { late: NoteId } | null {
   const before = best(state);
   state.offers.push({ ...what, device, at, hlc });
   state.offers.sort((a, b) => compareBytes(a.hlc, b.hlc));
-  const isOther = before !== undefined && (before.privacy === null) !== (best(state)!.privacy === null);
+  const now = best(state)!;
+  const isOther =
+    before !== undefined && (before.form !== now.form || (before.privacy === null) !== (now.privacy === null));
   return isOther ? { late: state.id } : null;
 }
 
@@ -265,14 +295,15 @@ function note({ ends, clocks }: State, { client, from, to, seen }: Edit): () => 
 
 const NOTE_ROWS: ReadonlySet<string> = new Set(["note", "offers", "ends", "decided", "editors"]);
 
-function* savedNote({ id, offers, text, ends, editors, arrivals }: State): Generator<Uint8Array> {
+function* savedNote({ id, offers, body, ends, editors, arrivals }: State): Generator<Uint8Array> {
   const note = idBytes(id);
-  yield savedRow("note", note, text.state());
+  if (body !== null) yield savedRow("note", note, body.form, documentOf(body).state());
   yield* savedRows(
     "offers",
     note,
-    offers.map(({ title, privacy, isOpening, device, at, hlc }) => [
+    offers.map(({ title, form, privacy, isOpening, device, at, hlc }) => [
       title,
+      form,
       privacy === null ? null : [privacy.persons.map(idBytes), privacy.devices.map(idBytes), privacy.key],
       isOpening,
       idBytes(device),
@@ -294,22 +325,23 @@ function* savedNote({ id, offers, text, ends, editors, arrivals }: State): Gener
   );
 }
 
-function loadNote(state: State, [tag, , rest]: SavedRow): void {
-  if (tag === "note") return void (state.text = createNoteText(rest as Uint8Array));
-  const items = rest as Value[][];
+function loadNote(state: State, [tag, , first, second]: SavedRow): void {
+  if (tag === "note") return void (state.body = newBody(first as NoteForm, second as Uint8Array));
+  const items = first as Value[][];
   if (tag === "decided") state.arrivals.restore(items.map(decidedOf));
   for (const item of items)
     switch (tag) {
       case "offers": {
-        const [title, privacy, isOpening, device, at, hlc] = item as [
+        const [title, form, privacy, isOpening, device, at, hlc] = item as [
           string,
+          NoteForm,
           Value[] | null,
           boolean,
           Uint8Array,
           number,
           Uint8Array,
         ];
-        state.offers.push({ title, privacy: loadPrivacy(privacy), isOpening, device: idOf(device), at, hlc });
+        state.offers.push({ title, form, privacy: loadPrivacy(privacy), isOpening, device: idOf(device), at, hlc });
         break;
       }
       case "ends": {

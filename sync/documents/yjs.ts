@@ -55,6 +55,9 @@ export interface Shape {
   refuses(root: string, key: string | null, value: string | null): string | null;
 }
 
+/** What has a name in a document: a text, or entries. */
+type Root = ReturnType<Y.Doc["get"]>;
+
 /** Consecutive units of one client, as they stand in a chain. */
 export interface Run extends Unit {
   length: number;
@@ -239,6 +242,26 @@ export function loadDocument(state: Uint8Array | null): Y.Doc {
   return doc;
 }
 
+/**
+ * All of it as one update, the same bytes as Yjs's own. That one looks for the name of each root among all roots for each chain
+ * that has one: with a root for each card of a board it is quadratic. Where it finds the name itself it asks nobody.
+ */
+export function encodeState(doc: Y.Doc): Uint8Array {
+  const names = new Map([...doc.share].map(([name, root]) => [root as Y.Item["parent"], name]));
+  const first = [...doc.store.clients.values()].flatMap((structs) =>
+    structs.filter(
+      (item): item is Y.Item => item instanceof Y.Item && item.origin === null && item.rightOrigin === null,
+    ),
+  );
+  const parents = first.map(({ parent }) => parent);
+  try {
+    for (const item of first) item.parent = names.get(item.parent) as unknown as Y.Item["parent"];
+    return Y.encodeStateAsUpdate(doc);
+  } finally {
+    for (const [i, item] of first.entries()) item.parent = parents[i]!;
+  }
+}
+
 export function seenBy(doc: Y.Doc): Seen {
   return Y.decodeStateVector(Y.encodeStateVector(doc));
 }
@@ -274,21 +297,27 @@ function textOf(content: Y.Item["content"]): string {
 }
 
 /** What stands first under a key. */
-export function firstUnder(root: Y.AbstractType<unknown>, key: string): Y.Item | null {
+export function firstUnder(root: Root, key: string): Y.Item | null {
   let item = root._map.get(key) ?? null;
   while (item !== null && item.left !== null) item = item.left;
   return item;
 }
 
-/** The updates that `client` makes: one for each transaction, with what it has seen. */
+/** An update as its author makes it, and what he had seen. */
+export interface MadeUpdate {
+  seen: Seen;
+  bytes: Uint8Array;
+}
+
+/** The updates that `client` makes: one for each transaction. */
 export function writeAs(
   state: Uint8Array,
   client: number,
   write: (doc: Y.Doc, transact: (run: () => void) => void) => void,
-): { seen: Seen; bytes: Uint8Array }[] {
+): MadeUpdate[] {
   const doc = loadDocument(state);
   doc.clientID = client;
-  const made: { seen: Seen; bytes: Uint8Array }[] = [];
+  const made: MadeUpdate[] = [];
   let seen: Seen = new Map();
   doc.on("update", (bytes: Uint8Array) => made.push({ seen, bytes }));
   write(doc, (run) => {
@@ -306,21 +335,31 @@ export function writeAs(
  */
 export function tryUpdates(state: Uint8Array, updates: readonly Update[], shape: Shape): Tried {
   const doc = loadDocument(state);
+  const nameOf = createNames(doc);
   for (const [right, update] of updates.entries()) {
     Y.applyUpdate(doc, update.bytes);
-    const refused = whyMisplaced(doc, update, shape);
+    const refused = whyMisplaced(doc, update, shape, nameOf);
     if (refused !== null) return { right, refused };
   }
   return { right: updates.length, refused: null };
 }
 
+/** Names of roots, also of those that come. */
+function createNames(doc: Y.Doc): (root: Root) => string {
+  const names = new Map<Root, string>();
+  return (root) => {
+    if (!names.has(root)) for (const [name, one] of doc.share) names.set(one, name);
+    return names.get(root)!;
+  };
+}
+
 /** Why its author can't have written this where he says, or null. */
-function whyMisplaced(doc: Y.Doc, update: Update, shape: Shape): string | null {
+function whyMisplaced(doc: Y.Doc, update: Update, shape: Shape, nameOf: (root: Root) => string): string | null {
   if (doc.store.pendingStructs !== null || doc.store.pendingDs !== null) return "it needs what it has not seen";
   for (const insert of update.inserts) {
     const { parent, parentSub: key } = Y.getItem(doc.store, Y.createID(update.client, insert.clock));
-    const root = parent as Y.AbstractType<unknown>;
-    const refusal = shape.refuses(Y.findRootTypeKey(root), key, insert.value);
+    const root = parent as Root;
+    const refusal = shape.refuses(nameOf(root), key, insert.value);
     if (refusal !== null) return refusal;
     const first = key === null ? root._start : firstUnder(root, key);
     if (!isBetween(first, doc.store, update, insert))
