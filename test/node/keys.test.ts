@@ -120,3 +120,35 @@ test(
   },
   LIMIT_MS,
 );
+
+test(
+  "[device-add] keys-rotate: whose person key was changed on another machine is told on which one machines are added now",
+  async () => {
+    await using world = await openWorld();
+    const { ben } = await twoPeople(world, null);
+    const { items } = await ben.json<{ items: { device: string }[] }>(["device", "ls"]);
+    const first = items[0]!.device;
+    const { ticket } = await ben.json<{ ticket: string }>(["device", "add"]);
+    const desk = await world.person("desk", { name: "ben", device: "desk" });
+    expect((await desk.kin(["join", ticket])).code).toBe(0);
+    expect(await desk.kin(["device", "add"])).toMatchObject({
+      code: 4,
+      err: expect.stringContaining(`make the ticket on ${first}: that one holds it`) as string,
+    });
+    const rotated = await desk.kin(["keys", "rotate", "person"]);
+    expect(rotated, rotated.err).toMatchObject({
+      code: 0,
+      out: expect.stringContaining(`on ${first} neither`) as string,
+    });
+    const refused = await until(async () => {
+      const tried = await ben.kin(["device", "add"]);
+      return tried.code === 0 ? undefined : tried;
+    });
+    expect(refused).toMatchObject({
+      code: 4,
+      err: expect.stringContaining("make the ticket on desk: that one holds it") as string,
+    });
+    expect((await desk.kin(["device", "add"])).code).toBe(0);
+  },
+  LIMIT_MS,
+);

@@ -16,7 +16,7 @@ export async function deviceAdd(node: MeshNode, params: Params<"device-add">): P
   const me = myself(mesh);
   if (!equal(me.personKey, node.keystore.person.publicKey))
     throw new KinError("DENIED", "this machine does not hold your person key, which certifies your machines", {
-      hint: "make the ticket on the machine with which you joined",
+      hint: `make the ticket on ${keyHolder(mesh, me) ?? "another machine of yours"}: that one holds it`,
     });
   const seed = Uint8Array.from(randomBytes(TICKET_SEED_BYTES));
   const expiresAt = node.time.now() + params.expiresMs;
@@ -66,6 +66,17 @@ export async function deviceRemove(node: MeshNode, { name }: Params<"device-rm">
     throw new KinError("USAGE", "that is this very machine", { hint: "remove it from another one of yours" });
   await removeDevice(mesh.replica, found.id);
   return { device: name, left: myself(mesh).devices.length };
+}
+
+/** Where my person key was made: with that machine I founded, joined, or rotated it. */
+function keyHolder(mesh: Mesh, me: Member): string | undefined {
+  const record = mesh.replica.roster
+    .records()
+    .find(({ body }) => "personKey" in body && equal(body.personKey, me.personKey));
+  if (record === undefined) return undefined;
+  const { body, author } = record;
+  const device = "device" in body && typeof body.device === "object" ? body.device.id : author.device;
+  return me.devices.find(({ id }) => id === device)?.name;
 }
 
 function myself(mesh: Mesh): Member {

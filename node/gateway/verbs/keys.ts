@@ -49,7 +49,11 @@ async function rotatePerson(node: MeshNode): Promise<string> {
       .membership()
       .members.get(me.person)
       ?.devices.filter(({ id }) => id !== me.device) ?? [];
-  const elsewhere = others.length === 0 ? "" : `, on ${others.map(({ name }) => name).join(", ")} neither`;
+  const names = others.map(({ name }) => name).join(", ");
+  const elsewhere =
+    others.length === 0
+      ? ""
+      : `, on ${names} neither: it is this machine on which kin device add makes tickets for further ones from now on`;
   return `the mesh is told; you are the same person with the same devices, and the old key certifies nothing any more${elsewhere}`;
 }
 
