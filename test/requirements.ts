@@ -1204,6 +1204,33 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "Notes, facts and records that were written apart are the same bytes wherever the same events are.",
   },
   {
+    id: "document-state",
+    source: "RULES R16, DESIGN §7",
+    sentence:
+      "The state of a note or board has one form, whoever applied its updates in whatever order; another is refused before Yjs sees it.",
+  },
+  {
+    id: "snapshot-notes",
+    source: "RULES R16, DESIGN §7",
+    sentence:
+      "Who was away or is new gets notes, boards and settings from a snapshot, and writes on as who folded every edit.",
+  },
+  {
+    id: "snapshot-sealed",
+    source: "RULES R16",
+    sentence: "The edits of private notes are in no snapshot: their bodies stay, and reach who may read them.",
+  },
+  {
+    id: "snapshot-waits",
+    source: "RULES R16",
+    sentence: "An edit that waits is in no snapshot: its body stays, and it counts when what it waits for comes.",
+  },
+  {
+    id: "snapshot-late",
+    source: "RULES R16",
+    sentence: "A document of which a late edit comes begins anew with what a snapshot stands for, not with nothing.",
+  },
+  {
     id: "snapshot-lost",
     source: "RULES R16, DESIGN §7",
     sentence: "A snapshot's state that is damaged on the disk is fetched again from peers.",

@@ -2,7 +2,7 @@
  * `log.db`, the truth (§7): one connection to one SQLite file, called synchronously, so only ever from the store's worker.
  *
  *   WAL, synchronous=FULL: a commit returns after fdatasync.   locking_mode=EXCLUSIVE: a second process is refused.
- *   authors, logs → small integers;   events by position (order of arrival, from 0, no gaps), by (log, seq) and by id
+ *   authors, logs → small integers;   events by position (order of arrival, from 0, no gaps), by (log, seq) and by id (`log-file-ids.ts`)
  *
  * Everything read is checked: an event by the hashes it carries, the other rows by a sum of their own. Damage is CORRUPT with
  * the row's name, never a wrong answer.
@@ -31,6 +31,8 @@ import {
   type PlannedHead,
   type Stored,
 } from "./batch.ts";
+import { createIdIndex, createUniqueIds, ID_TABLE } from "./log-file-ids.ts";
+import { createKindIndex } from "./log-file-kinds.ts";
 import { planRepair } from "./repair.ts";
 import { walDamage } from "./wal.ts";
 import { unpackBatches, type PackedBatches } from "./packed-batch.ts";
@@ -49,7 +51,7 @@ const END_OF_KEYS = "\u007f";
 /** Far more than a write-ahead log grows to between two checkpoints; a larger one is a foreign thing. */
 const MAX_REWRITTEN_BYTES = 256 * 1024 * 1024;
 
-/** Step n brings a file of version n to n + 1 (`PRAGMA user_version`). Steps are added, never changed. */
+/** A new file gets all of these in their order; an older one those from its format (`PRAGMA user_version`) to {@link UPGRADES_TO}. Added, never changed. */
 const MIGRATIONS = [
   `CREATE TABLE authors (author INTEGER PRIMARY KEY, device BLOB NOT NULL UNIQUE);
    CREATE TABLE logs (log INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, author INTEGER NOT NULL REFERENCES authors,
@@ -63,7 +65,13 @@ const MIGRATIONS = [
    INSERT INTO counts SELECT 'state', count(*) FROM state;
    CREATE TRIGGER state_more AFTER INSERT ON state BEGIN UPDATE counts SET number = number + 1 WHERE name = 'state'; END;
    CREATE TRIGGER state_less AFTER DELETE ON state BEGIN UPDATE counts SET number = number - 1 WHERE name = 'state'; END;`,
+  `DROP TABLE events;
+   CREATE TABLE events (position INTEGER PRIMARY KEY, log INTEGER NOT NULL REFERENCES logs, seq INTEGER NOT NULL,
+     id BLOB NOT NULL, header BLOB NOT NULL, body BLOB, UNIQUE (log, seq));
+   ${ID_TABLE}`,
 ];
+/** Format 3 is for files that begin with it: all events would be written anew, and damaged ones could not be. */
+const UPGRADES_TO = 2;
 
 export interface LogFileOptions {
   /** Path of `log.db`; its folder exists. */
@@ -91,6 +99,7 @@ interface Group {
   values: Map<string, Uint8Array | null>;
 }
 
+type Placed = { position: number; event: StoredEvent };
 type EventRow = [
   position: number,
   log: Uint8Array,
@@ -117,6 +126,8 @@ export type LogFile = ReturnType<typeof openLogFile>;
 export function openLogFile({ file, maxBytes }: LogFileOptions) {
   const db = guarded(() => openDatabase(file, maxBytes));
   const sql = guarded(() => prepareAll(db));
+  const ids = guarded(() => (numberOf(db, "user_version") > UPGRADES_TO ? createIdIndex(db) : createUniqueIds(db)));
+  const kinds = guarded(() => createKindIndex(db, sumOf));
   let logs = new Map<LogId, KnownLog>();
   let nextPosition = 0;
   let transactionCount = 0;
@@ -160,6 +171,9 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
       found.set(log, known);
     }
     nextPosition = ((sql.lastPosition.get() as [number | null])[0] ?? -1) + 1;
+    // Where rows can't be read, those before them are found; the others are told when somebody reads them.
+    tried(() => ids.load(nextPosition));
+    tried(() => kinds.load(nextPosition));
     logs = found;
   }
 
@@ -268,6 +282,7 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   }
 
   function write(group: Group): void {
+    let position = nextPosition;
     const rows = group.events.map((event) => {
       const { log, seq } = event.header;
       return [nextPosition++, logs.get(log)!.row, seq, Buffer.from(event.id, "hex"), event.headerBytes, event.body];
@@ -278,8 +293,14 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
     for (; at < rows.length; at++) sql.insertEvent.run(rows[at]!);
     for (const { head, bytes, sig } of group.heads.values())
       sql.insertHead.run([logs.get(head.log)!.row, head.seq, bytes, sig, sumOf(bytes, sig)]);
-    for (const [id, body] of group.bodies) sql.setBody.run([body, Buffer.from(id, "hex")]);
-    for (const id of group.drops) sql.setBody.run([null, Buffer.from(id, "hex")]);
+    for (const { id, header } of group.events) {
+      kinds.put(position, header.kind);
+      ids.put(id, position++);
+    }
+    ids.settle(nextPosition);
+    kinds.settle();
+    for (const [id, body] of group.bodies) sql.setBody.run([body, ids.find(id)]);
+    for (const id of group.drops) sql.setBody.run([null, ids.find(id)]);
     setValues([...group.values].map(([key, value]) => ({ key, value })));
   }
 
@@ -296,7 +317,8 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
   }
 
   function findEvent(id: EventId): StoredEvent | undefined {
-    const row = sql.eventById.get([Buffer.from(id, "hex")]) as EventRow | undefined;
+    const position = ids.find(id);
+    const row = position === undefined ? undefined : (sql.eventAt.get(position) as EventRow | undefined);
     return row && eventOf(row);
   }
 
@@ -332,14 +354,37 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
     });
   }
 
-  function since(position: number, limit: number): { position: number; event: StoredEvent }[] {
-    return onFile(() => {
-      const rows = sql.since.all(position, limit) as EventRow[];
-      return rows.map((row, i) => {
-        if (row[0] !== position + i) throw corrupt(`the event at position ${position + i} is missing`);
-        return { position: row[0], event: eventOf(row) };
-      });
+  function since(position: number, limit: number, ofKinds?: ReadonlySet<string>): Placed[] {
+    return onFile(() => (ofKinds === undefined ? inARow(position, limit) : sinceOf(ofKinds, position, limit)));
+  }
+
+  function inARow(position: number, limit: number): Placed[] {
+    const rows = sql.since.all(position, limit) as EventRow[];
+    return rows.map((row, i) => {
+      if (row[0] !== position + i) throw corrupt(`the event at position ${position + i} is missing`);
+      return { position: row[0], event: eventOf(row) };
     });
+  }
+
+  function sinceOf(ofKinds: ReadonlySet<string>, position: number, limit: number): Placed[] {
+    for (let from = position; ;) {
+      const places = kinds.positions(ofKinds, from, limit);
+      const found = rowsOf(places).filter(({ event }) => ofKinds.has(event.header.kind));
+      if (found.length > 0 || places.length === 0) return found;
+      from = places.at(-1)! + 1;
+    }
+  }
+
+  function rowsOf(places: readonly number[]): Placed[] {
+    const found: Placed[] = [];
+    for (let i = 0; i < places.length;) {
+      const first = i;
+      while (places[++i] === places[first]! + i - first);
+      const rows = inARow(places[first]!, i - first);
+      if (rows.length < i - first) throw corrupt(`the event at position ${places[first]! + rows.length} is missing`);
+      found.push(...rows);
+    }
+    return found;
   }
 
   function value(key: string): Uint8Array | undefined {
@@ -401,9 +446,10 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
         db.exec("COMMIT");
         transactionCount++;
       } catch (error) {
-        isStale = true;
         if (db.inTransaction) db.exec("ROLLBACK");
         throw error;
+      } finally {
+        isStale = true; // a row that was gone may stand behind all others now
       }
       return plan.events.length + plan.heads.length;
     });
@@ -417,8 +463,10 @@ export function openLogFile({ file, maxBytes }: LogFileOptions) {
     const had = there?.[1] ?? null;
     const kept = body ?? (had !== null && isBodyOf(header, plain(had)) ? had : null);
     // What was damaged to carry this id is in the way of it.
-    sql.freeId.run([fromHex(id), position]);
+    const other = ids.find(id);
+    if (other !== undefined && other !== position) sql.freeId.run([other]);
     sql.setEvent.run([position, row, header.seq, fromHex(id), headerBytes, kept]);
+    ids.put(id, position);
   }
 
   return {
@@ -477,10 +525,9 @@ function settleWal(wal: string): void {
 }
 
 function migrate(db: Database.Database, file: string): void {
-  const number = (name: string) => (db.prepare(`PRAGMA ${name}`).raw().get() as [number])[0];
   const [tables] = db.prepare("SELECT count(*) FROM sqlite_schema").raw().get() as [number];
-  if (tables > 0 && number("application_id") !== APPLICATION_ID) throw corrupt(`${file} is not a log of kin`);
-  const version = number("user_version");
+  if (tables > 0 && numberOf(db, "application_id") !== APPLICATION_ID) throw corrupt(`${file} is not a log of kin`);
+  const version = numberOf(db, "user_version");
   if (version > MIGRATIONS.length)
     throw new KinError(
       "UNSUPPORTED_VERSION",
@@ -489,13 +536,18 @@ function migrate(db: Database.Database, file: string): void {
         hint: "update kin",
       },
     );
-  for (let step = version; step < MIGRATIONS.length; step++) {
+  const end = version === 0 ? MIGRATIONS.length : UPGRADES_TO;
+  for (let step = version; step < end; step++) {
     db.exec("BEGIN IMMEDIATE");
     db.exec(MIGRATIONS[step]!);
     db.pragma(`application_id = ${APPLICATION_ID}`);
     db.pragma(`user_version = ${step + 1}`);
     db.exec("COMMIT");
   }
+}
+
+function numberOf(db: Database.Database, pragma: string): number {
+  return (db.prepare(`PRAGMA ${pragma}`).raw().get() as [number])[0];
 }
 
 function prepareAll(db: Database.Database) {
@@ -518,19 +570,19 @@ function prepareAll(db: Database.Database) {
     insertHead: db.prepare("INSERT INTO heads (log, seq, bytes, sig, sum) VALUES (?, ?, ?, ?, ?)"),
     setHead: db.prepare("INSERT OR REPLACE INTO heads (log, seq, bytes, sig, sum) VALUES (?, ?, ?, ?, ?)"),
     setEvent: db.prepare(insertEvents.replace("INSERT", "INSERT OR REPLACE") + row),
-    freeId: db.prepare("UPDATE events SET id = randomblob(32) WHERE id = ? AND position <> ?"),
+    freeId: db.prepare("UPDATE events SET id = randomblob(32) WHERE position = ?"),
     placeOf: read(`SELECT position, ${blob("body")} FROM events WHERE log = ? AND seq = ?`),
     freePosition: read(
       `SELECT min(p) FROM (SELECT 0 AS p WHERE NOT EXISTS (SELECT 1 FROM events WHERE position = 0)
        UNION ALL SELECT e.position + 1 FROM events e WHERE NOT EXISTS (SELECT 1 FROM events f WHERE f.position = e.position + 1))`,
     ),
-    setBody: db.prepare("UPDATE events SET body = ? WHERE id = ?"),
+    setBody: db.prepare("UPDATE events SET body = ? WHERE position = ?"),
     setState: db.prepare(
       // Not REPLACE: it would delete without the trigger that counts.
       "INSERT INTO state (key, value, sum) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, sum = excluded.sum",
     ),
     deleteState: db.prepare("DELETE FROM state WHERE key = ?"),
-    eventById: read(`${SELECT_EVENT} WHERE e.id = ?`),
+    eventAt: read(`${SELECT_EVENT} WHERE e.position = ?`),
     // Only ever asked with `all`: libsql's `get` after an `all` of the same statement gives the first row of that one.
     range: read(`${SELECT_EVENT} WHERE e.log = ? AND e.seq >= ? AND e.seq < ? ORDER BY e.seq`),
     since: read(`${SELECT_EVENT} WHERE e.position >= ? ORDER BY e.position LIMIT ?`),
