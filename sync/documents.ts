@@ -39,16 +39,18 @@ import { writeText } from "./documents/note-text.ts";
 import { createNotes, documentOf, SHAPES, type Board, type Note } from "./documents/notes.ts";
 import { parseSavedRow, savedRow, savedRows, type DocumentKeep, type SavedRow } from "./documents/saved.ts";
 import { createRecords, type KinRecord } from "./documents/records.ts";
+import { documentRows, notesPart, recordsPart } from "./documents/snapshot-views.ts";
 import { diffText, type Hunk } from "./documents/text-diff.ts";
 import type { RunTrial } from "./documents/trial.ts";
 import { parseUpdate, type MadeUpdate, type Run } from "./documents/yjs.ts";
 import { openProjection } from "./projection.ts";
 import type { NewEntry, ReadableEvent, Replica } from "./replica.ts";
 import type { Base, SnapshotBase } from "./snapshot-base.ts";
+import type { SnapshotPart } from "./snapshot-view.ts";
 
 export interface DocumentsDeps {
   replica: Replica;
-  /** The snapshot that the facts begin with, if there may be one (R16). */
+  /** The snapshot that documents begin with, if there may be one (R16). */
   base?: SnapshotBase | undefined;
   /** This device's person. */
   person: PersonId;
@@ -133,6 +135,8 @@ export const MAX_NOTE_UNITS = 1024 * 1024;
 const HELD_RETRY_MS = 60_000;
 /** A log that ends while we write to it: the update is made again for the next one. */
 const MAX_TRIES = 3;
+/** What of documents a snapshot may stand for. */
+const PARTS: readonly SnapshotPart[] = [factsView, notesPart, recordsPart];
 const NOTE_KEY_BYTES = 32;
 const PAGE_EVENTS = 512;
 
@@ -191,6 +195,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   // ── folding ──
 
   function fold(event: ReadableEvent): void {
+    if (isStoodFor(event)) return;
     if (event.kind === "fact-set") return foldFact(event);
     if (event.repeats === null) return void unplaced.add(event.id);
     unplaced.delete(event.id);
@@ -221,19 +226,31 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   function foldFact(event: ReadableEvent): void {
     // What is said to some only is no fact of the mesh: no snapshot could hold it.
-    if (event.audience === "mesh" && begun?.covers(factsView, event) !== true) refuse(event, facts.fold(event));
+    if (event.audience === "mesh") refuse(event, facts.fold(event));
+  }
+
+  /** Whoever begins with a snapshot folds nothing behind it again, whoever brings it (C25). */
+  function isStoodFor(event: ReadableEvent): boolean {
+    const part = PARTS.find(({ kinds }) => kinds.has(event.kind));
+    return event.audience === "mesh" && part !== undefined && begun?.covers(part, event) === true;
   }
 
   function begin(): void {
-    begun = deps.base?.current() ?? null;
+    beginFolds();
     facts.load(begun?.rows(factsView) ?? []);
+  }
+
+  function beginFolds(): void {
+    begun = deps.base?.current() ?? null;
+    notes.beginWith(documentRows(begun?.rows(notesPart) ?? []));
+    records.beginWith(documentRows(begun?.rows(recordsPart) ?? []));
   }
 
   function clear(): void {
     isStale = false;
     facts.clear();
-    begin();
     for (const one of folds) one.clear();
+    begin();
     recordsCame = true;
     late.clear();
     unplaced.clear();
@@ -272,6 +289,8 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     if (late.size === 0) return;
     const ids = new Set(late);
     late.clear();
+    // What was pruned since is in these folds, and in the log no more.
+    if ((deps.base?.current() ?? null) !== begun) beginFolds();
     for (const one of folds) for (const id of ids) one.begin(id);
     const kinds = new Set(["note-edited", "record-changed"]);
     const take = (events: ReadableEvent[]): void => {
@@ -329,7 +348,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       if (head === undefined || before === undefined || (await replica.branchEvents()).length > 0) return undefined;
       const [tag, print, of, position] = head as unknown as [string, Uint8Array, Uint8Array, number];
       if (tag !== HEAD_ROW || !equal(print, fingerprint()) || !equal(of, before)) return undefined;
-      facts.clear(); // the base's rows are among those that were kept
+      // The base's rows are among those that were kept.
+      facts.clear();
+      for (const one of folds) one.clear();
       return { position, waiting: rows.flatMap(loadRow) };
     } catch (error) {
       failed?.(error);

@@ -1789,8 +1789,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "notes-removed",
     file: "sync/documents.ts",
-    search: "    for (const one of folds) one.clear();",
-    replace: "",
+    search: "    for (const one of folds) one.clear();\n    begin();",
+    replace: "    begin();",
   },
   {
     requirement: "documents-converge",
@@ -1803,6 +1803,36 @@ export const FAULTS: readonly Fault[] = [
     file: "sync/documents/arrivals.ts",
     search: "for (const { undo } of rest.toReversed()) undo();",
     replace: "",
+  },
+  {
+    requirement: "document-state",
+    file: "sync/documents/yjs-state.ts",
+    search: "  if (!equal(encodeState(doc), state)) throw",
+    replace: "  if (doc.store === null) throw",
+  },
+  {
+    requirement: "snapshot-notes",
+    file: "sync/documents/notes.ts",
+    search: "    state.clocks.set(client, [...byEnd.keys()].at(-1)!);",
+    replace: "",
+  },
+  {
+    requirement: "snapshot-sealed",
+    file: "sync/documents/snapshot-views.ts",
+    search: "      yield* placeRows(SEALED, sealed);",
+    replace: "",
+  },
+  {
+    requirement: "snapshot-waits",
+    file: "sync/documents/snapshot-views.ts",
+    search: "      yield* placeRows(WAITS, waiting);",
+    replace: "",
+  },
+  {
+    requirement: "snapshot-late",
+    file: "sync/documents.ts",
+    search: "!== begun) beginFolds();",
+    replace: "=== undefined) beginFolds();",
   },
   {
     requirement: "snapshot-lost",

@@ -295,6 +295,8 @@ export interface RecordState {
   state(): Uint8Array;
   /** Hashes of the newest changes. */
   heads(): string[];
+  /** The bytes of all changes, by hash: as they came. */
+  changes(): Map<string, Uint8Array>;
 }
 
 type Doc = A.Doc<{ [key: string]: unknown }>;
@@ -326,6 +328,7 @@ export function createRecord(state: Uint8Array | null = null): RecordState {
     },
     state: () => A.save(doc),
     heads: () => A.getHeads(doc).toSorted(),
+    changes: () => new Map(A.getAllChanges(doc).map((bytes) => [toHex(sha256(bytes.subarray(8))), bytes])),
   };
 }
 

@@ -39,6 +39,15 @@ export interface DocumentFold<Id extends string> {
   load(row: SavedRow): boolean;
   /** Of all documents for the mesh: equal where the same events are readable. */
   hash(): Uint8Array;
+  /** What has been decided of documents for the mesh, as rows of a snapshot (R16): the same wherever the same events were folded. */
+  rows(): Iterable<Uint8Array>;
+  /**
+   * Rows that stand for the first updates: documents that are not here are made of them now, others when they {@link begin} anew.
+   * @throws KinError BAD_REQUEST
+   */
+  beginWith(rows: Iterable<Uint8Array>): void;
+  /** Whether what {@link beginWith} took can follow from any updates. @throws KinError BAD_REQUEST */
+  check(): void;
 }
 
 interface Arriving<Id> {

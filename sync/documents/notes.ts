@@ -17,13 +17,16 @@ import {
 } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { idBytes, idOf, type DeviceId, type EventId, type PersonId } from "../../protocols/ids.ts";
+import { decodeStamp } from "../clock.ts";
 import type { ReadableEvent } from "../replica.ts";
 import { BOARD_SHAPE, createBoard, type BoardState } from "./board.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
 import { attempt, createCollection, orRefusal, type DocumentDeps, type DocumentFold } from "./collection.ts";
+import { checkNote, noteRows, parseNoteRows, type NoteRows } from "./note-rows.ts";
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
 import { createNoteText, TEXT_SHAPE, type NoteText } from "./note-text.ts";
 import { parseUpdate, type Shape, type SharedDocument, type Update } from "./yjs.ts";
+import { canonicalState } from "./yjs-state.ts";
 
 /** What is known of a text or board that this device can read. */
 export interface NoteHead {
@@ -81,6 +84,8 @@ export const SHAPES: { [Form in NoteForm]: Shape } = { text: TEXT_SHAPE, board: 
 export function createNotes(deps: DocumentDeps): Notes {
   const notes = createCollection<NoteId, State>();
   const stateOf = (id: NoteId): State => notes.touch(id, () => newState(id));
+  /** What a snapshot stands for. */
+  const bases = new Map<NoteId, NoteRows>();
 
   function newState(id: NoteId): State {
     const state: State = { id, offers: [], ...empty(), arrivals: undefined as never };
@@ -188,6 +193,28 @@ export function createNotes(deps: DocumentDeps): Notes {
       if (state === undefined) return;
       state.arrivals.clear();
       Object.assign(state, empty());
+      const base = bases.get(id as NoteId);
+      if (base !== undefined) beginFrom(state, base);
+    },
+    *rows() {
+      for (const state of notes.all()) {
+        const opening = state.offers.find(({ isOpening }) => isOpening);
+        if (opening?.privacy === null) yield* noteRows(standing(state, opening));
+      }
+    },
+    beginWith(rows) {
+      bases.clear();
+      for (const base of parseNoteRows(rows)) {
+        bases.set(base.id, base);
+        if (notes.get(base.id) !== undefined) continue;
+        const state = stateOf(base.id);
+        const { title, form, openedBy: device, hlc } = base;
+        state.offers.push({ title, form, privacy: null, isOpening: true, device, at: decodeStamp(hlc).ms, hlc });
+        beginFrom(state, base);
+      }
+    },
+    check() {
+      for (const base of bases.values()) checkNote(base, SHAPES[base.form]);
     },
     *saved() {
       for (const state of notes.all()) yield* savedNote(state);
@@ -289,6 +316,22 @@ function note({ ends, clocks }: State, { client, from, to, seen }: Edit): () => 
     if (from === 0) clocks.delete(client);
     else clocks.set(client, from);
   };
+}
+
+// ── what a snapshot holds ──
+
+function standing({ id, body, ends, editors }: State, { form, title, device, hlc }: Offer): NoteRows {
+  const state = body === null ? null : canonicalState(documentOf(body).state());
+  return { id, form, title, openedBy: device, hlc, state, ends, editors };
+}
+
+function beginFrom(state: State, base: NoteRows): void {
+  state.body = base.state === null ? null : newBody(base.form, base.state);
+  state.editors = new Map(base.editors);
+  for (const [client, byEnd] of base.ends) {
+    state.ends.set(client, new Map(byEnd));
+    state.clocks.set(client, [...byEnd.keys()].at(-1)!);
+  }
 }
 
 // ── what is kept ──

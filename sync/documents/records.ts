@@ -11,7 +11,7 @@ import {
   type RecordDocumentId,
 } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
-import { idBytes, idOf, type DeviceId, type EventId, type PersonId } from "../../protocols/ids.ts";
+import { idBytes, idOf, type DeviceId, type EventId, type LogId, type PersonId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
 import {
@@ -22,6 +22,7 @@ import {
   type RecordState,
   type Setting,
 } from "./automerge.ts";
+import { parseRecordRows, recordRows, type ChangeRow, type RecordRows } from "./record-rows.ts";
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
 import { attempt, createCollection, orRefusal, type DocumentDeps, type DocumentFold } from "./collection.ts";
 
@@ -59,7 +60,7 @@ interface State {
   person: PersonId;
   name: string;
   record: RecordState;
-  history: RecordEntry[];
+  history: (RecordEntry & { log: LogId; hash: string })[];
   /** By hash of the change: what is known after it. */
   pasts: Map<string, Past>;
   seqs: Map<string, number>;
@@ -72,6 +73,8 @@ type Change = RecordChange & { event: EventId };
 
 export function createRecords(deps: DocumentDeps): Records {
   const records = createCollection<RecordDocumentId, State>();
+  /** What a snapshot stands for. */
+  const bases = new Map<RecordDocumentId, RecordRows>();
   const stateOf = (id: RecordDocumentId, person: PersonId, name: string): State =>
     records.touch(id, () => newState(id, person, name));
 
@@ -135,7 +138,26 @@ export function createRecords(deps: DocumentDeps): Records {
       if (state === undefined) return;
       state.arrivals.clear();
       Object.assign(state, emptyRecord());
+      const base = bases.get(id as RecordDocumentId);
+      if (base !== undefined) beginFrom(state, base);
     },
+    *rows() {
+      for (const { person, name, record, history } of records.all()) {
+        const changes = record.changes();
+        const made = history.map((entry) => ({ ...entry, change: changes.get(entry.hash)! }));
+        yield* recordRows({ person, name, changes: made });
+      }
+    },
+    beginWith(rows) {
+      bases.clear();
+      for (const base of parseRecordRows(rows)) {
+        const { person, name } = base;
+        const id = recordDocumentId(deps.mesh, person, "agent", name);
+        bases.set(id, base);
+        if (records.get(id) === undefined) beginFrom(stateOf(id, person, name), base);
+      }
+    },
+    check: () => undefined, // each change was judged when it was taken
     *saved() {
       for (const state of records.all()) yield* savedRecord(state);
     },
@@ -168,8 +190,35 @@ function emptyRecord(): Pick<State, "record" | "history" | "pasts" | "seqs" | "s
   return { record: createRecord(), history: [], pasts: new Map(), seqs: new Map(), sets: new Map() };
 }
 
-function entryOf({ ops }: RecordChange, { id, device, at }: DocumentEvent): RecordEntry {
-  return { event: id, device, at, ops: ops.map(({ key, value }) => ({ key, value })) };
+type Author = Pick<DocumentEvent, "id" | "log" | "device" | "at">;
+
+function entryOf({ ops, hash }: RecordChange, { id, log, device, at }: Author): State["history"][number] {
+  return { event: id, log, device, at, hash, ops: ops.map(({ key, value }) => ({ key, value })) };
+}
+
+/** They are judged as when they first came: what can't follow from each other is no state. @throws KinError BAD_REQUEST */
+function beginFrom(state: State, { changes }: RecordRows): void {
+  const left = new Map<LogId, { row: ChangeRow; change: Change }[]>();
+  for (const row of changes) {
+    const queue = left.get(row.log) ?? [];
+    left.set(row.log, queue);
+    queue.push({ row, change: { ...parseChange(row.change, automergeActorOf(row.log, state.id)), event: row.event } });
+  }
+  for (let found = true; found;) {
+    found = false;
+    for (const queue of left.values())
+      for (let next = queue[0]; next !== undefined; next = queue[0]) {
+        const judged = judge(state, next.change);
+        if (judged instanceof KinError) throw judged;
+        if (judged === "waits") break;
+        queue.shift();
+        found = true;
+        note(state, next.change);
+        state.record.apply([next.change.bytes]);
+        state.history.push(entryOf(next.change, { ...next.row, id: next.row.event }));
+      }
+  }
+  if ([...left.values()].some((queue) => queue.length > 0)) throw refusal("it comes after one that is not there");
 }
 
 function judge({ pasts, seqs, sets }: State, change: Change): "next" | "waits" | KinError {
@@ -228,10 +277,12 @@ function* savedRecord({ id, person, name, record, history, pasts, sets, arrivals
   yield* savedRows(
     "history",
     row,
-    history.map(({ event, device, at, ops }) => [
+    history.map(({ event, log, device, at, hash, ops }) => [
       idBytes(event),
+      idBytes(log),
       idBytes(device),
       at,
+      hash,
       ops.map(({ key, value }) => (value === undefined ? [key] : [key, value])),
     ]),
   );
@@ -254,9 +305,16 @@ function loadRecord(state: State, [tag, , rest]: SavedRow): void {
   for (const item of items)
     switch (tag) {
       case "history": {
-        const [event, device, at, ops] = item as [Uint8Array, Uint8Array, number, [string, Setting?][]];
+        const [event, log, device, at, hash, ops] = item as [
+          Uint8Array,
+          Uint8Array,
+          Uint8Array,
+          number,
+          string,
+          [string, Setting?][],
+        ];
         const changed = ops.map(([key, ...value]) => ({ key, value: value[0] }));
-        state.history.push({ event: idOf(event), device: idOf(device), at, ops: changed });
+        state.history.push({ event: idOf(event), log: idOf(log), device: idOf(device), at, hash, ops: changed });
         break;
       }
       case "pasts": {

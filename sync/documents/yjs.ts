@@ -70,14 +70,14 @@ export const MAX_UPDATE_STRUCTS = 1024;
 const MAX_DELETED_RANGES = 4096;
 /** What an entry says: a few words. Bytes of UTF-8. */
 const MAX_VALUE_BYTES = 256;
-const CONTENT_STRING = 4;
-const CONTENT_ANY = 8;
-const CONTENT_BITS = 0x1f;
-const HAS_LEFT = 0x80;
-const HAS_RIGHT = 0x40;
-const HAS_KEY = 0x20;
+export const CONTENT_STRING = 4;
+export const CONTENT_ANY = 8;
+export const CONTENT_BITS = 0x1f;
+export const HAS_LEFT = 0x80;
+export const HAS_RIGHT = 0x40;
+export const HAS_KEY = 0x20;
 /** Parent information says the name of a root. */
-const ROOT_PARENT = 1;
+export const ROOT_PARENT = 1;
 /** A value of lib0 (`writeAny`) that is text. */
 const ANY_TEXT = 119;
 
@@ -100,7 +100,7 @@ export function parseUpdate(bytes: Uint8Array, client: number, seen: Seen, shape
   return update;
 }
 
-type Bad = (message: string) => KinError;
+export type Bad = (message: string) => KinError;
 
 function readStructs(reader: Reader, update: Update, shape: Shape, bad: Bad): void {
   const structs = reader.count("structs");
@@ -143,7 +143,7 @@ function readStruct(reader: Reader, update: Update, shape: Shape, bad: Bad): voi
     throw new KinError("TOO_LARGE", `over ${MAX_CLIENT_CLOCK} units of one log in ${shape.name}: begin a new one`);
 }
 
-function readValue(reader: Reader, bad: Bad): string {
+export function readValue(reader: Reader, bad: Bad): string {
   if (reader.count("values") !== 1 || reader.byte() !== ANY_TEXT) throw bad("an entry that is not one text");
   const value = reader.text();
   if (utf8Bytes(value).length > MAX_VALUE_BYTES) throw bad(`an entry of over ${MAX_VALUE_BYTES} bytes`);
@@ -176,7 +176,7 @@ function readDeleted(reader: Reader, update: Update, bad: Bad): number {
   return ranges;
 }
 
-interface Reader {
+export interface Reader {
   byte(): number;
   /** An unsigned number in its shortest form, at most 2^53 − 1. */
   count(what: string): number;
@@ -184,7 +184,7 @@ interface Reader {
   ended(): boolean;
 }
 
-function createReader(bytes: Uint8Array, bad: Bad): Reader {
+export function createReader(bytes: Uint8Array, bad: Bad): Reader {
   let at = 0;
   const byte = (): number => {
     if (at >= bytes.length) throw bad("it ends early");

@@ -1,10 +1,13 @@
-/** A small mesh whose members keep facts, make snapshots, prune and fetch states from each other over wires in memory. */
+/** A small mesh whose members keep facts, or all documents, make snapshots, prune and fetch states from each other over wires in memory. */
 import { answerSnapshot, askSnapshot, type Snapshot } from "../../protocols/snapshot.ts";
 import { usableEpochs } from "../../protocols/membership.ts";
 import { factSetValue, type FactScope } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { toHex } from "../../protocols/bytes.ts";
+import { openDocuments, type Documents } from "../../sync/documents.ts";
 import { factsView, type Facts } from "../../sync/documents/facts.ts";
+import { documentViews } from "../../sync/documents/snapshot-views.ts";
+import { runTrial } from "../../sync/documents/trial.ts";
 import { openSnapshots, type Snapshots } from "../../sync/snapshot.ts";
 import { openSnapshotBase, type SnapshotBase } from "../../sync/snapshot-base.ts";
 import { openSnapshotProjection } from "../../sync/snapshot-projection.ts";
@@ -20,6 +23,8 @@ export interface Mate {
   facts: Projection & { fold(): Facts };
   snapshots: Snapshots;
   warnings: string[];
+  /** Resolves when its views have folded all that is here. */
+  settled(): Promise<unknown>;
   /** Whom it asks for states, in this order. */
   peers: Mate[];
   /** What it gives to who asks; a liar's is something else. */
@@ -38,6 +43,7 @@ export async function mateOf(member: TestMember, views: readonly SnapshotView[] 
     facts,
     warnings,
     peers: [],
+    settled: () => facts.settled(),
     give: ({ id }) => mate.snapshots.state(id),
     snapshots: await openSnapshots({
       replica,
@@ -45,7 +51,7 @@ export async function mateOf(member: TestMember, views: readonly SnapshotView[] 
       views,
       time,
       fetch: (snapshot) => fetchFrom(mate, snapshot),
-      settled: () => facts.settled(),
+      settled: () => mate.settled(),
       warn: (sentence) => void warnings.push(sentence),
     }),
     async close() {
@@ -54,6 +60,44 @@ export async function mateOf(member: TestMember, views: readonly SnapshotView[] 
     },
   };
   return mate;
+}
+
+/** A member who writes notes and records too. */
+export interface Writer extends Mate {
+  documents: Documents;
+  failures: unknown[];
+}
+
+let opened = 0;
+
+/** Of this kin; `views`: fewer of them are an older kin's. */
+export async function writerOf(member: TestMember, views = viewsOf(member)): Promise<Writer> {
+  const { replica, time } = member;
+  const mate = await mateOf(member, views);
+  const { facts, close } = mate;
+  const failures: unknown[] = [];
+  const documents = await openDocuments({
+    replica,
+    base: mate.base,
+    person: replica.membership().devices.get(replica.device)!.member.person,
+    runTrial: async (trial) => runTrial(trial),
+    time,
+    random: seededRandom(`${member.name} writes ${opened++}`),
+    failed: (error) => failures.push(error),
+  });
+  return Object.assign(mate, {
+    documents,
+    failures,
+    settled: () => Promise.all([facts.settled(), documents.settled()]),
+    async close() {
+      await close();
+      await documents.close();
+    },
+  });
+}
+
+export function viewsOf({ replica }: TestMember): SnapshotView[] {
+  return [factsView, ...documentViews(replica.mesh, async (trial) => runTrial(trial))];
 }
 
 async function fetchFrom(mate: Mate, snapshot: Snapshot): Promise<Uint8Array> {
@@ -116,9 +160,9 @@ export async function meet(a: Mate, b: Mate): Promise<void> {
   await Promise.race([syncing.caughtUp, ended]);
   ended.catch(() => undefined);
   await syncing.stop();
-  for (const { member, facts } of [a, b]) {
+  for (const { member, settled } of [a, b]) {
     await member.replica.idle();
-    await facts.settled();
+    await settled();
   }
 }
 

@@ -1,0 +1,229 @@
+/** Notes and records as part of a snapshot: who begins with it writes, reads and judges as who has folded every edit (R16). */
+import { expect, test } from "vitest";
+import { toHex } from "../../protocols/bytes.ts";
+import { noteEditedValue, yjsClientOf, type NoteId } from "../../protocols/document.ts";
+import { createNoteText, writeText } from "../../sync/documents/note-text.ts";
+import { admitMember, foundMesh, memberOf, startSync, testTime, until } from "../sync/mesh.ts";
+import { bodiesOf, lookAll, meet, syncAll, writerOf, type Mate, type Writer } from "./team.ts";
+
+export async function writersOf(...names: string[]) {
+  const time = testTime();
+  const founder = await foundMesh(names[0]!, time);
+  const mates = [await writerOf(founder)];
+  for (const name of names.slice(1)) mates.push(await writerOf(await admitMember(founder, name)));
+  await syncAll(...mates);
+  for (const mate of mates) mate.peers = mates.filter((other) => other !== mate);
+  return { time, mates };
+}
+
+function textOf({ documents }: Writer, id: NoteId): string | undefined {
+  const note = documents.notes.get(id);
+  return note?.form === "text" ? note.text.text() : undefined;
+}
+
+async function hashesOf(...mates: Writer[]): Promise<Set<string>> {
+  return new Set(await Promise.all(mates.map(async ({ documents }) => toHex(await documents.hash()))));
+}
+
+const personOf = (mate: Mate, name: string) => memberOf(mate.member, name).person;
+
+test("a member who was away gets notes and settings from the snapshot, and what he wrote meanwhile counts [snapshot-notes]", async () => {
+  const { time, mates } = await writersOf("ana", "ben", "cem");
+  const [ana, ben, cem] = mates as [Writer, Writer, Writer];
+  const id = await ana.documents.notes.open({ title: "plan", form: "text", persons: null });
+  await ana.documents.notes.edit(id, { text: "one\ntwo\nthree\n" });
+  await syncAll(...mates);
+  for (let i = 0; i < 12; i++) {
+    const writer = i % 2 === 0 ? ana : ben;
+    await writer.documents.notes.edit(id, { append: `line ${i} 😀\n` });
+    if (i % 3 === 0) await meet(ana, ben);
+  }
+  await ben.documents.notes.edit(id, { text: textOf(ben, id)!.replace("two\n", "") });
+  await ana.documents.records.set("helper", "description", "one");
+  await ana.documents.records.set("helper", "description", "two");
+  await meet(ana, ben);
+  await cem.documents.notes.edit(id, { text: "one\ntwo, says cem\nthree\n" });
+
+  await ana.snapshots.setDormant(personOf(ana, "cem"), true);
+  const { snapshot } = await ana.snapshots.make();
+  expect(snapshot.views.map(({ name }) => name)).toEqual(["facts", "notes", "records"]);
+  await meet(ana, ben);
+  await lookAll(time, ana, ben);
+  for (const mate of [ana, ben]) await mate.snapshots.prune();
+  expect(await bodiesOf(ana, "note-edited")).toMatchObject({ held: 0, dropped: 14 });
+  expect(await bodiesOf(ana, "note-opened")).toMatchObject({ held: 0, dropped: 1 });
+  expect(await bodiesOf(ana, "record-changed")).toMatchObject({ held: 0, dropped: 2 });
+  await ben.documents.notes.edit(id, { append: "tail\n" });
+
+  await syncAll(...mates);
+  expect(textOf(cem, id)).not.toContain("line 3");
+  await cem.snapshots.look();
+  await syncAll(...mates);
+  expect(await cem.member.replica.missingBodies(100)).toEqual([]);
+  for (const mate of mates) {
+    expect(textOf(mate, id)).toBe(textOf(ana, id));
+    const person = personOf(ana, "ana");
+    const { state, history } = mate.documents.records.get(person, "helper")!;
+    expect(state.values()).toEqual({ description: "two" });
+    expect(history).toHaveLength(2);
+    expect(
+      mate.documents.notes
+        .get(id)!
+        .editors.map(({ edits }) => edits)
+        .toSorted((a, b) => a - b),
+    ).toEqual([1, 7, 8]);
+  }
+  expect(textOf(cem, id)).toContain("says cem");
+  expect(textOf(cem, id)).toContain("tail");
+  expect((await hashesOf(...mates)).size).toBe(1);
+
+  // Who began with it writes on, and a newcomer, from nothing, too.
+  await cem.documents.notes.edit(id, { text: `${textOf(cem, id)!.replace("three", "3")}cem again\n` });
+  const dan = await writerOf(await admitMember(ana.member, "dan"));
+  dan.peers = [ana];
+  await syncAll(...mates, dan);
+  await dan.snapshots.look();
+  await dan.settled();
+  await dan.documents.notes.edit(id, { append: "dan\n" });
+  await syncAll(...mates, dan);
+  expect((await hashesOf(...mates, dan)).size).toBe(1);
+  expect(textOf(ana, id)).toMatch(/3[^]*cem again\n[^]*dan\n/);
+  expect([...mates, dan].flatMap(({ documents, failures }) => [...documents.refused(), ...failures])).toEqual([]);
+  for (const mate of [...mates, dan]) {
+    mate.member.replica.refold();
+    await mate.settled();
+  }
+  expect((await hashesOf(...mates, dan)).size).toBe(1);
+  for (const mate of [...mates, dan]) await mate.close();
+});
+
+/** Ana makes one, the others of `mates` sign, and all prune. */
+async function pruneAll(time: Parameters<typeof lookAll>[0], ...mates: Writer[]) {
+  const { snapshot } = await mates[0]!.snapshots.make();
+  await syncAll(...mates);
+  await lookAll(time, ...mates);
+  for (const mate of mates) await mate.snapshots.prune();
+  return snapshot;
+}
+
+test("edits of private notes stay as they are, and reach who begins with a snapshot and reads them [snapshot-sealed]", async () => {
+  const { time, mates } = await writersOf("ana", "ben", "cem");
+  const [ana, ben, cem] = mates as [Writer, Writer, Writer];
+  const secret = await ana.documents.notes.open({ title: "secret", form: "text", persons: [personOf(ana, "ben")] });
+  await ana.documents.notes.edit(secret, { text: "for two" });
+  const open = await ana.documents.notes.open({ title: "open", form: "text", persons: null });
+  await ana.documents.notes.edit(open, { text: "for all" });
+  await syncAll(...mates);
+  // Cem can't read it and gets the same state.
+  expect(textOf(cem, secret)).toBeUndefined();
+  const snapshot = await pruneAll(time, cem, ana, ben);
+  expect([...cem.snapshots.list()[0]!.signers.values()]).toEqual(["recomputed", "recomputed", "recomputed"]);
+  for (const mate of mates) {
+    expect(await bodiesOf(mate, "note-edited")).toEqual({ held: 1, dropped: 1 });
+    expect(await bodiesOf(mate, "note-opened")).toEqual({ held: 1, dropped: 1 });
+  }
+  expect(await cem.snapshots.prune({ dryRun: true })).toMatchObject({ bodies: 0, snapshot: { id: snapshot.id } });
+  await ben.documents.notes.edit(secret, { append: " of us" });
+  await syncAll(...mates);
+  for (const mate of [ana, ben]) {
+    mate.member.replica.refold();
+    await mate.settled();
+    expect(textOf(mate, secret)).toBe("for two of us");
+    expect(textOf(mate, open)).toBe("for all");
+  }
+  const dan = await writerOf(await admitMember(ana.member, "dan"));
+  dan.peers = [cem];
+  await meet(ana, cem);
+  await syncAll(cem, dan);
+  await dan.snapshots.look();
+  await dan.settled();
+  await ana.documents.notes.share(secret, [personOf(ana, "dan")]);
+  await syncAll(ana, cem, dan);
+  expect(textOf(dan, secret)).toBe("for two of us");
+  expect(textOf(dan, open)).toBe("for all");
+  expect(await dan.member.replica.missingBodies(10)).toEqual([]);
+});
+
+test("an edit that waits is in no state: its body stays, and it counts when what it waits for comes [snapshot-waits]", async () => {
+  const { time, mates } = await writersOf("ana", "ben", "mal");
+  const [ana, ben, mal] = mates as [Writer, Writer, Writer];
+  const id = await ana.documents.notes.open({ title: "plan", form: "text", persons: null });
+  for (const mate of mates) await mate.documents.facts.set(null, mate.member.name, "1");
+  await syncAll(...mates);
+  // Mal says that he has seen what ben will write only later.
+  const [log] = [...ben.member.replica.vector().values()].filter(
+    ({ opening }) => opening.device === ben.member.replica.device,
+  );
+  const [mine] = [...mal.member.replica.vector().values()].filter(
+    ({ opening }) => opening.device === mal.member.replica.device,
+  );
+  const [bens, mals] = [yjsClientOf(log!.log, id), yjsClientOf(mine!.log, id)];
+  const will = createNoteText();
+  for (const { bytes } of writeText(will.state(), bens, [], [{ at: 0, removed: 0, inserted: "ben!" }]))
+    will.apply([bytes]);
+  const [made] = writeText(will.state(), mals, will.runs(), [{ at: 4, removed: 0, inserted: "of mal" }]);
+  const value = noteEditedValue({ note: id, seen: new Map([[bens, 4]]), update: { open: made!.bytes } });
+  await mal.member.replica.append([{ kind: "note-edited", audience: "mesh", value }]);
+  await syncAll(...mates);
+  expect(ana.documents.notes.get(id)).toMatchObject({ waiting: 1 });
+  await pruneAll(time, ana, ben, mal);
+  for (const mate of mates) expect(await bodiesOf(mate, "note-edited")).toEqual({ held: 1, dropped: 0 });
+  const dan = await writerOf(await admitMember(ana.member, "dan"));
+  dan.peers = [ana];
+  await syncAll(ana, dan);
+  await dan.snapshots.look();
+  await dan.settled();
+  expect(dan.documents.notes.get(id)).toMatchObject({ waiting: 1 });
+  await ben.documents.notes.edit(id, { text: "ben!" });
+  await syncAll(...mates, dan);
+  for (const mate of [...mates, dan]) {
+    expect(textOf(mate, id), mate.member.name).toBe("ben!of mal");
+    mate.member.replica.refold();
+    await mate.settled();
+  }
+  expect((await hashesOf(...mates, dan)).size).toBe(1);
+  // The next one has it, also from the base on.
+  time.pass(61_000);
+  await pruneAll(time, ana, ben, mal, dan);
+  for (const mate of [...mates, dan]) expect((await bodiesOf(mate, "note-edited")).held).toBe(0);
+  expect((await hashesOf(...mates, dan)).size).toBe(1);
+});
+
+test("an edit that comes after later ones begins its note from the state, not from nothing, once the rest is pruned [snapshot-late]", async () => {
+  const { time, mates } = await writersOf("ana", "ben", "cem");
+  const [ana, ben, cem] = mates as [Writer, Writer, Writer];
+  const id = await ana.documents.notes.open({ title: "plan", form: "text", persons: null });
+  await ana.documents.notes.edit(id, { text: "hello world\n" });
+  await ana.documents.notes.edit(id, { text: "world\n" });
+  await ana.documents.notes.edit(id, { append: "more\n" });
+  await meet(ana, ben);
+  const edits = (await ben.member.replica.store.since(0, 1000)).filter(
+    ({ event }) => event.header.kind === "note-edited",
+  );
+  // Ben has lost the one that only deletes, so cem decides the next one without it.
+  await ben.member.replica.prune([edits[1]!.event.id]);
+  await meet(ben, cem);
+  expect(textOf(cem, id)).toBe("hello world\nmore\n");
+  await cem.snapshots.make();
+  for (const [from, to] of [
+    [cem, ben],
+    [ben, ana],
+    [ana, ben],
+    [ben, cem],
+  ] as const) {
+    await meet(from, to);
+    time.pass(61_000);
+    await to.snapshots.look();
+  }
+  await cem.snapshots.prune();
+  expect(await bodiesOf(cem, "note-edited")).toEqual({ held: 1, dropped: 2 });
+  const syncing = startSync(ana.member, cem.member);
+  await until(async () => (await cem.member.replica.missingBodies(1)).length === 0, "the body has come");
+  await syncing.stop();
+  await cem.settled();
+  expect(textOf(cem, id)).toBe("world\nmore\n");
+  expect((await hashesOf(ana, cem)).size).toBe(1);
+  cem.member.replica.refold();
+  await cem.settled();
+  expect((await hashesOf(ana, cem)).size).toBe(1);
+});
