@@ -23,6 +23,7 @@ export async function outboxList(context: Context, options: { all?: boolean }): 
   const now = Date.now();
   const rows = items.map((item) => [
     item.to,
+    item.what,
     duration(now - item.askedAt),
     item.expiresAt > now ? duration(item.expiresAt - now) : "over",
     STATES[item.state],
@@ -30,7 +31,7 @@ export async function outboxList(context: Context, options: { all?: boolean }): 
     item.why,
   ]);
   if (rows.length === 0) context.output.line("nothing waits");
-  else await table(context.output, ["to", "asked ago", "expires in", "state", "id", "queued because"], rows);
+  else await table(context.output, ["to", "what", "asked ago", "expires in", "state", "id", "why"], rows);
   return EXIT.ok;
 }
 

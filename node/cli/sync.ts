@@ -19,10 +19,15 @@ export async function syncStatus(context: Context): Promise<number> {
   return EXIT.ok;
 
   function row(item: SyncPeer): string[] {
-    const count = (lacks: number | null): string => (lacks === null ? "?" : String(lacks));
+    const count = (lacks: number | null): string =>
+      lacks === null ? "?" : lacks === 0 ? "nothing" : counted(lacks, "event");
     const inStep = item.inStepAt === null ? "never" : ago(now - item.inStepAt);
     return [item.peer, item.online ? "yes" : "no", inStep, count(item.theyLack), count(item.weLack)];
   }
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function ago(ms: number): string {
@@ -35,8 +40,8 @@ function lines(state: SyncStatus, context: Context): [name: string, text: string
     count === 0 ? [] : [[name, `${count} ${text}`]];
   return [
     [
-      "here",
-      `${state.events} events of ${state.logs.length} logs${state.isWhole ? "" : " (not all of them looked at yet)"}`,
+      "this node",
+      `${counted(state.events, "event")} of ${counted(state.logs.length, "log")}${state.isWhole ? "" : " (not all of them looked at yet)"}`,
     ],
     ...some(state.held, "held", "stamped ahead of this clock: they count later"),
     ...some(

@@ -80,6 +80,8 @@ export interface OutboxItem {
   /** `kini1…` */
   id: string;
   to: string;
+  /** What was asked, on one line, cut. */
+  what: string;
   askedAt: number;
   expiresAt: number;
   why: string;

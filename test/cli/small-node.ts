@@ -193,6 +193,7 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
         {
           id: "kini1abc",
           to: "ben/reviewer",
+          what: "what changed?",
           askedAt: Date.now(),
           expiresAt: Date.now() + 60_000,
           why: "offline",

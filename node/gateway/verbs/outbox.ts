@@ -12,12 +12,15 @@ import { findTarget, parseCallId, queue } from "./calls.ts";
 
 /** How long `retry` waits for the answer of a device that has the ask. */
 const ANSWER_WAIT_MS = 3_000;
+/** Enough to tell one's calls apart. */
+const WHAT_CHARACTERS = 40;
 
 export function outboxItems(mesh: Mesh, { all }: Params<"outbox-ls">): OutboxItem[] {
   const asks = all ? mesh.outbox.all() : mesh.outbox.waiting();
   return asks.map((ask) => ({
     id: formatText("kini", idBytes(ask.id)),
     to: targetName(mesh, ask),
+    what: whatAsked(ask),
     askedAt: ask.askedAt,
     expiresAt: ask.expiresAt,
     why: ask.why,
@@ -29,6 +32,17 @@ export function outboxItems(mesh: Mesh, { all }: Params<"outbox-ls">): OutboxIte
 export function targetName(mesh: Mesh, ask: AskState): string {
   const isTool = "tool" in ask.request.target;
   return `${peerName(mesh.replica.membership(), ask.executor)}/${isTool ? "tools/" : ""}${ask.to.name}`;
+}
+
+/** The question, or a tool's arguments, on one line. */
+export function whatAsked({ request }: Pick<AskState, "request">): string {
+  const said = request.parts.map((part) =>
+    "text" in part ? part.text : `[${"blob" in part ? part.blob.name : "data"}]`,
+  );
+  const line = ("tool" in request.target ? JSON.stringify(request.arguments) : said.join(" "))
+    .replaceAll(/\s+/g, " ")
+    .trim();
+  return line.length <= WHAT_CHARACTERS ? line : `${line.slice(0, WHAT_CHARACTERS - 1)}…`;
 }
 
 export function stateOf(mesh: Mesh, ask: AskState): OutboxItem["state"] {

@@ -17,7 +17,7 @@ import type { Params, Result, SyncedPeer, SyncPeer, SyncStatus } from "../contro
 import { needMembership, needMesh, type Mesh, type MeshNode } from "../mesh.ts";
 import { deviceName, peerName } from "../resolve.ts";
 import { syncWith } from "../sync-with.ts";
-import { carriersOf, stateOf, targetName } from "./outbox.ts";
+import { carriersOf, stateOf, targetName, whatAsked } from "./outbox.ts";
 
 /** How long a look over the log may take before it says that it has not seen all. */
 const TALLY_MS = 2_000;
@@ -117,7 +117,7 @@ function whyCall(node: MeshNode, mesh: Mesh, item: string, id: AskState["id"]): 
   const state = stateOf(mesh, ask);
   const base = { item, kind: "call" as const, state };
   const said = [
-    `${targetName(mesh, ask)} was asked on ${date(ask.askedAt)}; it is worth answering until ${date(ask.expiresAt)}`,
+    `${targetName(mesh, ask)} was asked "${whatAsked(ask)}" on ${date(ask.askedAt)}; it is worth answering until ${date(ask.expiresAt)}`,
   ];
   if (ask.executor !== ask.to.device)
     said.push(
