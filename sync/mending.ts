@@ -46,12 +46,12 @@ export function leaveOutDamage(store: EventStore, noticed: () => void): EventSto
     return first === undefined || first <= from ? [] : store.range(log, from, first);
   }
 
-  async function sinceGood(position: number, limit: number) {
+  async function sinceGood(position: number, limit: number, kinds?: ReadonlySet<string>) {
     const out: Awaited<ReturnType<EventStore["since"]>> = [];
     for (let at = position; out.length === 0 || at < position + limit; at++) {
       const one = await good(store.since(at, 1), async () => null);
       if (one?.length === 0) break;
-      if (one !== null) out.push(...one);
+      if (one !== null && (kinds?.has(one[0]!.event.header.kind) ?? true)) out.push(...one);
     }
     return out;
   }
@@ -70,7 +70,8 @@ export function leaveOutDamage(store: EventStore, noticed: () => void): EventSto
     event: (id) => good(store.event(id), async () => undefined),
     range: (log, from, to) => good(store.range(log, from, to), () => rangeBefore(log, from, to)),
     headFrom: (log, seq) => good(store.headFrom(log, seq), () => nextHead(log, seq)),
-    since: (position, limit) => good(store.since(position, limit), () => sinceGood(position, limit)),
+    since: (position, limit, kinds) =>
+      good(store.since(position, limit, kinds), () => sinceGood(position, limit, kinds)),
   };
 }
 
@@ -90,7 +91,7 @@ export function tellDamage(store: EventStore, noticed: () => void): EventStore {
     event: (id) => telling(store.event(id)),
     range: (log, from, to) => telling(store.range(log, from, to)),
     headFrom: (log, seq) => telling(store.headFrom(log, seq)),
-    since: (position, limit) => telling(store.since(position, limit)),
+    since: (position, limit, kinds) => telling(store.since(position, limit, kinds)),
   };
 }
 

@@ -512,13 +512,12 @@ async function eventsFrom(
   isMissing: (id: EventId) => boolean,
   { position = 0, limit = PAGE_EVENTS, kinds, unpruned = false }: Parameters<Replica["events"]>[0] = {},
 ) {
-  const stored = await store.since(position, limit);
+  const stored = await store.since(position, limit, kinds);
   // A log that is stored and not yet taken in is told when it is.
   const untaken = stored.findIndex(({ event }) => !logs.has(event.header.log));
   const page = untaken < 0 ? stored : stored.slice(0, untaken);
   const wanted = page.filter(
-    ({ event: { id, header, body } }) =>
-      (kinds === undefined || kinds.has(header.kind)) && !(unpruned && body === null && !isMissing(id)),
+    ({ event: { id, body } }) => !(unpruned && body === null && !isMissing(id)),
   );
   const readable: ReadableEvent[] = [];
   for (const { event } of wanted) readable.push(await reading.read(event));

@@ -66,8 +66,15 @@ export interface EventStore {
   range(log: LogId, from: number, to: number): Promise<StoredEvent[]>;
   /** The first signed head of `log` at or above `seq`. */
   headFrom(log: LogId, seq: number): Promise<SignedHead | undefined>;
-  /** At most `limit` events in order of arrival, from `position` (0 = first); a position is stable across restarts, without gaps. */
-  since(position: number, limit: number): Promise<{ position: number; event: StoredEvent }[]>;
+  /**
+   * At most `limit` events in order of arrival, from `position` (0 = first); a position is stable across restarts, without gaps.
+   * With `kinds` the next `limit` events of these; none: there are no more.
+   */
+  since(
+    position: number,
+    limit: number,
+    kinds?: ReadonlySet<string>,
+  ): Promise<{ position: number; event: StoredEvent }[]>;
   value(key: string): Promise<Uint8Array | undefined>;
   /** Keys that start with `prefix`, in byte order. */
   values(prefix: string): Promise<{ key: string; value: Uint8Array }[]>;

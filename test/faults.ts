@@ -510,6 +510,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (sum.length === 0) throw corrupt(",
   },
   {
+    requirement: "since-kinds",
+    file: "sync/stores/log-file-kinds.ts",
+    search: "if (!equal(sumOf(encode(block), bytes), sum)) return undefined;",
+    replace: "",
+  },
+  {
     requirement: "damage-repaired",
     file: "sync/stores/log-file.ts",
     search: "const seq = Math.max(last?.[2] ?? -1, newest?.[0] ?? -1);",

@@ -19,7 +19,7 @@ export interface Stored {
 /** What of an event is looked at here: a stored event is one. */
 export interface PlannedEvent {
   id: EventId;
-  header: Pick<EventHeader, "log" | "seq" | "prev" | "hlc" | "bodyHash">;
+  header: Pick<EventHeader, "log" | "seq" | "prev" | "hlc" | "kind" | "bodyHash">;
   headerBytes: Uint8Array;
   body: Uint8Array | null;
 }

@@ -64,7 +64,7 @@ export async function openLibsqlStore(options: LogFileOptions): Promise<LibsqlSt
     event: (id) => open(() => ask("event", id)),
     range: (log, from, to) => open(() => ask("range", log, from, to)),
     headFrom: (log, seq) => open(() => ask("headFrom", log, seq)),
-    since: (position, limit) => open(() => ask("since", position, limit)),
+    since: (position, limit, kinds) => open(() => ask("since", position, limit, kinds)),
     value: (key) => open(() => ask("value", key)),
     values: (prefix) => open(() => ask("values", prefix)),
     damaged: (log, from, to) => open(() => ask("damaged", log, from, to)),
@@ -120,6 +120,6 @@ function startThread(): Thread {
 
 /** What of a question is handed over instead of copied. */
 function buffersOf(argument: unknown): ArrayBuffer[] {
-  const bytes = (argument as { bytes?: unknown }).bytes;
+  const bytes = (argument as { bytes?: unknown } | undefined)?.bytes;
   return bytes instanceof Uint8Array ? [bytes.buffer as ArrayBuffer] : [];
 }

@@ -121,10 +121,15 @@ export async function openMemoryStore(disk: Disk): Promise<EventStore> {
         const heads = logs.get(log)?.heads ?? [];
         return heads[headIndex(heads, seq)];
       }),
-    since: (position, limit) =>
-      read(({ arrived, events }) =>
-        arrived.slice(position, position + limit).map((id, i) => ({ position: position + i, event: events.get(id)! })),
-      ),
+    since: (position, limit, kinds) =>
+      read(({ arrived, events }) => {
+        const found: { position: number; event: StoredEvent }[] = [];
+        for (let at = Math.max(position, 0); at < arrived.length && found.length < limit; at++) {
+          const event = events.get(arrived[at]!)!;
+          if (kinds === undefined || kinds.has(event.header.kind)) found.push({ position: at, event });
+        }
+        return found;
+      }),
     value: (key) => read(({ values }) => values.get(key)),
     values: (prefix) =>
       read(({ values }) =>

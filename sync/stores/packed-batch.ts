@@ -23,6 +23,7 @@ interface PackedBatch {
     seq: number,
     prev: EventId | null,
     hlc: Piece,
+    kind: string,
     bodyHash: Piece,
     header: Piece,
     body: Piece | null,
@@ -55,12 +56,13 @@ export function packBatches(batches: readonly StoreBatch[]): PackedBatches {
 function packBatch(batch: StoreBatch, piece: (part: Uint8Array) => Piece): PackedBatch {
   return {
     logs: batch.logs ?? [],
-    events: (batch.events ?? []).map(({ id, header: { log, seq, prev, hlc, bodyHash }, headerBytes, body }) => [
+    events: (batch.events ?? []).map(({ id, header: { log, seq, prev, hlc, kind, bodyHash }, headerBytes, body }) => [
       id,
       log,
       seq,
       prev,
       piece(hlc),
+      kind,
       piece(bodyHash),
       piece(headerBytes),
       body && piece(body),
@@ -76,9 +78,9 @@ export function unpackBatches({ bytes, batches }: PackedBatches): PlannedBatch[]
   const at = ([from, to]: Piece) => bytes.subarray(from, to);
   return batches.map(({ logs, events, heads, bodies, drops, values }) => ({
     logs,
-    events: events.map(([id, log, seq, prev, hlc, bodyHash, header, body]) => ({
+    events: events.map(([id, log, seq, prev, hlc, kind, bodyHash, header, body]) => ({
       id,
-      header: { log, seq, prev, hlc: at(hlc), bodyHash: at(bodyHash) },
+      header: { log, seq, prev, hlc: at(hlc), kind, bodyHash: at(bodyHash) },
       headerBytes: at(header),
       body: body && at(body),
     })),

@@ -51,11 +51,16 @@ export interface ChainOfEvents {
   headAt(seq: number): SignedHead;
 }
 
-/** A log of `count` events. Chains with the same `author` and another `branch` are a fork from `forkAt` on. */
+/** A log of `count` events, of `kinds` in turn. Chains with the same `author` and another `branch` are a fork from `forkAt` on. */
 export function makeChain(
   author: string,
   count: number,
-  { chain = "mesh", branch = "", forkAt = 0 }: { chain?: Chain; branch?: string; forkAt?: number } = {},
+  {
+    chain = "mesh",
+    branch = "",
+    forkAt = 0,
+    kinds = ["note"],
+  }: { chain?: Chain; branch?: string; forkAt?: number; kinds?: readonly string[] } = {},
 ): ChainOfEvents {
   const { key, id } = deviceOf(author);
   const opening: LogOpening = { device: id, incarnation: bytesOf(author).subarray(0, 16), chain };
@@ -68,7 +73,7 @@ export function makeChain(
       prev: events.at(-1)?.id ?? null,
       deps: [],
       hlc: encodeStamp({ ms: 1_700_000_000_000 + seq, counter: 0 }),
-      kind: seq === 0 ? "log-opened" : "note",
+      kind: seq === 0 ? "log-opened" : kinds[seq % kinds.length]!,
       audience: chain,
     };
     const value = seq === 0 ? logOpeningValue(opening) : { text: `${author} ${seq}${seq >= forkAt ? branch : ""}` };

@@ -99,6 +99,31 @@ export function storeAcceptance(name: string, prepare: () => Promise<StoreUnderT
       expect(await store.since(9, 10)).toEqual([{ position: 9, event: ana.events[4] }]);
     });
 
+    test("[since-kinds] events of some kinds are those that reading all and leaving out the others gives", async () => {
+      const kinds = ["note", "card", "fact-set"];
+      const chains = [makeChain("ana", 30, { kinds }), makeChain("ben", 9, { kinds: ["card"] })] as const;
+      await store.append(batchOf(chains[0], 0, 11));
+      await store.append(batchOf(chains[1], 0, 9));
+      await store.append(batchOf(chains[0], 11, 20));
+      for (const when of ["before", "after"]) {
+        const all = await store.since(0, 100);
+        for (const some of [["card"], ["note", "fact-set"], ["log-opened"], ["unheard-of"], [...kinds, "log-opened"]])
+          for (const [position, limit] of [
+            [0, 100],
+            [0, 3],
+            [10, 4],
+            [28, 2],
+            [100, 1],
+          ] as const) {
+            const expected = all.filter((one) => one.position >= position && some.includes(one.event.header.kind));
+            expect(await store.since(position, limit, new Set(some)), when).toEqual(expected.slice(0, limit));
+          }
+        await reopen();
+      }
+      await store.append(batchOf(chains[0], 20, 30));
+      expect((await store.since(29, 2, new Set(["note"]))).map(({ event }) => event.header.seq)).toEqual([21, 24]);
+    });
+
     test("values are replaced, deleted and listed by prefix in byte order", async () => {
       const value = (text: string) => utf8Bytes(text);
       await store.append({

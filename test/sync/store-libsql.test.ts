@@ -113,6 +113,53 @@ test("K6: each damaged row is CORRUPT by name when it is read, and the others ar
   }
 }, 120_000);
 
+test("[since-kinds] what the file keeps of kinds is made again where it is damaged, gone, or was never written", async () => {
+  const kinds = ["note", "card", "fact-set"];
+  const long = makeChain("ana", 4200, { kinds });
+  const cases: string[] = [
+    "SELECT 1",
+    "DROP TABLE kinds",
+    "DELETE FROM kinds",
+    "UPDATE kinds SET sum = x'00'",
+    "UPDATE kinds SET bytes = zeroblob(length(bytes))",
+    "UPDATE kinds SET bytes = CAST(bytes AS TEXT), block = 1",
+    // Whoever takes the events for cards finds none.
+    "UPDATE kinds SET bytes = replace(bytes, x'03', x'02')",
+  ];
+  for (const sql of cases) {
+    const file = newFile();
+    let store = await openLibsqlStore({ file });
+    for (let from = 0; from < 4200; from += 600) await store.append(batchOf(long, from, from + 600));
+    await store.close();
+    damage(file, sql);
+    for (const when of ["damaged", "made again"]) {
+      store = await openLibsqlStore({ file });
+      for (const kind of kinds) {
+        const expected = long.events.flatMap(({ header }, i) => (header.kind === kind ? [i] : []));
+        const found = await store.since(0, 5000, new Set([kind]));
+        expect(
+          found.map(({ position }) => position),
+          `${sql}: ${when}`,
+        ).toEqual(expected);
+      }
+      await store.append({ values: [{ key: "a-commit", value: utf8Bytes(when) }] });
+      await store.close();
+    }
+  }
+}, 120_000);
+
+test("K6: [damage-repaired] an event whose header is damaged may be of any kind: whoever wants some is told, until it is mended", async () => {
+  const file = await filled();
+  damage(file, "UPDATE events SET header = zeroblob(20) WHERE seq = 5");
+  const store = await openLibsqlStore({ file });
+  for (const kind of ["note", "card"])
+    await expect(store.since(3, 40, new Set([kind]))).rejects.toMatchObject({ code: "CORRUPT" });
+  await store.repair({ events: [ana.events[5]!] });
+  expect(await store.since(3, 40, new Set(["note"]))).toHaveLength(37);
+  expect(await store.since(3, 40, new Set(["card"]))).toEqual([]);
+  await store.close();
+});
+
 test("K6: [damage-repaired] damaged and missing rows are named, and right ones take their place, the tip's too", async () => {
   const cases: [sql: string, events: number[], heads?: number[]][] = [
     ["UPDATE events SET header = zeroblob(20) WHERE seq = 5", [5]],
