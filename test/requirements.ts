@@ -1199,6 +1199,27 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Acts on a board are right on every copy, in any order that keeps causes first, to the same bytes; no card is there twice.",
   },
   {
+    id: "board-apart",
+    source: "issue 4",
+    sentence:
+      "What two did to a board while they were apart is on both when they meet, nothing lost and nothing twice.",
+  },
+  {
+    id: "board-private",
+    source: "issue 4 part 6",
+    sentence: "A private board is read by its people only, also by who is let in later and by their new machines.",
+  },
+  {
+    id: "board-kept",
+    source: "issue 4 part 6, DESIGN P28",
+    sentence: "A start goes on with boards from what is kept, and folds the log again where an older kin kept it.",
+  },
+  {
+    id: "board-tools",
+    source: "issue 4",
+    sentence: "An agent's steps show boards to who may read them, and change them for the node's owner only.",
+  },
+  {
     id: "notes-removed",
     source: "RULES R5",
     sentence: "What a removed member wrote into a note after his cut has no effect, also on who had seen it.",
@@ -1234,6 +1255,18 @@ export const REQUIREMENTS: readonly Requirement[] = [
     id: "snapshot-late",
     source: "RULES R16",
     sentence: "A document of which a late edit comes begins anew with what a snapshot stands for, not with nothing.",
+  },
+  {
+    id: "snapshot-lies",
+    source: "RULES R16, ATTACKS C23",
+    sentence:
+      "A state with a bent text, a made-up editor or opener gets no second signature; one that no edits lead to is not taken in.",
+  },
+  {
+    id: "snapshot-mixed",
+    source: "RULES R16, HOUSE",
+    sentence:
+      "A mesh of old and new kins goes on: no kin signs what it can't fold, and what stands for notes gives way to nothing less.",
   },
   {
     id: "snapshot-lost",

@@ -1,29 +1,21 @@
 /** Notes and records as part of a snapshot: who begins with it writes, reads and judges as who has folded every edit (R16). */
 import { expect, test } from "vitest";
-import { toHex } from "../../protocols/bytes.ts";
-import { noteEditedValue, yjsClientOf, type NoteId } from "../../protocols/document.ts";
+import { noteEditedValue, yjsClientOf } from "../../protocols/document.ts";
 import { createNoteText, writeText } from "../../sync/documents/note-text.ts";
-import { admitMember, foundMesh, memberOf, startSync, testTime, until } from "../sync/mesh.ts";
-import { bodiesOf, lookAll, meet, syncAll, writerOf, type Mate, type Writer } from "./team.ts";
-
-export async function writersOf(...names: string[]) {
-  const time = testTime();
-  const founder = await foundMesh(names[0]!, time);
-  const mates = [await writerOf(founder)];
-  for (const name of names.slice(1)) mates.push(await writerOf(await admitMember(founder, name)));
-  await syncAll(...mates);
-  for (const mate of mates) mate.peers = mates.filter((other) => other !== mate);
-  return { time, mates };
-}
-
-function textOf({ documents }: Writer, id: NoteId): string | undefined {
-  const note = documents.notes.get(id);
-  return note?.form === "text" ? note.text.text() : undefined;
-}
-
-async function hashesOf(...mates: Writer[]): Promise<Set<string>> {
-  return new Set(await Promise.all(mates.map(async ({ documents }) => toHex(await documents.hash()))));
-}
+import { admitMember, memberOf, startSync, until } from "../sync/mesh.ts";
+import {
+  bodiesOf,
+  hashesOf,
+  lookAll,
+  meet,
+  pruneAll,
+  syncAll,
+  textOf,
+  writerOf,
+  writersOf,
+  type Mate,
+  type Writer,
+} from "./team.ts";
 
 const personOf = (mate: Mate, name: string) => memberOf(mate.member, name).person;
 
@@ -96,15 +88,6 @@ test("a member who was away gets notes and settings from the snapshot, and what 
   expect((await hashesOf(...mates, dan)).size).toBe(1);
   for (const mate of [...mates, dan]) await mate.close();
 });
-
-/** Ana makes one, the others of `mates` sign, and all prune. */
-async function pruneAll(time: Parameters<typeof lookAll>[0], ...mates: Writer[]) {
-  const { snapshot } = await mates[0]!.snapshots.make();
-  await syncAll(...mates);
-  await lookAll(time, ...mates);
-  for (const mate of mates) await mate.snapshots.prune();
-  return snapshot;
-}
 
 test("edits of private notes stay as they are, and reach who begins with a snapshot and reads them [snapshot-sealed]", async () => {
   const { time, mates } = await writersOf("ana", "ben", "cem");

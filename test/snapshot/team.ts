@@ -1,7 +1,7 @@
 /** A small mesh whose members keep facts, or all documents, make snapshots, prune and fetch states from each other over wires in memory. */
 import { answerSnapshot, askSnapshot, type Snapshot } from "../../protocols/snapshot.ts";
 import { usableEpochs } from "../../protocols/membership.ts";
-import { factSetValue, type FactScope } from "../../protocols/document.ts";
+import { factSetValue, type FactScope, type NoteId } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { toHex } from "../../protocols/bytes.ts";
 import { openDocuments, type Documents } from "../../sync/documents.ts";
@@ -13,7 +13,7 @@ import { openSnapshotBase, type SnapshotBase } from "../../sync/snapshot-base.ts
 import { openSnapshotProjection } from "../../sync/snapshot-projection.ts";
 import type { SnapshotView } from "../../sync/snapshot-view.ts";
 import type { Projection } from "../../sync/projection.ts";
-import { startSync, type TestMember, type TestTime } from "../sync/mesh.ts";
+import { admitMember, foundMesh, startSync, testTime, type TestMember, type TestTime } from "../sync/mesh.ts";
 import { seededRandom } from "../sync/chains.ts";
 import { wirePair } from "../wire-pair.ts";
 
@@ -177,4 +177,38 @@ export async function bodiesOf({ member }: Mate, kind = "fact-set"): Promise<{ h
   const events = (await member.replica.store.since(0, 100_000)).filter(({ event }) => event.header.kind === kind);
   const held = events.filter(({ event }) => event.body !== null).length;
   return { held, dropped: events.length - held };
+}
+
+/** Founded by the first; all in step, and whoever lacks a state asks the others. */
+export async function writersOf(...names: string[]): Promise<{ time: TestTime; mates: Writer[] }> {
+  const time = testTime();
+  const founder = await foundMesh(names[0]!, time);
+  const mates = [await writerOf(founder)];
+  for (const name of names.slice(1)) mates.push(await writerOf(await admitMember(founder, name)));
+  await syncAll(...mates);
+  introduce(mates);
+  return { time, mates };
+}
+
+export function introduce(mates: readonly Mate[]): void {
+  for (const mate of mates) mate.peers = mates.filter((other) => other !== mate);
+}
+
+export function textOf({ documents }: Writer, id: NoteId): string | undefined {
+  const note = documents.notes.get(id);
+  return note?.form === "text" ? note.text.text() : undefined;
+}
+
+/** One, if all have the same bytes. */
+export async function hashesOf(...mates: Writer[]): Promise<Set<string>> {
+  return new Set(await Promise.all(mates.map(async ({ documents }) => toHex(await documents.hash()))));
+}
+
+/** The first makes one, the others sign, and all prune. */
+export async function pruneAll(time: TestTime, ...mates: Writer[]): Promise<Snapshot> {
+  const { snapshot } = await mates[0]!.snapshots.make();
+  await syncAll(...mates);
+  await lookAll(time, ...mates);
+  for (const mate of mates) await mate.snapshots.prune();
+  return snapshot;
 }
