@@ -397,10 +397,10 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
     });
     const syncing = createSyncing({
       network: peers,
-      run: async (wire, peer, initiator, signal) => {
+      run: async (wire, peer, signal) => {
         world.count("syncs");
         if (machine.session !== null) return machine.session(wire, peer, replica);
-        const isWhole = await runSession(wire, peer, initiator, signal);
+        const isWhole = await runSession(wire, peer, signal);
         world.note(`${run} sync ended${isWhole ? " with all that there was" : ""}`);
         return isWhole;
       },

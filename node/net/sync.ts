@@ -16,7 +16,7 @@ import { reconnectDelay } from "./reconnect.ts";
 export interface SyncingDeps {
   network: Pick<Network, "device" | "on" | "open" | "handleForMembers" | "greeting">;
   /** Runs one session until it ends. Resolves with whether we got all that the peer has; rejects when it broke the protocol. */
-  run(wire: Wire, peer: DeviceId, initiator: boolean, signal: AbortSignal): Promise<boolean>;
+  run(wire: Wire, peer: DeviceId, signal: AbortSignal): Promise<boolean>;
   time: Time;
   random: Random;
   warn(message: string): void;
@@ -34,7 +34,7 @@ export interface SyncRunDeps {
 
 /** One session, with a note of how far the peer is. */
 export function syncRun({ replica, progress, time, caughtUp, unkept }: SyncRunDeps): SyncingDeps["run"] {
-  return async (wire, peer, _initiator, signal) => {
+  return async (wire, peer, signal) => {
     let over = async (): Promise<void> => {};
     let gotAll = false;
     const end = await runSync(wire, replica, {
@@ -86,12 +86,7 @@ export function createSyncing(deps: SyncingDeps): Syncing {
   /** Being opened because somebody asked for it. */
   const hurried = new Set<DeviceId>();
 
-  async function session(
-    wire: Wire,
-    peer: DeviceId,
-    initiator: boolean,
-    signal: AbortSignal = stopped.signal,
-  ): Promise<boolean> {
+  async function session(wire: Wire, peer: DeviceId, signal: AbortSignal = stopped.signal): Promise<boolean> {
     const open = sessions.get(peer) ?? new Set();
     if (open.size >= MAX_SESSIONS_PER_PEER) {
       wire.abort(new KinError("OVERLOADED", `${MAX_SESSIONS_PER_PEER} syncs with this device are open already`));
@@ -99,7 +94,7 @@ export function createSyncing(deps: SyncingDeps): Syncing {
     }
     sessions.set(peer, open.add(wire));
     try {
-      return await deps.run(wire, peer, initiator, signal);
+      return await deps.run(wire, peer, signal);
     } catch (error) {
       wire.abort(error as Error);
       if (!stopped.signal.aborted) deps.warn(`sync with ${peer.slice(0, 8)}: ${(error as Error).message}`);
@@ -117,7 +112,7 @@ export function createSyncing(deps: SyncingDeps): Syncing {
     const signal = AbortSignal.any([stopped.signal, AbortSignal.timeout(OPEN_TIMEOUT_MS)]);
     let hasWorked = false;
     try {
-      const gotAll = await session(await deps.network.open(peer, SYNC_PROTOCOL, signal), peer, true);
+      const gotAll = await session(await deps.network.open(peer, SYNC_PROTOCOL, signal), peer);
       hasWorked = gotAll && deps.time.monotonic() - begun >= STEADY_MS;
     } catch (error) {
       deps.warn(`sync with ${peer.slice(0, 8)} could not be opened: ${(error as Error).message}`);
@@ -138,7 +133,7 @@ export function createSyncing(deps: SyncingDeps): Syncing {
     timers.set(peer, { at: deps.time.monotonic() + delayMs, cancel });
   }
 
-  deps.network.handleForMembers(SYNC_PROTOCOL, async (peer, wire) => void (await session(wire, peer.device, false)));
+  deps.network.handleForMembers(SYNC_PROTOCOL, async (peer, wire) => void (await session(wire, peer.device)));
   const unsubscribe = deps.network.on((event) => {
     if (event.type === "peer-connected") {
       failures.delete(event.device);
@@ -167,7 +162,7 @@ export function createSyncing(deps: SyncingDeps): Syncing {
       const until = AbortSignal.any([stopped.signal, signal]);
       try {
         const wire = await deps.network.open(device, SYNC_PROTOCOL, until);
-        await session(wire, device, true, until);
+        await session(wire, device, until);
       } catch (error) {
         if (!until.aborted)
           deps.warn(`sync with ${device.slice(0, 8)} could not be opened: ${(error as Error).message}`);
