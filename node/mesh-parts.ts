@@ -17,6 +17,7 @@ import { openDocuments } from "../sync/documents.ts";
 import { createTrialThread } from "../sync/documents/worker.ts";
 import { cardsView } from "../sync/card-view.ts";
 import { factsView } from "../sync/documents/facts.ts";
+import { documentViews } from "../sync/documents/snapshot-views.ts";
 import { openSnapshotBase } from "../sync/snapshot-base.ts";
 import { openSnapshots } from "../sync/snapshot.ts";
 import { createOutbox } from "../sync/outbox.ts";
@@ -143,7 +144,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   const snapshots = await openSnapshots({
     replica,
     base,
-    views: [cardsView, factsView],
+    views: [cardsView, factsView, ...documentViews(id, trials.run)],
     hasHeard,
     time,
     fetch: (snapshot, signal) => fetchSnapshot({ network, mesh: id, epochKey, warn }, snapshot, signal),
