@@ -2,7 +2,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { KinError } from "../protocols/errors.ts";
-import type { Membership } from "../protocols/membership.ts";
+import { displayName, type Membership } from "../protocols/membership.ts";
 import { CARD_PROTOCOL } from "../protocols/directory.ts";
 import type { SigningKey } from "../protocols/crypto/keys.ts";
 import { idOf, type DeviceId, type EpochId, type MeshId, type PersonId } from "../protocols/ids.ts";
@@ -34,6 +34,7 @@ import type { Config } from "./config.ts";
 import { documentKeep, openIncarnation, openViews } from "./database.ts";
 import { listedItems } from "./gateway/verbs/listing.ts";
 import type { Mesh, MeshNode } from "./gateway/mesh.ts";
+import { personNamed } from "./gateway/resolve.ts";
 import { pinPeople, resolveEntry, sharesOf } from "./gateway/shares.ts";
 import { prepareMeshFolder } from "./home.ts";
 import { createLifecycle } from "./lifecycle.ts";
@@ -49,6 +50,7 @@ import { fetchSnapshot, heldEpoch, serveSnapshots } from "./net/snapshot.ts";
 import { createSyncing, syncRun } from "./net/sync.ts";
 import { openDoor } from "./net/ticket-join.ts";
 import { auditEntry, createAuditWriter } from "./guard/audit.ts";
+import { boardTools } from "./tools/builtin/boards.ts";
 import { documentTools } from "./tools/builtin/documents.ts";
 import type { McpServer } from "./tools/mcp-client.ts";
 import type { Tool } from "./tools/registry.ts";
@@ -172,7 +174,14 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     onChange: () => void refreshCards().catch((error: Error) => warn(error.message)),
     onAuditLost: (error) => telemetry.error("audit record lost", { message: String(error) }),
   });
-  for (const tool of [...documentTools(documents, me.person), ...deps.tools]) tools.add(tool);
+  const onBoards = boardTools({
+    documents,
+    me: me.person,
+    nameOf: (person) => displayName(replica.membership(), person),
+    personNamed: (name) => personNamed(replica.membership(), name),
+    random,
+  });
+  for (const tool of [...documentTools(documents, me.person), ...onBoards, ...deps.tools]) tools.add(tool);
   const attachments = createAttachments(network, blobs);
   const agents = await createAgents({
     tools,

@@ -111,8 +111,10 @@ function createProgram(lazy: Lazy): Command {
     .option("--again", "ask as a new call what has expired, was declined or has an unknown outcome")
     .action(lazy(async () => (await import("./outbox.ts")).outboxRetry));
   sub(outbox, "drop <id>", "take one back").action(lazy(async () => (await import("./outbox.ts")).outboxDrop));
-  const note = verb("note", "texts that several people and agents edit at once, offline too");
+  const note = verb("note", "texts and boards that several people and agents edit at once, offline too");
   sub(note, "new <title>", "begin one; what is piped in is its first text")
+    .option("--board", "a board of cards instead of a text: kin board")
+    .option("--columns <names>", "of a board, comma-separated; default: todo,doing,done")
     .option("--for <people>", "names, comma-separated, or mesh for all", "mesh")
     .option("--text <text>", "its first text")
     .action(lazy(async () => (await import("./note.ts")).noteNew));
@@ -120,13 +122,47 @@ function createProgram(lazy: Lazy): Command {
     .option("--text <text>", "what it is to say; also from a pipe")
     .option("--append <text>", "add this at its end, on a line of its own")
     .action(lazy(async () => (await import("./note.ts")).noteEdit));
-  sub(note, "show <note>", "its text, and who edited it").action(
+  sub(note, "show <note>", "its text or its columns, and who edited it").action(
     lazy(async () => (await import("./note.ts")).noteShow),
   );
   sub(note, "share <note> <people...>", "let more people read and edit a private one").action(
     lazy(async () => (await import("./note.ts")).noteShare),
   );
   sub(note, "ls", "list them").action(lazy(async () => (await import("./note.ts")).noteList));
+  const board = verb("board", "columns of cards that several people and agents move and edit, offline too");
+  sub(board, "new <title>", "begin one")
+    .option("--for <people>", "names, comma-separated, or mesh for all", "mesh")
+    .option("--columns <names>", "comma-separated", "todo,doing,done")
+    .action(lazy(async () => (await import("./board.ts")).boardNew));
+  sub(board, "ls", "list them").action(lazy(async () => (await import("./board.ts")).boardList));
+  sub(board, "show <board> [card]", "its columns; or all that one card says").action(
+    lazy(async () => (await import("./board.ts")).boardShow),
+  );
+  sub(board, "add <board> [text...]", "put a card on it; also from a pipe")
+    .option("--column <name>", "default: the first")
+    .option("--top", "above the others, not below")
+    .option("--for <people>", "whose it is: names, comma-separated")
+    .action(lazy(async () => (await import("./board.ts")).boardAdd));
+  sub(board, "move <board> <card> [column]", "a card is named by how its id or its text begins")
+    .option("--top", "above the others, not below")
+    .option("--before <card>", "above this one")
+    .option("--after <card>", "below this one")
+    .action(lazy(async () => (await import("./board.ts")).boardMove));
+  sub(board, "edit <board> <card>", "change what it says in $EDITOR; what others write meanwhile stays")
+    .option("--text <text>", "what it is to say; also from a pipe")
+    .action(lazy(async () => (await import("./board.ts")).boardEdit));
+  sub(board, "assign <board> <card> <people...>", "say whose it is")
+    .option("--remove", "no longer theirs")
+    .action(lazy(async () => (await import("./board.ts")).boardAssign));
+  sub(board, "rm <board> <card>", "take a card away; what others do to it meanwhile brings it back").action(
+    lazy(async () => (await import("./board.ts")).boardRemove),
+  );
+  sub(board, "columns <board> [names]", "list them, or say which there are, e.g. todo,doing,review,done").action(
+    lazy(async () => (await import("./board.ts")).boardColumns),
+  );
+  sub(board, "share <board> <people...>", "let more people read and edit a private one").action(
+    lazy(async () => (await import("./note.ts")).noteShare),
+  );
   const facts = verb("facts", "what the mesh knows: keyed values, set by anybody, offline too");
   agentOption(sub(facts, "set <key> [value]", "set a fact: JSON or text; without a value from the standard input"))
     .option("--text", "take the value as text also where it is JSON")

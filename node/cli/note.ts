@@ -10,16 +10,26 @@ import { readPiped } from "./piped.ts";
 import type { NoteItem, Params, Result, Verb } from "../gateway/control-api.ts";
 import { KinError } from "../../protocols/errors.ts";
 
+/** Of a board that is begun without saying them. */
+const DEFAULT_COLUMNS = "todo,doing,done";
+
 export async function noteNew(
   context: Context,
   title: string,
-  options: { for: string; text?: string },
+  options: { for: string; text?: string; board?: boolean; columns?: string },
 ): Promise<number> {
-  const text = options.text ?? (await readPiped(false)) ?? "";
-  const note = await request(context, "note-new", { title, for: readers(options.for), text });
+  const isBoard = options.board === true || options.columns !== undefined;
+  if (isBoard && options.text !== undefined)
+    throw new KinError("USAGE", "a board begins with columns, not with a text", {
+      hint: `${context.command(`board add ${quoted(title)} "…"`)} afterwards`,
+    });
+  const columns = isBoard ? columnNames(options.columns ?? DEFAULT_COLUMNS) : null;
+  const text = isBoard ? "" : (options.text ?? (await readPiped(false)) ?? "");
+  const note = await request(context, "note-new", { title, for: readers(options.for), text, columns });
   context.output.object(note);
   context.output.line(`"${note.title}" is there for ${whom(note)}`);
-  context.output.line(context.command(`note edit ${quoted(note.title)}`), "dim");
+  const next = isBoard ? `board add ${quoted(note.title)} "…"` : `note edit ${quoted(note.title)}`;
+  context.output.line(context.command(next), "dim");
   return EXIT.ok;
 }
 
@@ -46,7 +56,8 @@ export async function noteShow(context: Context, name: string): Promise<number> 
   const note = await request(context, "note-show", { note: name });
   context.output.object(note);
   context.output.line(`${note.title} · for ${whom(note)}`, "dim");
-  context.output.line(note.text.replace(/\n$/, ""));
+  if (note.columns === null) context.output.line(note.text.replace(/\n$/, ""));
+  else await (await import("./board-columns.ts")).showColumns(context.output, note.columns);
   for (const { by, device, edits, at } of note.editors)
     context.output.line(`${by}@${device} · ${edits} ${edits === 1 ? "edit" : "edits"}, ${ago(at)}`, "dim");
   if (note.waiting > 0) context.output.line(`${note.waiting} edits wait for what they build on`, "dim");
@@ -67,7 +78,7 @@ export async function noteList(context: Context): Promise<number> {
     note.title,
     whom(note),
     note.editedBy === null ? `${note.openedBy}, ${ago(note.at)}` : `${note.editedBy}, ${ago(note.at)}`,
-    String(note.characters),
+    note.cards === null ? String(note.characters) : `${note.cards} cards`,
     note.id,
   ]);
   if (rows.length === 0) context.output.line(`no notes: ${context.command("note new <title>")}`);
@@ -77,18 +88,30 @@ export async function noteList(context: Context): Promise<number> {
 
 /** What others write while the editor is open stays: the node is told what the editor was opened with. */
 async function editByHand(context: Context, name: string): Promise<Params<"note-edit">> {
+  const editor = editorOf(context, `note edit ${name}`, "--text, --append");
+  const { id, text: shown, base, form } = await request(context, "note-show", { note: name });
+  // A board is no text: the node says what to do.
+  const text = form === "board" ? "" : await editText(editor, shown);
+  return { note: id, text, append: false, base: { runs: base, text: shown } };
+}
+
+/** @throws KinError USAGE if there is none */
+export function editorOf(context: Context, what: string, otherWays: string): string {
   const editor = context.env["VISUAL"] ?? context.env["EDITOR"];
   if (editor === undefined || editor === "" || !process.stdin.isTTY)
-    throw new KinError("USAGE", `kin note edit ${name} needs to know what to write`, {
-      hint: editor === undefined ? "--text, --append, a pipe, or set EDITOR" : "--text, --append or a pipe",
+    throw new KinError("USAGE", `kin ${what} needs to know what to write`, {
+      hint: editor === undefined ? `${otherWays}, a pipe, or set EDITOR` : `${otherWays} or a pipe`,
     });
-  const { id, text, base } = await request(context, "note-show", { note: name });
+  return editor;
+}
+
+export async function editText(editor: string, text: string): Promise<string> {
   const folder = mkdtempSync(join(tmpdir(), "kin-note-"));
   const file = join(folder, "note.md");
   try {
     writeFileSync(file, text, { mode: 0o600 });
     await runEditor(editor, file);
-    return { note: id, text: readFileSync(file, "utf8"), append: false, base: { runs: base, text } };
+    return readFileSync(file, "utf8");
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -107,29 +130,33 @@ function runEditor(editor: string, file: string): Promise<void> {
   });
 }
 
-async function request<V extends Verb>(context: Context, verb: V, params: Params<V>): Promise<Result<V>> {
+export async function request<V extends Verb>(context: Context, verb: V, params: Params<V>): Promise<Result<V>> {
   const client = await connectControl(context.home.socketPath);
   const result = await client.request(verb, params, { signal: context.signal });
   client.close();
   return result;
 }
 
+export function columnNames(words: string): string[] {
+  return words.split(",").map((name) => name.trim());
+}
+
 function readers(words: string): "mesh" | string[] {
   return words === "mesh" ? "mesh" : names(words);
 }
 
-function names(words: string): string[] {
+export function names(words: string): string[] {
   const people = words.split(",").map((word) => word.trim());
   if (people.some((person) => person === ""))
     throw new KinError("USAGE", `"${words}" names nobody in one place, expected names such as ana,li`);
   return people;
 }
 
-function whom(note: NoteItem): string {
+export function whom(note: NoteItem): string {
   return note.for === "mesh" ? "all members" : note.for.join(", ");
 }
 
-function ago(at: number): string {
+export function ago(at: number): string {
   return `${duration(Date.now() - at)} ago`;
 }
 

@@ -180,6 +180,7 @@ export type NoteRun = [client: number, clock: number, length: number];
 export interface NoteItem {
   /** `kine1…` */
   id: string;
+  form: "text" | "board";
   title: string;
   /** "mesh" or people's names. */
   for: "mesh" | string[];
@@ -188,9 +189,29 @@ export interface NoteItem {
   /** When it was last changed. */
   at: number;
   characters: number;
+  /** Of a board; null: a text. */
+  cards: number | null;
   /** Edits that wait for what they build on. */
   waiting: number;
 }
+export interface CardItem {
+  /** 16 hexadecimal digits. */
+  id: string;
+  /** As much of them as says which card of its board it is. */
+  short: string;
+  text: string;
+  /** What an editor was opened with: see NoteRun. */
+  base: NoteRun[];
+  /** People's names. */
+  for: string[];
+}
+export interface ColumnItem {
+  name: string;
+  cards: CardItem[];
+}
+/** `card`: how its id or its text begins. */
+export type CardPlaceParam = "top" | "end" | { before: string } | { after: string };
+export type BoardResult = NoteItem & { card: CardItem; column: string; changed: boolean };
 
 export interface AuditItem {
   at: number;
@@ -438,7 +459,8 @@ export interface ControlApi {
     never,
     Result<"agent-config"> & { changed: boolean },
   ];
-  "note-new": [{ title: string; for: "mesh" | string[]; text: string }, never, NoteItem];
+  /** `columns`: of a board; null: a text. */
+  "note-new": [{ title: string; for: "mesh" | string[]; text: string; columns: string[] | null }, never, NoteItem];
   /** `note`: id or title. `base`: what was shown to whoever edited it, so that what came meanwhile stays. */
   "note-edit": [
     { note: string; text: string; append: boolean; base: { runs: NoteRun[]; text: string } | null },
@@ -448,10 +470,39 @@ export interface ControlApi {
   "note-show": [
     { note: string },
     never,
-    NoteItem & { text: string; base: NoteRun[]; editors: { by: string; device: string; edits: number; at: number }[] },
+    NoteItem & {
+      /** Of a board: as Markdown. */
+      text: string;
+      base: NoteRun[];
+      /** Of a board. */
+      columns: ColumnItem[] | null;
+      editors: { by: string; device: string; edits: number; at: number }[];
+    },
   ];
   "note-share": [{ note: string; for: string[] }, never, NoteItem];
   "note-ls": [Record<string, never>, never, { items: NoteItem[] }];
+  /** `column`: null: the first; `for`: people's names. */
+  "board-add": [
+    { board: string; text: string; column: string | null; place: "top" | "end"; for: string[] },
+    never,
+    BoardResult,
+  ];
+  /** `column`: null: that of the card beside it, or its own. */
+  "board-move": [{ board: string; card: string; column: string | null; place: CardPlaceParam }, never, BoardResult];
+  "board-edit": [
+    { board: string; card: string; text: string; base: { runs: NoteRun[]; text: string } | null },
+    never,
+    BoardResult,
+  ];
+  "board-assign": [{ board: string; card: string; to: string[]; notTo: string[] }, never, BoardResult];
+  "board-card": [{ board: string; card: string }, never, BoardResult];
+  "board-rm": [{ board: string; card: string }, never, BoardResult];
+  /** null: only shows them. */
+  "board-columns": [
+    { board: string; columns: string[] | null },
+    never,
+    NoteItem & { columns: string[]; changed: boolean },
+  ];
   /** Settings were changed on disk: read them again. */
   reload: [Record<string, never>, never, { changed: string[]; restartNeeded: string[] }];
 }

@@ -21,6 +21,12 @@ export function resolveMember(membership: Membership, who: Pick<Address, "person
   });
 }
 
+/** `ana`, `ana~k3f9`. @throws KinError as {@link resolveMember} */
+export function personNamed(membership: Membership, typed: string): PersonId {
+  const [person, tag] = typed.split("~");
+  return resolveMember(membership, { person: person!, tag }).person;
+}
+
 /** Devices that an address can mean: all of the person's, or the one behind `@`. @throws KinError NOT_FOUND */
 export function resolveDevices(member: Member, deviceName: string | undefined): Device[] {
   if (deviceName === undefined) return member.devices;

@@ -12,7 +12,6 @@
  * and nothing else: what somebody does to it at the same time brings it back whole, and no act is lost. Any set of acts is a board: a card
  * without a place stands in the first column, a column that a card names and nobody has is shown after the others.
  */
-import type * as Y from "yjs";
 import { sha256 } from "#crypto";
 import { encode, toHex, utf8Bytes, type Value } from "../../protocols/bytes.ts";
 import type { Random } from "../../protocols/effects.ts";
@@ -28,11 +27,14 @@ import {
   loadDocument,
   runsFrom,
   seenBy,
+  valueOf,
   writeAs,
   type MadeUpdate,
   type Run,
   type Shape,
   type SharedDocument,
+  type YDoc,
+  type YItem,
 } from "./yjs.ts";
 
 /** 16 lower-case hexadecimal digits. */
@@ -84,6 +86,8 @@ const MAX_COLUMN_BYTES = 64;
 /** An edit in more pieces is one piece: it has to fit into one update. */
 const MAX_HUNKS = 128;
 
+/** Of an id, to be typed. */
+const LEAST_DIGITS = 3;
 const CARD_BYTES = 8;
 const CARD = /^[0-9a-f]{16}$/;
 const TEXT = /^card\/[0-9a-f]{16}$/;
@@ -142,7 +146,7 @@ export function createBoard(state: Uint8Array | null = null): BoardState {
   };
 }
 
-function columnsOf(doc: Y.Doc): BoardColumn[] {
+function columnsOf(doc: YDoc): BoardColumn[] {
   const cards = cardsOf(doc);
   const own = [...entriesOf(doc, COLUMNS)].map(([name, order]) => ({ name, order }));
   own.sort((a, b) => compare(a.order, b.order) || compare(a.name, b.name));
@@ -157,7 +161,7 @@ function columnsOf(doc: Y.Doc): BoardColumn[] {
 }
 
 /** Without a column: "". */
-function cardsOf(doc: Y.Doc): Card[] {
+function cardsOf(doc: YDoc): Card[] {
   const places = entriesOf(doc, PLACES);
   const assigned = byCard(entriesOf(doc, ASSIGNMENTS));
   return [...byCard(entriesOf(doc, MARKS)).keys()].map((id): Card => {
@@ -173,10 +177,12 @@ function byCard(entries: ReadonlyMap<string, string>): Map<CardId, string[]> {
   return Map.groupBy(entries.keys(), (key) => key.slice(0, CARD_BYTES * 2));
 }
 
-function entriesOf(doc: Y.Doc, root: string): Map<string, string> {
+function entriesOf(doc: YDoc, root: string): Map<string, string> {
   const entries = new Map<string, string>();
-  for (const [key, { deleted, content }] of doc.share.get(root)?._map ?? [])
-    if (!deleted) entries.set(key, (content as Y.ContentAny).arr[0] as string);
+  for (const [key, item] of doc.share.get(root)?._map ?? []) {
+    const value = valueOf(item);
+    if (value !== null) entries.set(key, value);
+  }
   return entries;
 }
 
@@ -192,9 +198,9 @@ function compare(a: string, b: string): number {
 }
 
 /** All texts and all that ever stood under each key. */
-function* chainsOf(doc: Y.Doc): Generator<Value> {
+function* chainsOf(doc: YDoc): Generator<Value> {
   for (const [name, root] of [...doc.share].toSorted(([a], [b]) => compare(a, b))) {
-    const chains: [string | null, Y.Item | null][] =
+    const chains: [string | null, YItem | null][] =
       root._map.size === 0
         ? [[null, root._start]]
         : [...root._map.keys()].toSorted().map((key) => [key, firstUnder(root, key)]);
@@ -203,9 +209,72 @@ function* chainsOf(doc: Y.Doc): Generator<Value> {
   }
 }
 
+// ── for people ──
+
+/** The fewest digits that say which card of its board it is. */
+export function shortIds(columns: readonly BoardColumn[]): Map<CardId, string> {
+  const ids = columns.flatMap(({ cards }) => cards.map(({ id }) => id)).toSorted();
+  const common = (a: string, b = ""): number => [...a].findIndex((digit, i) => digit !== b[i]);
+  return new Map(
+    ids.map((id, i) => [
+      id,
+      id.slice(0, Math.max(LEAST_DIGITS, common(id, ids[i - 1]) + 1, common(id, ids[i + 1]) + 1)),
+    ]),
+  );
+}
+
+/** By how its id begins, its text, or how its text begins. @throws KinError NOT_FOUND, USAGE if several are meant */
+export function findCard(columns: readonly BoardColumn[], typed: string, title: string): Card {
+  const cards = columns.flatMap((column) => column.cards);
+  const words = typed.trim().toLowerCase();
+  const tries = [
+    (card: Card) => words.length >= LEAST_DIGITS && card.id.startsWith(words),
+    ({ text }: Card) => text.trim().toLowerCase() === words,
+    ({ text }: Card) => words !== "" && text.trim().toLowerCase().startsWith(words),
+  ];
+  return oneOf(
+    tries.map((isMeant) => cards.filter(isMeant)),
+    `card "${typed}"`,
+    title,
+  );
+}
+
+/** By its name, or how it begins, in capitals or not. @throws KinError NOT_FOUND, USAGE if several are meant */
+export function findColumn(columns: readonly BoardColumn[], typed: string, title: string): string {
+  const words = typed.trim().toLowerCase();
+  const tries = [
+    (name: string) => name === typed,
+    (name: string) => name.toLowerCase() === words,
+    (name: string) => words !== "" && name.toLowerCase().startsWith(words),
+  ];
+  const names = columns.map(({ name }) => name);
+  return oneOf(
+    tries.map((isMeant) => names.filter(isMeant)),
+    `column "${typed}"`,
+    title,
+  );
+}
+
+function oneOf<T>(tries: T[][], what: string, title: string): T {
+  const found = tries.find((some) => some.length > 0) ?? [];
+  if (found.length > 1) throw new KinError("USAGE", `${found.length} of "${title}" are meant by the ${what}`);
+  if (found.length === 0) throw new KinError("NOT_FOUND", `there is no ${what} on "${title}"`);
+  return found[0]!;
+}
+
+/** As Markdown: what programs and agents read. */
+export function formatBoard(columns: readonly BoardColumn[], nameOf: (person: PersonId) => string): string {
+  const short = shortIds(columns);
+  const line = ({ id, text, assigned }: Card): string => {
+    const people = assigned.length === 0 ? "" : ` (${assigned.map(nameOf).join(", ")})`;
+    return `- ${short.get(id)!} ${text.trim().replace(/\s*\n\s*/g, " / ")}${people}\n`;
+  };
+  return columns.map(({ name, cards }) => `## ${name}\n${cards.map(line).join("")}`).join("");
+}
+
 // ── acts ──
 
-type Step = (doc: Y.Doc) => void;
+type Step = (doc: YDoc) => void;
 
 /** The update by which `client` does this; none if it is so already. @throws KinError NOT_FOUND, BAD_REQUEST, TOO_LARGE */
 export function writeBoard(board: BoardState, client: number, act: BoardAct, random: Random): MadeUpdate[] {
@@ -236,7 +305,8 @@ function stepsOf(columns: BoardColumn[], act: BoardAct, random: Random): Step[] 
   }
 }
 
-function setColumns(columns: BoardColumn[], names: readonly string[], random: Random): Step[] {
+/** @throws KinError BAD_REQUEST */
+export function checkColumns(names: readonly string[]): void {
   if (names.length === 0 || names.length > MAX_COLUMNS)
     throw new KinError("BAD_REQUEST", `${names.length} columns: a board has 1 to ${MAX_COLUMNS}`);
   const wrong = names.find((name, i) => !isColumnName(name) || names.indexOf(name) !== i);
@@ -245,6 +315,10 @@ function setColumns(columns: BoardColumn[], names: readonly string[], random: Ra
       "BAD_REQUEST",
       `${JSON.stringify(wrong)} is no column's name, or is named twice: a few words each`,
     );
+}
+
+function setColumns(columns: BoardColumn[], names: readonly string[], random: Random): Step[] {
+  checkColumns(names);
   const gone = columns.filter(({ name }) => !names.includes(name));
   const full = gone.find(({ cards }) => cards.length > 0);
   if (full !== undefined)
@@ -392,6 +466,6 @@ function mark(card: CardId): Step {
   return (doc) => set(MARKS, `${card}/${doc.clientID}`, YES)(doc);
 }
 
-function removeMarks(doc: Y.Doc, card: CardId): void {
+function removeMarks(doc: YDoc, card: CardId): void {
   for (const key of byCard(entriesOf(doc, MARKS)).get(card) ?? []) unset(MARKS, key)(doc);
 }

@@ -1,5 +1,4 @@
 /** The text of a note: one text of Yjs, changed as what somebody made of what he was shown. */
-import type * as Y from "yjs";
 import { sha256 } from "#crypto";
 import { encode } from "../../protocols/bytes.ts";
 import { KinError } from "../../protocols/errors.ts";
@@ -16,6 +15,7 @@ import {
   type Shape,
   type SharedDocument,
   type Unit,
+  type YText,
 } from "./yjs.ts";
 
 const ROOT = "text";
@@ -71,7 +71,7 @@ export function writeText(
  * stand now.
  */
 export function editText(
-  root: Y.Text,
+  root: YText,
   base: readonly Run[],
   hunks: readonly Hunk[],
   transact: (run: () => void) => void,
@@ -117,7 +117,7 @@ function unitAt(runs: readonly Run[], index: number): Unit | null {
 }
 
 /** Where something directly after this unit goes, also if the unit is deleted by now. */
-function placeAfter(root: Y.Text, unit: Unit | null): number {
+function placeAfter(root: YText, unit: Unit | null): number {
   if (unit === null) return 0;
   let index = 0;
   for (const { client, clock, length, text } of runsFrom(root._start)) {
@@ -129,7 +129,7 @@ function placeAfter(root: Y.Text, unit: Unit | null): number {
 }
 
 /** Where `count` units of the base from `at` on are visible now; the last first. */
-function visibleRanges(root: Y.Text, base: readonly Run[], at: number, count: number) {
+function visibleRanges(root: YText, base: readonly Run[], at: number, count: number) {
   const gone = unitsOf(base, at, count);
   const ranges: { index: number; length: number }[] = [];
   let index = 0;

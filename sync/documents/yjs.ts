@@ -21,6 +21,10 @@ import { MAX_CLIENT_CLOCK, MAX_UPDATE_BYTES, type Seen } from "../../protocols/d
 import { KinError } from "../../protocols/errors.ts";
 import type { Tried } from "./arrivals.ts";
 
+export type YDoc = Y.Doc;
+export type YText = Y.Text;
+export type YItem = Y.Item;
+
 export interface Unit {
   client: number;
   clock: number;
@@ -294,6 +298,11 @@ export function runsFrom(first: Y.Item | null): Run[] {
 
 function textOf(content: Y.Item["content"]): string {
   return content instanceof Y.ContentAny ? String(content.arr[0]) : (content as Y.ContentString).str;
+}
+
+/** What an entry says. */
+export function valueOf({ deleted, content }: Y.Item): string | null {
+  return deleted ? null : textOf(content);
 }
 
 /** What stands first under a key. */

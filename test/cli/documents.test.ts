@@ -3,6 +3,7 @@ import { mkdtempSync, realpathSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { columnLines } from "../../node/cli/board-columns.ts";
 import { changeless } from "./changeless.ts";
 import { runKin, type Ran } from "./run-kin.ts";
 
@@ -63,12 +64,84 @@ test("F9: a note is made, shown, changed and shared; what it says can't move the
   expect(Object.keys(json(await kin(["note", "ls", "--json"])))).toEqual(["v", "items"]);
 });
 
+test("F9: a board is begun, shown and changed; a card is one line, and can't move the cursor", async () => {
+  expect((await kin(["note", "new", "Release 1.0", "--board"])).out).toContain(
+    '"Release 1.0: todo|doing|done" is there',
+  );
+  expect((await kin(["note", "new", "r", "--columns", "a, b"])).out).toContain('"r: a|b" is there');
+  expect((await kin(["board", "new", "r", "--columns", "a,b", "--for", "ana"])).out).toContain("is there for ana");
+  const shown = await kin(["board", "show", "release"]);
+  expect(shown.out).toContain("todo · 2\n  a3f fix login\n  b21 write[2J it … (ana, li)\ndone · 0\n");
+  expect(changeless(shown.out)).toBe(true);
+  expect((await kin(["note", "show", "release"])).out).toBe(shown.out);
+  expect((await kin(["board", "show", "release", "a3"])).out).toBe(
+    "a3f0000000000000 · in todo · for ana\nfix[2J login\nsecond line\n",
+  );
+  const said = async (...args: string[]) => (await kin(["board", ...args])).out;
+  expect(await said("add", "release", "fix", "it", "--top", "--for", "ana,li")).toBe("a3f is in todo: fix it|top\n");
+  expect(await said("add", "release", "fix", "--column", "done")).toBe("a3f is in done: fix|end\n");
+  expect((await kin(["board", "add", "release"], "from\na pipe\n")).out).toBe("a3f is in todo: from …\n");
+  expect(await said("move", "release", "a3f", "done")).toBe('a3f is in done: a3f|"end"\n');
+  expect(await said("move", "release", "a3f", "--before", "b2")).toBe('a3f is in its own: a3f|{"before":"b2"}\n');
+  expect(await said("edit", "release", "a3f", "--text", " fixed ")).toBe("a3f says: fixed\n");
+  expect(await said("edit", "release", "a3f", "--text", "same")).toBe("that is so already\n");
+  expect(await said("assign", "release", "a3f", "ana", "li")).toBe("a3f is for ana, li: not\n");
+  expect(await said("assign", "release", "a3f", "ana", "--remove")).toBe("a3f is for nobody: not ana\n");
+  expect(await said("rm", "release", "a3f")).toBe("a3f is gone: a3f\n");
+  expect(await said("columns", "release")).toBe("todo, done\n");
+  expect(await said("columns", "release", "todo, review,done")).toBe("todo, review, done\n");
+  expect(await said("share", "release", "li")).toContain("for li now");
+  expect(await said("ls")).toContain("no boards");
+  expect(json(await kin(["board", "add", "release", "x", "--json"]))).toMatchObject({
+    v: 1,
+    form: "board",
+    card: { short: "a3f" },
+    column: "todo",
+    changed: true,
+  });
+  expect(json(await kin(["note", "show", "release", "--json"]))).toMatchObject({
+    columns: [
+      { name: "todo", cards: [{ text: "fix login" }, { for: ["ana", "li"] }] },
+      { name: "done", cards: [] },
+    ],
+  });
+});
+
+test("F9: columns stand side by side where there is room; words wrap inside of theirs", async () => {
+  const card = {
+    id: "a3f0000000000000",
+    short: "a3f",
+    text: "fix the login\u001b[2J of all people",
+    base: [],
+    for: ["ana"],
+  };
+  const lines = await columnLines(
+    [
+      { name: "todo", cards: [card, { ...card, short: "b21", text: "日本語", for: [] }] },
+      { name: "done", cards: [{ ...card, short: "c00", text: "slept", for: [] }] },
+    ],
+    20,
+  );
+  expect(lines).toEqual([
+    "todo · 2              done · 1",
+    "a3f fix the login[2J  c00 slept",
+    "of all people (ana)",
+    "b21 日本語",
+  ]);
+});
+
 test("F9: what can't be meant is a usage error", async () => {
   for (const [args, says] of [
     [["note", "edit", "plan"], "needs to know what to write"],
     [["note", "edit", "plan", "--text", "a", "--append", "b"], "say one of them"],
     [["note", "new", "plan", "--for", "ana,,li", "--text", "x"], "names nobody in one place"],
     [["note", "shw", "plan"], 'did you mean "show"?'],
+    [["note", "new", "plan", "--board", "--text", "x"], "begins with columns"],
+    [["board", "add", "release"], "needs what the card says"],
+    [["board", "move", "release", "a3f"], "needs to know where to"],
+    [["board", "move", "release", "a3f", "--top", "--after", "b2"], "say one of them"],
+    [["board", "edit", "release", "a3f"], "needs to know what to write"],
+    [["board", "mov", "release", "a3f"], 'did you mean "move"?'],
     [["facts"], "kin facts needs one of"],
     [["agents", "config", "guide", "--unset"], "--unset needs a setting"],
     [["agents", "config", "guide", "paused", "true", "--unset"], "not both"],

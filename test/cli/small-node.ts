@@ -8,7 +8,16 @@ import { createContext, runVerb } from "../../node/cli/context.ts";
 import { runDaemon } from "../../node/cli/node.ts";
 import type { NodeParts } from "../../node/mesh-node.ts";
 import { loadConfig } from "../../node/config.ts";
-import type { AgentItem, AskItem, ControlHandlers, NoteItem, SnapshotItem } from "../../node/gateway/control-api.ts";
+import type {
+  AgentItem,
+  AskItem,
+  BoardResult,
+  CardItem,
+  ColumnItem,
+  ControlHandlers,
+  NoteItem,
+  SnapshotItem,
+} from "../../node/gateway/control-api.ts";
 import { toHex } from "../../protocols/bytes.ts";
 import type { Json } from "../../protocols/tool.ts";
 import { KinError } from "../../protocols/errors.ts";
@@ -268,7 +277,10 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       ...smallConfig(`${agent}: ${name} ${value}`),
       changed: true,
     }),
-    "note-new": async ({ title, for: readers }) => ({ ...smallNote(title), for: readers }),
+    "note-new": async ({ title, for: readers, columns }) => ({
+      ...smallNote(columns === null ? title : `${title}: ${columns.join("|")}`),
+      for: readers,
+    }),
     "note-edit": async ({ note, text, append }) => ({
       ...smallNote(`${note}: ${text} ${append}`),
       changed: text !== "same",
@@ -277,10 +289,24 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       ...smallNote(note),
       text: "milk\u001b[2J\n",
       base: [[5, 0, 9]],
+      columns: note === "release" ? BOARD : null,
       editors: [{ by: "ana", device: "laptop", edits: 1, at: Date.now() - 5_000 }],
     }),
     "note-share": async ({ note, for: readers }) => ({ ...smallNote(note), for: readers }),
     "note-ls": async () => ({ items: [smallNote("plan")] }),
+    "board-add": async ({ text, column, place, for: people }) =>
+      smallCard({ text: `${text}|${place}`, for: people }, column ?? "todo"),
+    "board-move": async ({ card, column, place }) =>
+      smallCard({ text: `${card}|${JSON.stringify(place)}` }, column ?? "its own"),
+    "board-edit": async ({ text }) => ({ ...smallCard({ text }), changed: text !== "same" }),
+    "board-card": async () => smallCard({ text: "fix\u001b[2J login\nsecond line", for: ["ana"] }),
+    "board-assign": async ({ to, notTo }) => smallCard({ text: `not ${notTo.join("|")}`, for: to }),
+    "board-rm": async ({ card }) => smallCard({ text: card }),
+    "board-columns": async ({ columns }) => ({
+      ...smallNote("release"),
+      columns: columns ?? ["todo", "done"],
+      changed: columns !== null,
+    }),
     "facts-set": async ({ key, value, unset }) => ({ key, scope: "mesh", values: [factValue(value, unset)] }),
     "facts-get": async ({ key }) => ({ key, scope: "mesh", values: [factValue("a\u001b[31m"), factValue("b")] }),
     "facts-ls": async ({ prefix }) => ({
@@ -312,14 +338,27 @@ function smallConfig(agent: string) {
 function smallNote(title: string): NoteItem {
   return {
     id: "kine1abc",
+    form: "text",
     title,
     for: "mesh",
     openedBy: "ben",
     editedBy: "ana",
     at: Date.now() - 5_000,
     characters: 5,
+    cards: null,
     waiting: 0,
   };
+}
+
+const CARD: CardItem = { id: "a3f0000000000000", short: "a3f", text: "fix login", base: [], for: [] };
+const BOARD: ColumnItem[] = [
+  { name: "todo", cards: [CARD, { ...CARD, short: "b21", text: "write\u001b[2J it\ndown", for: ["ana", "li"] }] },
+  { name: "done", cards: [] },
+];
+
+function smallCard(card: Partial<CardItem>, column = "todo"): BoardResult {
+  const board = { ...smallNote("release"), form: "board" as const, cards: 2 };
+  return { ...board, card: { ...CARD, ...card }, column, changed: true };
 }
 
 function factValue(value: Json, unset = false) {

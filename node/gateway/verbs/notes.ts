@@ -1,31 +1,39 @@
-/** `kin note new|edit|show|share|ls`: texts that several people and agents edit, offline too. */
-import type { NoteId } from "../../../protocols/document.ts";
+/** `kin note new|edit|show|share|ls`: texts and boards that several people and agents edit, offline too. */
+import type { NoteId, Seen } from "../../../protocols/document.ts";
 import { KinError } from "../../../protocols/errors.ts";
-import { formatText, idBytes, idOf, parseText, type PersonId } from "../../../protocols/ids.ts";
-import { displayName } from "../../../protocols/membership.ts";
+import { idOf, parseText, type PersonId } from "../../../protocols/ids.ts";
 import type { NoteBase } from "../../../sync/documents.ts";
-import type { Note } from "../../../sync/documents/notes.ts";
+import { checkColumns } from "../../../sync/documents/board.ts";
+import type { Board, Note } from "../../../sync/documents/notes.ts";
 import { didYouMean } from "../../did-you-mean.ts";
-import type { NoteItem, NoteRun, Params, Result } from "../control-api.ts";
+import type { NoteRun, Params, Result } from "../control-api.ts";
 import { needMembership, needMesh, type Mesh, type MeshNode } from "../mesh.ts";
-import { deviceName, personOf, resolveMember } from "../resolve.ts";
+import { deviceName, personNamed, personOf } from "../resolve.ts";
+import { boardText, columnItems, formatNoteId, noteItem, shownRuns } from "./note-items.ts";
 
 export async function noteNew(node: MeshNode, params: Params<"note-new">): Promise<Result<"note-new">> {
   const mesh = needMembership(node);
   const persons = params.for === "mesh" ? null : personsNamed(mesh, params.for);
-  const id = await mesh.documents.notes.open({ title: params.title, persons });
-  if (params.text !== "") await mesh.documents.notes.edit(id, { text: params.text });
-  return noteItem(mesh, mesh.documents.notes.get(id)!);
+  const { notes, boards } = mesh.documents;
+  if (params.columns !== null) checkColumns(params.columns);
+  const id = await notes.open({ title: params.title, persons, form: params.columns === null ? "text" : "board" });
+  if (params.columns !== null) await boards.edit(id, { act: "columns", names: params.columns });
+  else if (params.text !== "") await notes.edit(id, { text: params.text });
+  return noteItem(mesh, noteOf(mesh, id)!);
 }
 
 export async function noteEdit(node: MeshNode, params: Params<"note-edit">): Promise<Result<"note-edit">> {
   const mesh = needMembership(node);
   const note = await findNote(mesh, params.note);
+  if (note.form === "board")
+    throw new KinError("USAGE", `"${note.title}" is a board: its cards are edited one by one`, {
+      hint: `kin board edit ${formatNoteId(note.id)} <card>`,
+    });
   const changed = await mesh.documents.notes.edit(
     note.id,
     params.append
       ? { append: ownLine(note.text.text(), params.text) }
-      : { text: params.text, ...(params.base !== null && { base: baseOf(note, params.base) }) },
+      : { text: params.text, ...(params.base !== null && { base: baseOf(note.text.seen(), params.base, note.title) }) },
   );
   return { ...noteItem(mesh, mesh.documents.notes.get(note.id)!), changed };
 }
@@ -33,11 +41,11 @@ export async function noteEdit(node: MeshNode, params: Params<"note-edit">): Pro
 export async function noteShow(node: MeshNode, params: Params<"note-show">): Promise<Result<"note-show">> {
   const mesh = needMesh(node);
   const note = await findNote(mesh, params.note);
-  const visible = note.text.runs().filter(({ text }) => text !== null);
   return {
     ...noteItem(mesh, note),
-    text: note.text.text(),
-    base: visible.map(({ client, clock, length }): NoteRun => [client, clock, length]),
+    ...(note.form === "text"
+      ? { text: note.text.text(), base: shownRuns(note.text.runs()), columns: null }
+      : { text: boardText(mesh, note), base: [], columns: columnItems(mesh, note) }),
     editors: note.editors.map(({ device, edits, at }) => ({
       by: personOf(mesh.replica.membership(), device),
       device: deviceName(mesh.replica.membership(), device),
@@ -51,13 +59,13 @@ export async function noteShare(node: MeshNode, params: Params<"note-share">): P
   const mesh = needMembership(node);
   const note = await findNote(mesh, params.note);
   await mesh.documents.notes.share(note.id, personsNamed(mesh, params.for));
-  return noteItem(mesh, mesh.documents.notes.get(note.id)!);
+  return noteItem(mesh, noteOf(mesh, note.id)!);
 }
 
 export async function noteList(node: MeshNode): Promise<Result<"note-ls">> {
   const mesh = needMesh(node);
   await mesh.documents.settled();
-  const notes = mesh.documents.notes.all().toSorted((a, b) => b.at - a.at);
+  const notes = allNotes(mesh).toSorted((a, b) => b.at - a.at);
   return { items: notes.map((note) => noteItem(mesh, note)) };
 }
 
@@ -67,9 +75,9 @@ function ownLine(before: string, added: string): string {
 }
 
 /** By id, by title, or by how one title begins. @throws KinError NOT_FOUND, USAGE if several are meant */
-async function findNote(mesh: Mesh, typed: string): Promise<Note> {
+export async function findNote(mesh: Mesh, typed: string): Promise<Note | Board> {
   await mesh.documents.settled();
-  const all = mesh.documents.notes.all();
+  const all = allNotes(mesh);
   const byId = /^kin[a-z]1/i.test(typed) ? noteById(mesh, typed) : undefined;
   if (byId !== undefined) return byId;
   const exact = all.filter(({ title }) => title === typed);
@@ -89,28 +97,31 @@ async function findNote(mesh: Mesh, typed: string): Promise<Note> {
   });
 }
 
-function noteById(mesh: Mesh, typed: string): Note | undefined {
+function allNotes({ documents }: Mesh): (Note | Board)[] {
+  return [...documents.notes.all(), ...documents.boards.all()];
+}
+
+function noteOf({ documents }: Mesh, id: NoteId): Note | Board | undefined {
+  return documents.notes.get(id) ?? documents.boards.get(id);
+}
+
+function noteById(mesh: Mesh, typed: string): Note | Board | undefined {
   const parsed = parseText("kine", typed);
   if (!parsed.ok) throw new KinError("WRONG_KIND_OF_TEXT", parsed.message, { hint: "kin note ls" });
-  const note = mesh.documents.notes.get(idOf(parsed.body));
+  const note = noteOf(mesh, idOf(parsed.body));
   if (note === undefined)
     throw new KinError("NOT_FOUND", `there is no note ${typed} that you can read`, { hint: "kin note ls" });
   return note;
 }
 
-function formatNoteId(id: NoteId): string {
-  return formatText("kine", idBytes(id));
-}
-
-/** What was shown to be edited. Runs that this note never had change nothing. @throws KinError INVALID_ARGUMENTS */
-function baseOf(note: Note, { runs, text }: { runs: NoteRun[]; text: string }): NoteBase {
+/** What was shown to be edited. Runs that this document never had change nothing. @throws KinError INVALID_ARGUMENTS */
+export function baseOf(seen: Seen, { runs, text }: { runs: NoteRun[]; text: string }, title: string): NoteBase {
   const length = runs.reduce((sum, run) => sum + run[2], 0);
-  const seen = note.text.seen();
   const isOurs = runs.every(
     ([client, clock, units]) => clock >= 0 && units > 0 && clock + units <= (seen.get(client) ?? 0),
   );
   if (length !== text.length || !isOurs)
-    throw new KinError("INVALID_ARGUMENTS", `the text that was edited is not one of "${note.title}"`);
+    throw new KinError("INVALID_ARGUMENTS", `the text that was edited is not one of "${title}"`);
   let at = 0;
   return {
     text,
@@ -118,24 +129,6 @@ function baseOf(note: Note, { runs, text }: { runs: NoteRun[]; text: string }): 
   };
 }
 
-function personsNamed(mesh: Mesh, names: string[]): PersonId[] {
-  return names.map((name) => {
-    const [person, tag] = name.split("~");
-    return resolveMember(mesh.replica.membership(), { person: person!, tag }).person;
-  });
-}
-
-function noteItem(mesh: Mesh, note: Note): NoteItem {
-  const membership = mesh.replica.membership();
-  const [last] = note.editors;
-  return {
-    id: formatNoteId(note.id),
-    title: note.title,
-    for: note.persons === null ? "mesh" : note.persons.map((person) => displayName(membership, person)),
-    openedBy: personOf(membership, note.openedBy),
-    editedBy: last === undefined ? null : personOf(membership, last.device),
-    at: note.at,
-    characters: note.text.text().length,
-    waiting: note.waiting,
-  };
+export function personsNamed(mesh: Mesh, names: string[]): PersonId[] {
+  return names.map((name) => personNamed(mesh.replica.membership(), name));
 }

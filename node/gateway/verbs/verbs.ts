@@ -4,6 +4,7 @@ import { needMesh, type MeshNode } from "../mesh.ts";
 import { ask, call, wait } from "./calls.ts";
 import { deviceAdd, deviceItems, deviceRemove } from "./devices.ts";
 import { exportFile } from "./export.ts";
+import { boardAdd, boardAssign, boardCard, boardColumns, boardEdit, boardMove, boardRemove } from "./boards.ts";
 import { noteEdit, noteList, noteNew, noteShare, noteShow } from "./notes.ts";
 import { factsGet, factsHistory, factsList, factsSet } from "./facts.ts";
 import { syncAllow, syncReissue } from "./forks.ts";
@@ -73,6 +74,13 @@ export function createVerbs(node: MeshNode): Omit<ControlHandlers, "down"> {
     "note-show": (params) => noteShow(node, params),
     "note-share": (params) => noteShare(node, params),
     "note-ls": () => noteList(node),
+    "board-add": (params) => boardAdd(node, params),
+    "board-move": (params) => boardMove(node, params),
+    "board-edit": (params) => boardEdit(node, params),
+    "board-assign": (params) => boardAssign(node, params),
+    "board-card": (params) => boardCard(node, params),
+    "board-rm": (params) => boardRemove(node, params),
+    "board-columns": (params) => boardColumns(node, params),
     reload: () => reload(node),
   };
 }

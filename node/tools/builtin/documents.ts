@@ -7,11 +7,11 @@ import { KinError } from "../../../protocols/errors.ts";
 import type { Json } from "../../../protocols/tool.ts";
 import type { Documents } from "../../../sync/documents.ts";
 import type { Fact } from "../../../sync/documents/facts.ts";
-import type { Note } from "../../../sync/documents/notes.ts";
 import { textResult } from "../output.ts";
 import { textArgument, type Tool } from "../registry.ts";
+import { checkOwner, findNote, OF_AGENTS, schema } from "./document-access.ts";
 
-type Parts = Pick<Documents, "facts" | "notes" | "settled">;
+type Parts = Pick<Documents, "facts" | "notes" | "boards" | "settled">;
 
 /** Facts of one answer. */
 const MAX_LISTED = 200;
@@ -19,10 +19,9 @@ const key = { type: "string", description: "the fact's key, e.g. deploy/window" 
 const title = { type: "string", description: "the note's title" };
 
 export function documentTools(documents: Parts, me: PersonId): Tool[] {
-  const ofAgents = { for: "agents" as const, onShare: false };
   return [
     {
-      ...ofAgents,
+      ...OF_AGENTS,
       name: "facts.get",
       description: "The value of a fact of the mesh; several where it was set without knowledge of each other.",
       readOnly: true,
@@ -36,7 +35,7 @@ export function documentTools(documents: Parts, me: PersonId): Tool[] {
       },
     },
     {
-      ...ofAgents,
+      ...OF_AGENTS,
       name: "facts.ls",
       description: "The facts of the mesh whose keys begin so.",
       readOnly: true,
@@ -51,7 +50,7 @@ export function documentTools(documents: Parts, me: PersonId): Tool[] {
       },
     },
     {
-      ...ofAgents,
+      ...OF_AGENTS,
       name: "facts.set",
       description: "Sets a fact of the mesh, as the owner of this node and for nobody else.",
       readOnly: false,
@@ -64,20 +63,20 @@ export function documentTools(documents: Parts, me: PersonId): Tool[] {
       },
     },
     {
-      ...ofAgents,
+      ...OF_AGENTS,
       name: "note.show",
       description: "The text of a shared note that who asks may read.",
       readOnly: true,
       inputSchema: schema({ note: title }),
       async run({ args, person }) {
         await documents.settled();
-        const note = findNote(documents, textArgument(args, "note"), person);
+        const note = findNote(documents, "text", textArgument(args, "note"), person);
         const text = note.text.text();
         return textResult(text, { title: note.title, text });
       },
     },
     {
-      ...ofAgents,
+      ...OF_AGENTS,
       name: "note.append",
       description: "Adds lines to a shared note, as the owner of this node and for nobody else.",
       readOnly: false,
@@ -85,26 +84,12 @@ export function documentTools(documents: Parts, me: PersonId): Tool[] {
       async run({ args, person }) {
         checkOwner(person, me, "notes are written here");
         await documents.settled();
-        const note = findNote(documents, textArgument(args, "note"), person);
+        const note = findNote(documents, "text", textArgument(args, "note"), person);
         await documents.notes.edit(note.id, { append: `${textArgument(args, "text").replace(/\n$/, "")}\n` });
         return textResult(`added to "${note.title}"`);
       },
     },
   ];
-}
-
-/** @throws KinError DENIED */
-function checkOwner(person: PersonId, me: PersonId, what: string): void {
-  if (person !== me) throw new KinError("DENIED", `${what} in the name of this node's owner, and for him only`);
-}
-
-/** A note that this person may read. A title that only others' notes have does not exist. @throws KinError NOT_FOUND, INVALID_ARGUMENTS */
-function findNote({ notes }: Parts, named: string, person: PersonId): Note {
-  const mine = notes.all().filter(({ persons }) => persons === null || persons.includes(person));
-  const [found, ...others] = mine.filter((note) => note.title === named);
-  if (found === undefined) throw new KinError("NOT_FOUND", `there is no note "${named}"`);
-  if (others.length > 0) throw new KinError("INVALID_ARGUMENTS", `${others.length + 1} notes are called "${named}"`);
-  return found;
 }
 
 function valuesOf({ values }: Fact): Json[] {
@@ -113,13 +98,4 @@ function valuesOf({ values }: Fact): Json[] {
 
 function textOf(value: Json): string {
   return typeof value === "string" ? value : JSON.stringify(value);
-}
-
-function schema(required: { [name: string]: Json }, optional: { [name: string]: Json } = {}): Tool["inputSchema"] {
-  return {
-    type: "object",
-    properties: { ...required, ...optional },
-    required: Object.keys(required),
-    additionalProperties: false,
-  };
 }
