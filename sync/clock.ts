@@ -113,8 +113,10 @@ export function encodeStamp(stamp: Stamp): Uint8Array {
 /** @throws KinError BAD_REQUEST unless `bytes` are 8 */
 export function decodeStamp(bytes: Uint8Array): Stamp {
   if (bytes.length !== 8) throw new KinError("BAD_REQUEST", `a stamp is 8 bytes, not ${bytes.length}`);
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return { ms: view.getUint32(0) * COUNTER_SIZE + view.getUint16(4), counter: view.getUint16(6) };
+  // By hand: a view takes five times as long, and each event of a run is compared several times.
+  const byte = (at: number) => bytes[at]!;
+  const high = ((byte(0) << 24) | (byte(1) << 16) | (byte(2) << 8) | byte(3)) >>> 0;
+  return { ms: high * COUNTER_SIZE + ((byte(4) << 8) | byte(5)), counter: (byte(6) << 8) | byte(7) };
 }
 
 /** Less than 0 if `a` is before `b`. */

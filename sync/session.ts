@@ -1,7 +1,8 @@
 /**
- * One `/kin/sync/1` stream (dialogue: `protocols/sync.ts`). Two loops and no queue: the reader takes one frame at a time and
- * answers only by changing what we know of the peer; the writer looks at that, builds the one frame that matters most,
- * and waits until the wire has taken it. So a slow peer costs us one frame of memory, and a cut needs no clean-up.
+ * One `/kin/sync/1` stream (dialogue: `protocols/sync.ts`). Two loops and no queue: the reader takes one frame at a time, reading
+ * the next while one is on its way to the disk, and answers only by changing what we know of the peer; the writer looks at
+ * that, builds the one frame that matters most, and waits until the wire has taken it. So a slow peer costs us one frame of
+ * memory, a fast one two, and a cut needs no clean-up.
  *
  *   order of writing:  vector · fork proofs · our own news (push) · what we want · other histories of forked logs that we want ·
  *                      news of other logs · records, runs, parts of histories, bodies asked of us
@@ -178,14 +179,29 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
 
   async function read(): Promise<void> {
     if (!isMember()) end({ reason: "refused-by-us", error: notMember() });
+    let taking = Promise.resolve();
     try {
       for await (const bytes of wire.frames()) {
         if (over !== null) continue; // the wire is read to its end, so that it can close
-        await take(bytes).then(afterFrame, refuse);
+        const frame = parsed(bytes);
+        await taking;
+        taking = take(frame).then(afterFrame, refuse);
       }
+      await taking;
       end({ reason: "closed", error: null });
     } catch (error) {
+      await taking;
       end({ reason: "broken", error: errorShape(error) });
+    }
+  }
+
+  /** What a frame says, or why it says nothing: that is told in its turn. */
+  function parsed(bytes: Uint8Array): SyncFrame | KinError {
+    try {
+      return parseSyncFrame(bytes, replica.mesh);
+    } catch (error) {
+      if (error instanceof KinError) return error;
+      throw error;
     }
   }
 
@@ -200,8 +216,9 @@ function createSession(wire: Wire, replica: Replica, options: SyncOptions) {
     wake();
   }
 
-  async function take(bytes: Uint8Array): Promise<void> {
-    const frame = parseSyncFrame(bytes, replica.mesh);
+  async function take(frame: SyncFrame | KinError): Promise<void> {
+    if (over !== null) return;
+    if (frame instanceof KinError) throw frame;
     if (frame.type === "end") return end({ reason: "refused-by-peer", error: frame.error });
     if ((heads.theirs === null) !== (frame.type === "vector" && frame.full))
       throw new KinError("BAD_REQUEST", `a sync begins with one full vector, ${peer} sent a "${frame.type}"`);
