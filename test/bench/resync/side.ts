@@ -13,6 +13,7 @@ import { systemTime } from "../../../node/system.ts";
 import type { Wire } from "../../../protocols/effects.ts";
 import { runSync } from "../../../sync/session.ts";
 import { openLibsqlStore } from "../../../sync/stores/libsql.ts";
+import { createIdIndex, ID_TABLE } from "../../../sync/stores/log-file-ids.ts";
 import { serveParent } from "../child.ts";
 import { usage, type Usage } from "../usage.ts";
 import { openSide } from "./prepare.ts";
@@ -93,19 +94,20 @@ async function floorSink(socket: Socket): Promise<Resynced> {
   const db = new Database(file);
   for (const pragma of ["locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"]) db.pragma(pragma);
   db.exec(
-    `CREATE TABLE events (position INTEGER PRIMARY KEY, log INTEGER NOT NULL, seq INTEGER NOT NULL, id BLOB NOT NULL UNIQUE,
-       header BLOB NOT NULL, body BLOB, UNIQUE (log, seq))`,
+    `CREATE TABLE events (position INTEGER PRIMARY KEY, log INTEGER NOT NULL, seq INTEGER NOT NULL, id BLOB NOT NULL,
+       header BLOB NOT NULL, body BLOB, UNIQUE (log, seq)); ${ID_TABLE}`,
   );
-  const insert = db.prepare("INSERT INTO events (log, seq, id, header, body) VALUES (1, ?, ?, ?, ?)");
+  const insert = db.prepare("INSERT INTO events (position, log, seq, id, header, body) VALUES (?, 1, ?, ?, ?, ?)");
+  const ids = createIdIndex(db);
   const wire = socketWire(socket);
   let events = 0;
   const began = usage();
   for await (const frame of wire.frames()) {
     db.exec("BEGIN");
     const rows = decode(frame) as unknown[][];
-    for (const row of rows) insert.run(row);
+    for (const row of rows) insert.run([events++, ...row]);
+    ids.settle(events);
     db.exec("COMMIT");
-    events += rows.length;
   }
   return { ...since(began), events, bytes: wire.bytesRead() };
 }
