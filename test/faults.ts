@@ -1052,6 +1052,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (envelope.boot !== undefined && envelope.re !== undefined)",
   },
   {
+    requirement: "attached-inside",
+    file: "node/gateway/verbs/calls.ts",
+    search: "if (isText && bytes.length <= roomBytes) return",
+    replace: 'if (name === "stdin" && isText && bytes.length <= roomBytes) return',
+  },
+  {
     requirement: "only-this-device",
     file: "sync/outbox.ts",
     search: "return one.isOnly ? decline(id, ONLY_ELSEWHERE) : decline(id, ELSEWHERE, next);",
@@ -1793,6 +1799,18 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "board-bytes",
+    file: "sync/documents/yjs.ts",
+    search: '  if (reader.count("values") !== 1 || reader.byte() !== ANY_TEXT) throw',
+    replace: '  if (reader.count("values") !== 1 || reader.byte() < 0) throw',
+  },
+  {
+    requirement: "C19",
+    file: "sync/documents/yjs.ts",
+    search: "    const refusal = shape.refuses(nameOf(root), key, insert.value);",
+    replace: '    const refusal = nameOf(root) === "" ? "none" : null;',
+  },
+  {
     requirement: "board-apart",
     file: "sync/documents/trial.ts",
     search: "return tryUpdates(trial.state, trial.updates, BOARD_SHAPE);",
@@ -1883,6 +1901,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "documents-twice",
+    file: "sync/documents/arrivals.ts",
+    search: "Number(a.isAgain ?? false) - Number(b.isAgain ?? false) || a.seq - b.seq",
+    replace: "a.seq - b.seq",
+  },
+  {
     requirement: "snapshot-lost",
     file: "sync/snapshot.ts",
     search: "if (base.isLost() && !soughtLost) await missLost();",
@@ -1903,7 +1927,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "late-edits",
     file: "sync/documents/arrivals.ts",
-    search: 'if (event.seq <= (lastDecided.get(event.log) ?? -1)) return "late";',
+    search: 'if (last !== undefined && comparePlaces(event, last) <= 0) return "late";',
     replace: "",
   },
   {
@@ -1951,7 +1975,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "documents-again",
     file: "sync/documents.ts",
-    search: "foldUpdate({ ...event, ...event.repeats });",
+    search: "foldUpdate(placed(event));",
     replace: "foldUpdate(event);",
   },
   {

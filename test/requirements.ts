@@ -381,6 +381,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "An ask that is no durable request by the protocol page (boot, re, another audience, another expiry) has no effect.",
   },
   {
+    id: "attached-inside",
+    source: "RULES F6",
+    sentence:
+      "Text that is attached, up to 128 KiB, travels inside of the call: it needs nobody online at the same time.",
+  },
+  {
     id: "only-this-device",
     source: "RULES F7",
     sentence: "A call to ana@laptop/x is run on that device or not at all.",
@@ -1199,6 +1205,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Acts on a board are right on every copy, in any order that keeps causes first, to the same bytes; no card is there twice.",
   },
   {
+    id: "board-bytes",
+    source: "issue 4 part 6, ATTACKS C19",
+    sentence:
+      "Whatever bytes come as an edit of a board are refused with a word, or tried on a copy: nothing is thrown half way.",
+  },
+  {
     id: "board-apart",
     source: "issue 4",
     sentence:
@@ -1267,6 +1279,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "RULES R16, HOUSE",
     sentence:
       "A mesh of old and new kins goes on: no kin signs what it can't fold, and what stands for notes gives way to nothing less.",
+  },
+  {
+    id: "documents-twice",
+    source: "RULES R2, DESIGN §1",
+    sentence:
+      "What a restored device wrote into a document without what others had built on takes nothing of that away, at any node.",
   },
   {
     id: "snapshot-lost",

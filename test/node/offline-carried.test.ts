@@ -35,16 +35,19 @@ function inStep(person: Person, other: string): Promise<unknown> {
   });
 }
 
-test("[carried] an ask and its answer travel through a third member who cannot read them; each step is said in words", async () => {
+test("[carried] [attached-inside] an ask and its answer travel through a third member who cannot read them; each step is said in words", async () => {
   await using world = await openWorld();
   const folder = await makeRepository(join(world.folder, "app"));
   const { ben, ana, li } = await join3(world, folder);
   await inStep(ana, "li");
   await ben.kin(["down"]);
   const { id } = await ana.json<Queued>(["ask", "ben/reviewer", "what changed?"]);
+  const diff = join(world.folder, "change.diff");
+  await writeFile(diff, "diff --git a/x.js b/x.js\n--- a/x.js\n+++ b/x.js\n@@ -1 +1,2 @@\n a\n+debugger;\n");
+  const attached = await ana.json<Queued>(["ask", "ben/reviewer", "review this", "--attach", diff]);
   await until(async () => {
     const { items } = await ana.json<{ items: { state: string }[] }>(["outbox", "ls"]);
-    return items[0]?.state === "carried";
+    return items.length === 2 && items.every(({ state }) => state === "carried");
   });
   const why = await ana.kin(["sync", "why", id]);
   expect(why.out).toMatch(/li@\S+ carries it, without being able to read it/);
@@ -58,7 +61,7 @@ test("[carried] an ask and its answer travel through a third member who cannot r
   await ben.kin(["up"]);
   await until(async () => {
     const { items } = await ben.json<{ items: { event: string; target: string }[] }>(["audit", "log"]);
-    return items.some(({ event, target }) => event === "ended" && target === "reviewer");
+    return items.filter(({ event, target }) => event === "ended" && target === "reviewer").length === 2;
   });
   const now = await ben.kin(["sync", "now"]);
   expect(now.out).toMatch(/li@\S+ is in step/);
@@ -68,6 +71,11 @@ test("[carried] an ask and its answer travel through a third member who cannot r
   const answer = await ana.kin(["wait", id, "--timeout", "60s"]);
   expect(answer, answer.err).toMatchObject({ code: 0, out: expect.stringContaining("Greet politely") as string });
   expect((await ana.kin(["sync", "why", id])).out).toContain("it has been answered");
+  const reviewed = await ana.kin(["wait", attached.id, "--timeout", "60s"]);
+  expect(reviewed, "a small text file goes along").toMatchObject({
+    code: 0,
+    out: expect.stringMatching(/x\.js.*debugger/s) as string,
+  });
 }, 240_000);
 
 test("[later] --later queues an ask to somebody who is there; kin wait gets its answer", async () => {

@@ -52,9 +52,11 @@ export async function ask(node: MeshNode, params: Params<"ask">, send: Send, sig
   const parts: Part[] = [];
   if (params.text !== "") parts.push({ text: params.text });
   if (params.stdin !== null && params.stdin !== "")
-    parts.push(await piece(mesh, target.member, "stdin", Buffer.from(params.stdin)));
-  for (const file of params.attach)
-    parts.push(await piece(mesh, target.member, basename(file), await readAttachment(file)));
+    parts.push(await piece(mesh, target.member, "stdin", Buffer.from(params.stdin), MAX_INLINE_BYTES));
+  for (const file of params.attach) {
+    const roomBytes = MAX_INLINE_BYTES - inlineBytes(parts);
+    parts.push(await piece(mesh, target.member, basename(file), await readAttachment(file), roomBytes));
+  }
   return start(
     node,
     mesh,
@@ -82,13 +84,20 @@ export async function call(node: MeshNode, params: Params<"call">, send: Send, s
   );
 }
 
-/** Piped text and small text files travel inside of the request; the rest as a blob that the callee fetches (F6). */
-async function piece(mesh: Mesh, member: Member, name: string, bytes: Buffer): Promise<Part> {
+/**
+ * Text travels inside of the request while there is room, so that who carries a queued call carries it too; the rest as a blob that
+ * the callee fetches from here (F6).
+ */
+async function piece(mesh: Mesh, member: Member, name: string, bytes: Buffer, roomBytes: number): Promise<Part> {
   const isText = !bytes.includes(0) && isUtf8(bytes);
-  if (name === "stdin" && isText && bytes.length <= MAX_INLINE_BYTES) return { text: bytes.toString("utf8") };
+  if (isText && bytes.length <= roomBytes) return { text: bytes.toString("utf8") };
   const hash = await mesh.blobs.put(bytes, member.person);
   const mediaType = isText ? "text/plain" : "application/octet-stream";
   return { blob: { hash, bytes: bytes.length, mediaType, name } };
+}
+
+function inlineBytes(parts: Part[]): number {
+  return parts.reduce((sum, part) => sum + ("text" in part ? Buffer.byteLength(part.text) : 0), 0);
 }
 
 async function readAttachment(file: string): Promise<Buffer> {
