@@ -6,9 +6,6 @@ export const SMALL_NODE = fileURLToPath(new URL("small-node.ts", import.meta.url
 export const MAIN = fileURLToPath(new URL("../../node/main.ts", import.meta.url));
 export const BIN = fileURLToPath(new URL("../../node/cli/bin.js", import.meta.url));
 
-/** Where `node/main.ts` keeps it too; these tests start many processes. */
-const CACHE = fileURLToPath(new URL("../../node_modules/.cache/kin", import.meta.url));
-
 export interface Ran {
   code: number | null;
   signal: NodeJS.Signals | null;
@@ -46,11 +43,9 @@ export function runKin(args: string[], options: RunOptions): Promise<Ran> {
     const child = spawn(command, words, {
       cwd,
       env: {
-        PATH: process.env["PATH"],
-        TMPDIR: process.env["TMPDIR"],
+        ...passedOn(),
         HOME: home,
         KIN_HOME: home,
-        NODE_COMPILE_CACHE: CACHE,
         ...env,
       },
       stdio: [stdin === undefined ? "ignore" : "pipe", "pipe", "pipe"],
@@ -67,4 +62,9 @@ export function runKin(args: string[], options: RunOptions): Promise<Ran> {
     child.once("error", reject);
     child.once("close", (code, signal) => resolve({ code, signal, out, err }));
   });
+}
+
+function passedOn(): { [name: string]: string | undefined } {
+  const { PATH, TMPDIR, NODE_COMPILE_CACHE } = process.env;
+  return { PATH, TMPDIR, NODE_COMPILE_CACHE };
 }

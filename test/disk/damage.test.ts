@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { utf8Bytes } from "../../protocols/bytes.ts";
 import { KinError } from "../../protocols/errors.ts";
@@ -160,7 +161,7 @@ function readAll(store: LogFile): Outcome {
 }
 
 function isSame(a: readonly unknown[], b: readonly unknown[]): boolean {
-  return Buffer.from(JSON.stringify(a)).equals(Buffer.from(JSON.stringify(b)));
+  return isDeepStrictEqual(a, b);
 }
 
 /** With what a peer would send. */

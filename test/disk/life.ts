@@ -3,8 +3,6 @@ import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { readSaid, type Said } from "./verify.ts";
 
-/** Where `node/main.ts` keeps it too: starting a process takes longer than its life. */
-const CACHE = fileURLToPath(new URL("../../node_modules/.cache/kin", import.meta.url));
 const WRITER = fileURLToPath(new URL("writer.ts", import.meta.url));
 
 export interface LifeOptions {
@@ -37,7 +35,7 @@ export async function live(options: LifeOptions): Promise<Life> {
   const { file, lifeMs = 0, lines = 0, env = {}, module, during } = options;
   const child = spawn(process.execPath, [WRITER, file, ...(module === undefined ? [] : [module])], {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, NODE_COMPILE_CACHE: CACHE, ...env },
+    env: { ...process.env, ...env },
   });
   const over = new AbortController();
   const ended = new Promise<NodeJS.Signals | null>((resolve) => child.on("close", (_, signal) => resolve(signal)));

@@ -15,6 +15,8 @@ const NAMES = ["ben", "ana", "carl", "dora", "emil"];
 const MIN_CUT_MS = 500;
 const MORE_CUT_MS = 1_500;
 const WRITE_EVERY_MS = 150;
+/** It takes some seconds: a bound against waiting for ever. */
+const HEAL_LIMIT_MS = 120_000;
 /** Keys that they all write: concurrent values are the rule. */
 const KEYS = 12;
 
@@ -111,11 +113,12 @@ async function timeToEqual(clients: readonly ControlClient[]): Promise<number> {
   const target = new Map<string, number>();
   for (const logs of await Promise.all(clients.map(logsOf)))
     for (const [log, events] of logs) target.set(log, Math.max(events, target.get(log) ?? 0));
-  await until(async () =>
-    (await Promise.all(clients.map(logsOf))).every((logs) =>
+  await until(async () => {
+    if (performance.now() - began > HEAL_LIMIT_MS) throw new Error(`not equal ${HEAL_LIMIT_MS / 1000} s after a heal`);
+    return (await Promise.all(clients.map(logsOf))).every((logs) =>
       [...target].every(([log, events]) => (logs.get(log) ?? 0) >= events),
-    ),
-  );
+    );
+  });
   return Math.round(performance.now() - began);
 }
 

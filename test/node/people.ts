@@ -3,6 +3,9 @@ import { execFileSync } from "node:child_process";
 import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isAlive } from "../../node/alive.ts";
+import { connectControl } from "../../node/cli/control-client.ts";
+import { resolveHome } from "../../node/home.ts";
 import { MAIN, runKin, type Ran, type RunOptions } from "../cli/run-kin.ts";
 
 export interface Person {
@@ -52,10 +55,20 @@ export async function openWorld(): Promise<World> {
       return person;
     },
     async [Symbol.asyncDispose]() {
-      await Promise.all(people.map((person) => person.kin(["down"])));
+      await Promise.all(people.map(({ home }) => stopNode(home)));
       await rm(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** As `kin down` does, without a process for the command. */
+async function stopNode(home: string): Promise<void> {
+  const { socketPath } = resolveHome({ KIN_HOME: home, TMPDIR: process.env["TMPDIR"] });
+  const client = await connectControl(socketPath).catch(() => null); // null: it does not run
+  if (client === null) return;
+  const { pid } = await client.request("down", {});
+  client.close();
+  await until(async () => !isAlive(pid));
 }
 
 /** A small repository with a last commit that says something. */
