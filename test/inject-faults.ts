@@ -136,6 +136,7 @@ async function runTests(
   files: readonly string[],
   pattern: string,
   { copy, temp }: Bench,
+  limitMs: number,
 ): Promise<Outcome[] | undefined> {
   const report = join(copy, ".faults-report.json");
   rmSync(report, { force: true });
