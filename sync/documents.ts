@@ -33,6 +33,7 @@ import { idBytes, idOf, type DeviceId, type EventId, type LogId, type PersonId }
 import { compareStamps } from "./clock.ts";
 import type { Setting } from "./documents/automerge.ts";
 import { writeBoard, type BoardAct } from "./documents/board.ts";
+import { placed } from "./documents/arrivals.ts";
 import type { DocumentFold } from "./documents/collection.ts";
 import { createFacts, factsView, type Fact, type FactValue } from "./documents/facts.ts";
 import { writeText } from "./documents/note-text.ts";
@@ -122,7 +123,7 @@ export interface Documents {
   close(): Promise<void>;
 }
 
-/** What rows that are kept were folded by: another kin may have passed over what this one takes (boards: 2). */
+/** What rows that are kept were folded by: another kin may have passed over what this one takes, or decided in another order (boards, what is said again: 2). */
 const FOLD_VERSION = 2;
 /** In `log.db`: which run of the node may have kept rows last. */
 const RUN_KEY = "documents/run";
@@ -199,10 +200,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     if (event.kind === "fact-set") return foldFact(event);
     if (event.repeats === null) return void unplaced.add(event.id);
     unplaced.delete(event.id);
-    foldUpdate({ ...event, ...event.repeats });
+    foldUpdate(placed(event));
   }
 
-  /** In the log where it was said first: its clocks are that log's. */
   function foldUpdate(event: ReadableEvent): void {
     if (isWriting && event.device === own) trusted.add(event.id);
     recordsCame ||= event.kind === "record-changed";

@@ -6,6 +6,9 @@
  *                                             │ no key yet       ├─ waits: for what it has seen; those behind it wait too
  *                                             └ waits            └─ refused: for everybody, for ever; the next one is looked at
  *
+ * What a device says again stands behind all that counts in the log where it said it first: a restored disk made it without what
+ * others had built on there, and takes nothing of that away. If the log has gone on in this document, what is said again is refused.
+ *
  * An event that comes after later ones of its log were decided (its body or key was missing) makes the document begin anew, so
  * that those are decided again with it among them. A trial that this machine could not finish decides nothing: it is held and
  * tried later, here only.
@@ -14,7 +17,18 @@ import { KinError } from "../../protocols/errors.ts";
 import type { EventId, LogId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
 
-export type DocumentEvent = Pick<ReadableEvent, "id" | "log" | "seq" | "device" | "person" | "at" | "value">;
+export type DocumentEvent = Pick<ReadableEvent, "id" | "log" | "seq" | "device" | "person" | "at" | "value"> & Again;
+/** `log` and `seq` are those of what it says again. */
+interface Again {
+  isAgain?: boolean;
+}
+/** Where an event stands in its queue. */
+type Place = { seq: number } & Again;
+
+/** Stands where its author said it first, if it is said again: its clocks are that log's. */
+export function placed(event: ReadableEvent): ReadableEvent & Again {
+  return event.repeats === undefined ? event : { ...event, ...event.repeats, isAgain: true };
+}
 
 /** How many were right, from the first on; of the next one why it is refused, if it is. */
 export interface Tried {
@@ -50,11 +64,13 @@ export interface Arrivals {
   /** Those events. */
   pending(): EventId[];
   /** Events that are decided: for what is saved. */
-  decided(): { id: EventId; log: LogId; seq: number }[];
+  decided(): Decided[];
   /** Takes back what was saved; nothing was pushed yet. */
-  restore(decided: { id: EventId; log: LogId; seq: number }[]): void;
+  restore(decided: Decided[]): void;
   clear(): void;
 }
+
+export type Decided = { id: EventId; log: LogId } & Place;
 
 /** Updates of one trial: a copy is made for each trial. */
 const MAX_BATCH = 256;
@@ -72,15 +88,16 @@ interface Taken<Update> {
 
 export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
   const queues = new Map<LogId, Entry<Update>[]>();
-  const decided = new Map<EventId, { log: LogId; seq: number }>();
-  const lastDecided = new Map<LogId, number>();
+  const decided = new Map<EventId, Decided>();
+  const lastDecided = new Map<LogId, Place>();
   const heldLogs = new Set<LogId>();
   /** Counts up when the document begins anew: what was under way then is void. */
   let generation = 0;
 
   function push(event: DocumentEvent): "queued" | "known" | "late" {
     if (decided.has(event.id)) return "known";
-    if (event.seq <= (lastDecided.get(event.log) ?? -1)) return "late";
+    const last = lastDecided.get(event.log);
+    if (last !== undefined && comparePlaces(event, last) <= 0) return "late";
     const queue = queues.get(event.log) ?? [];
     queues.set(event.log, queue);
     // Nearly always it is the last.
@@ -179,17 +196,18 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
     receiver.refused(entry.event, error);
   }
 
-  function decide({ event: { id, log, seq } }: Entry<Update>): void {
+  function decide({ event: { id, log, seq, isAgain = false } }: Entry<Update>): void {
     const queue = queues.get(log)!;
     const at = queue.findIndex(({ event }) => event.id === id);
     queue.splice(at, 1);
     if (queue.length === 0) queues.delete(log);
-    remember({ id, log, seq });
+    remember({ id, log, seq, isAgain });
   }
 
-  function remember({ id, log, seq }: { id: EventId; log: LogId; seq: number }): void {
-    decided.set(id, { log, seq });
-    lastDecided.set(log, Math.max(seq, lastDecided.get(log) ?? -1));
+  function remember(one: Decided): void {
+    decided.set(one.id, one);
+    const last = lastDecided.get(one.log);
+    if (last === undefined || comparePlaces(one, last) > 0) lastDecided.set(one.log, one);
   }
 
   return {
@@ -198,7 +216,7 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
     retry: () => heldLogs.clear(),
     waiting: () => [...queues.values()].reduce((sum, queue) => sum + queue.length, 0),
     pending: () => [...queues.values()].flatMap((queue) => queue.map(({ event }) => event.id)),
-    decided: () => [...decided].map(([id, { log, seq }]) => ({ id, log, seq })),
+    decided: () => [...decided.values()],
     restore(all) {
       for (const one of all) remember(one);
     },
@@ -212,7 +230,13 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
   };
 }
 
-/** By seq; where a log was written twice, by id. */
+/** By place; where a log was written twice, by id. */
 function isAfter(a: DocumentEvent, b: DocumentEvent): boolean {
-  return a.seq === b.seq ? a.id > b.id : a.seq > b.seq;
+  const order = comparePlaces(a, b);
+  return order === 0 ? a.id > b.id : order > 0;
+}
+
+/** What is said again behind the rest, both by seq. */
+function comparePlaces(a: Place, b: Place): number {
+  return Number(a.isAgain ?? false) - Number(b.isAgain ?? false) || a.seq - b.seq;
 }

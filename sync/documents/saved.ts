@@ -3,7 +3,8 @@
  * with a tag and whose it is. They are good for the next start only, and only if nothing was judged anew in between.
  */
 import { decode, encode, type Value } from "../../protocols/bytes.ts";
-import { idBytes, idOf, type EventId, type LogId } from "../../protocols/ids.ts";
+import { idBytes, idOf } from "../../protocols/ids.ts";
+import type { Decided } from "./arrivals.ts";
 
 /** Where a node keeps rows; what is lost is folded again. */
 export interface DocumentKeep {
@@ -31,11 +32,11 @@ export function parseSavedRow(row: Uint8Array): SavedRow {
   return decode(row) as SavedRow;
 }
 
-export function decidedValue({ id, log, seq }: { id: EventId; log: LogId; seq: number }): Value {
-  return [idBytes(id), idBytes(log), seq];
+export function decidedValue({ id, log, seq, isAgain = false }: Decided): Value {
+  return [idBytes(id), idBytes(log), seq, isAgain];
 }
 
-export function decidedOf(value: Value): { id: EventId; log: LogId; seq: number } {
-  const [id, log, seq] = value as [Uint8Array, Uint8Array, number];
-  return { id: idOf(id), log: idOf(log), seq };
+export function decidedOf(value: Value): Decided {
+  const [id, log, seq, isAgain] = value as [Uint8Array, Uint8Array, number, boolean];
+  return { id: idOf(id), log: idOf(log), seq, isAgain };
 }

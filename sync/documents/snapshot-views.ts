@@ -13,6 +13,7 @@ import { KinError } from "../../protocols/errors.ts";
 import { idBytes, idOf, type EventId, type LogId, type MeshId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
 import type { KeptEvent, SnapshotFold, SnapshotPart, SnapshotView } from "../snapshot-view.ts";
+import { placed } from "./arrivals.ts";
 import type { DocumentDeps, DocumentFold } from "./collection.ts";
 import { createNotes } from "./notes.ts";
 import { createRecords } from "./records.ts";
@@ -71,7 +72,7 @@ function openFold(
       if (isSealed(event)) return addPlace(sealed, event);
       if (event.repeats === null) return addPlace(unplaced, event);
       places.set(event.id, { log: event.log, seq: event.seq });
-      documents.fold({ ...event, ...event.repeats });
+      documents.fold(placed(event));
     },
     async settle() {
       await documents.pump();

@@ -1,10 +1,12 @@
 /** Notes and records as part of a snapshot: who begins with it writes, reads and judges as who has folded every edit (R16). */
 import { expect, test } from "vitest";
+import { removePerson } from "../../sync/acts.ts";
 import { noteEditedValue, yjsClientOf } from "../../protocols/document.ts";
 import { createNoteText, writeText } from "../../sync/documents/note-text.ts";
 import { admitMember, memberOf, startSync, until } from "../sync/mesh.ts";
 import {
   bodiesOf,
+  introduce,
   hashesOf,
   lookAll,
   meet,
@@ -209,4 +211,107 @@ test("an edit that comes after later ones begins its note from the state, not fr
   cem.member.replica.refold();
   await cem.settled();
   expect((await hashesOf(ana, cem)).size).toBe(1);
+});
+
+test.each([false, true])(
+  "what a restored device writes before it hears of what it had written takes nothing of that away, pruned: %s [documents-twice] [snapshot-fork]",
+  async (isPruned) => {
+    const { time, mates } = await writersOf("ana", "ben", "cem");
+    const [ana, ben, cem] = mates as [Writer, Writer, Writer];
+    const id = await ana.documents.notes.open({ title: "plan", persons: null });
+    await syncAll(...mates);
+    await ben.documents.notes.edit(id, { append: "ben\n" });
+    await syncAll(...mates);
+    const backup = ben.member.disk.crash();
+    await ben.documents.facts.set(null, "later", "1");
+    await ben.documents.notes.edit(id, { append: "ben, later\n" });
+    await syncAll(...mates);
+    await ana.documents.notes.edit(id, { append: "ana, on that\n" });
+    await syncAll(...mates);
+    if (isPruned) await pruneAll(time, ...mates);
+    await ben.close();
+    const restored = await writerOf(await ben.member.reopen(backup));
+    const team = [ana, restored, cem];
+    introduce(team);
+    await restored.documents.notes.edit(id, { append: "ben, twice\n" });
+    for (let i = 0; i < 4; i++) {
+      await syncAll(...team);
+      await restored.documents.facts.set(null, "again", String(i));
+    }
+    time.pass(61_000);
+    await restored.snapshots.look();
+    await syncAll(...team);
+    expect(ana.member.replica.forks()).toHaveLength(1);
+    await restored.documents.notes.edit(id, { append: "ben, after\n" });
+    await syncAll(...team);
+    const dan = await writerOf(await admitMember(ana.member, "dan"));
+    dan.peers = [ana];
+    await syncAll(ana, dan);
+    await dan.snapshots.look();
+    await dan.settled();
+    expect(dan.base.current() !== null).toBe(isPruned);
+    for (const mate of [...team, dan]) {
+      expect(textOf(mate, id), mate.member.name).toBe("ben\nben, later\nana, on that\nben, after\n");
+      expect(mate.failures).toEqual([]);
+    }
+    expect((await hashesOf(...team, dan)).size).toBe(1);
+    for (const mate of [...team, dan]) {
+      mate.member.replica.refold();
+      await mate.settled();
+    }
+    expect((await hashesOf(...team, dan)).size).toBe(1);
+  },
+);
+
+test("a removal leaves what a snapshot has of who was removed before his cut, and takes what came after it [snapshot-notes]", async () => {
+  const { time, mates } = await writersOf("ana", "ben", "cem");
+  const [ana, ben, cem] = mates as [Writer, Writer, Writer];
+  const id = await ana.documents.notes.open({ title: "plan", persons: null });
+  await syncAll(...mates);
+  await ben.documents.notes.edit(id, { text: "of ben\n" });
+  await syncAll(...mates);
+  await pruneAll(time, ...mates);
+  await removePerson(ana.member.replica, personOf(ana, "ben"));
+  await ben.documents.notes.edit(id, { append: "after his cut\n" });
+  await meet(ben, cem);
+  expect(textOf(cem, id)).toContain("after his cut");
+  await meet(ana, cem);
+  await ana.documents.notes.edit(id, { append: "of ana\n" });
+  await meet(ana, cem);
+  for (const mate of [ana, cem]) expect(textOf(mate, id)).toBe("of ben\nof ana\n");
+  expect((await hashesOf(ana, cem)).size).toBe(1);
+  expect(ana.documents.notes.get(id)!.editors.map(({ edits }) => edits)).toEqual([1, 1]);
+});
+
+test("C25: an old replica that brings the bodies again changes nothing of a note, and what was pruned says so [no-resurrection]", async () => {
+  const { time, mates } = await writersOf("ana", "ben", "old");
+  const [ana, ben, old] = mates as [Writer, Writer, Writer];
+  const id = await ana.documents.notes.open({ title: "plan", persons: null });
+  await ana.documents.notes.edit(id, { text: "a secret\n" });
+  await syncAll(...mates);
+  await ana.documents.notes.edit(id, { text: "nothing\n" });
+  await ana.snapshots.setDormant(personOf(ana, "old"), true);
+  await syncAll(ana, ben);
+  await pruneAll(time, ana, ben);
+  const { state } = ana.base.current()!;
+  expect(new TextDecoder().decode(state)).not.toContain("secret");
+  const dan = await writerOf(await admitMember(ana.member, "dan"));
+  dan.peers = [ana, ben];
+  await meet(ana, old);
+  await meet(dan, old);
+  expect(textOf(old, id)).toBe("a secret\n");
+  await syncAll(ana, ben, old, dan);
+  time.pass(61_000);
+  for (const mate of [dan, old]) await mate.snapshots.look();
+  await syncAll(ana, ben, old, dan);
+  for (const mate of [ana, ben, old, dan]) {
+    mate.member.replica.refold();
+    await mate.settled();
+    expect(textOf(mate, id), mate.member.name).toBe("nothing\n");
+  }
+  expect((await hashesOf(ana, ben, old, dan)).size).toBe(1);
+  const edits = (await ana.member.replica.store.since(0, 1000)).filter(
+    ({ event }) => event.header.kind === "note-edited",
+  );
+  expect(await ana.member.replica.event(edits[0]!.event.id)).toMatchObject({ unreadable: "pruned" });
 });
