@@ -106,8 +106,8 @@ export const BOARD_SHAPE: Shape = {
   content: "texts and entries",
   hasEntries: true,
   refuses(root, key, value) {
-    if (key === null && value === null) return TEXT.test(root) ? null : `text in "${root}"`;
-    const isRight = key !== null && value !== null && isEntry(root, key, value);
+    if (value === null) return key === null && TEXT.test(root) ? null : `text in "${root}"`;
+    const isRight = key !== null && isEntry(root, key, value);
     return isRight ? null : `no board has "${value}" as "${key}" of "${root}"`;
   },
 };

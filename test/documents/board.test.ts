@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { toHex } from "../../protocols/bytes.ts";
+import { KinError } from "../../protocols/errors.ts";
 import { idOf, type PersonId } from "../../protocols/ids.ts";
 import {
   BOARD_SHAPE,
@@ -349,6 +350,55 @@ test("board-converge: acts of four who know what they know, in any order that ke
     { numRuns: 60 },
   );
 }, 60_000);
+
+test("board-bytes: an update with a byte changed, cut or doubled is refused with a word, or tried without harm: nothing is thrown half way", () => {
+  const { ana, ben, card } = two();
+  ana.act({ act: "edit", card, text: "a, and b" });
+  ben.act({ act: "move", card, column: "done", place: "end" });
+  ben.act({ act: "assign", card, to: [PEOPLE[0]], notTo: [] });
+  ben.act({ act: "remove", card });
+  const changes = fc.record({
+    which: fc.nat(),
+    at: fc.nat(),
+    bits: fc.integer({ min: 1, max: 255 }),
+    how: fc.constantFrom("flip", "cut", "double", "drop"),
+  });
+  let [refused, tried] = [0, 0];
+  fc.assert(
+    fc.property(fc.array(changes, { minLength: 1, maxLength: 2 }), (all) => {
+      const made = ben.has[all[0]!.which % ben.has.length]!;
+      let bytes = made.bytes;
+      for (const change of all) bytes = changed(bytes, change);
+      const before = new Replica(1);
+      for (const one of ben.has.slice(0, ben.has.indexOf(made))) before.board.apply([one.bytes]);
+      const state = before.board.state();
+      try {
+        const update = parseUpdate(bytes, made.client, made.seen, BOARD_SHAPE);
+        const { right, refused: why } = tryUpdates(state, [update], BOARD_SHAPE);
+        tried++;
+        if (why !== null) return;
+        expect(right).toBe(1);
+        before.board.apply([bytes]);
+        expect(before.shows().length).toBeGreaterThanOrEqual(1);
+      } catch (error) {
+        refused++;
+        expect(error).toBeInstanceOf(KinError);
+        expect(["BAD_REQUEST", "TOO_LARGE"]).toContain((error as KinError).code);
+      }
+    }),
+    { numRuns: 1500 },
+  );
+  expect(Math.min(refused, tried)).toBeGreaterThan(2);
+});
+
+function changed(bytes: Uint8Array, { at, bits, how }: { at: number; bits: number; how: string }): Uint8Array {
+  if (bytes.length === 0) return bytes;
+  const place = at % bytes.length;
+  if (how === "cut") return bytes.slice(0, place);
+  if (how === "drop") return Uint8Array.from([...bytes.slice(0, place), ...bytes.slice(place + 1)]);
+  if (how === "double") return Uint8Array.from([...bytes.slice(0, place + 1), ...bytes.slice(place)]);
+  return bytes.with(place, bytes[place]! ^ bits);
+}
 
 /** Any order in which each comes after what it has seen. */
 function inSomeOrder(made: Made[], keys: number[]): Made[] {
