@@ -89,7 +89,7 @@ function checkTyped({ world, witness }: Team, { name, process }: Machine, events
   const good = new Set(events.filter(({ standing }) => standing.state === "good").map(({ id }) => id));
   for (const { event, note: id, word } of witness.words) {
     const note = process!.documents.notes.get(id);
-    if (note === undefined || !good.has(event) || witness.struck.has(word)) continue;
+    if (note === undefined || !good.has(event) || witness.isStruck(word)) continue;
     const times = note.text.text().split(word).length - 1;
     if (times !== 1) world.violate(`${name} shows "${word.slice(0, 12)}" ${times} times in note ${id.slice(0, 8)}`);
   }

@@ -104,17 +104,18 @@ export function createEditing(team: Team, dice: Dice): Editing {
 
   /** Puts a word in, or takes one out. Returns what stands there now. */
   async function write(machine: Machine, { notes }: Process["documents"], note: Note): Promise<string | null> {
-    const now = note.text.text().split(" ");
+    const base = { runs: note.text.runs(), text: note.text.text() };
+    const now = base.text.split(" ");
     const at = dice.int(0, now.length - 1);
     if (dice.chance(STRIKE_CHANCE)) {
       for (const gone of now.splice(at, 1)) witness.strike(gone);
-      await notes.edit(note.id, { text: now.join(" ") });
+      await notes.edit(note.id, { base, text: now.join(" ") });
       return null;
     }
     const typed = word(machine);
     if (dice.chance(APPEND_CHANCE)) return (await notes.edit(note.id, { append: `${typed} ` })) ? typed : null;
     now.splice(at, 0, typed);
-    return (await notes.edit(note.id, { text: now.join(" ") })) ? typed : null;
+    return (await notes.edit(note.id, { base, text: now.join(" ") })) ? typed : null;
   }
 
   async function share(machine: Machine, { documents, replica }: Process): Promise<void> {
@@ -125,8 +126,8 @@ export function createEditing(team: Team, dice: Dice): Editing {
     if (mine.length === 0) return;
     const { id } = dice.pick(mine) as { id: NoteId };
     const person = somebody(replica);
-    // From here on he may have it, whatever becomes of this process.
-    witness.secret(id, [person]);
+    // From here on he may have it, whatever becomes of this process. Of a note whose opening a kill cut off nothing is known.
+    if (witness.secrets.has(id)) witness.secret(id, [person]);
     await documents.notes.share(id, [person]);
   }
 

@@ -36,7 +36,8 @@ import { cardsView } from "../sync/card-view.ts";
 import { openDocuments, type Documents } from "../sync/documents.ts";
 import { factsView } from "../sync/documents/facts.ts";
 import type { DocumentKeep } from "../sync/documents/saved.ts";
-import { runTrial } from "../sync/documents/trial.ts";
+import { documentViews } from "../sync/documents/snapshot-views.ts";
+import { runTrial, type RunTrial } from "../sync/documents/trial.ts";
 import { createOutbox, type Outbox } from "../sync/outbox.ts";
 import { openProjection, type Projection } from "../sync/projection.ts";
 import { openProgress } from "../sync/progress.ts";
@@ -274,7 +275,7 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       replica,
       base,
       person: me.person,
-      runTrial: async (trial) => runTrial(trial),
+      runTrial: tryHere,
       keep: keptOn(machine),
       time,
       random,
@@ -285,7 +286,7 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
     const snapshots = await openSnapshots({
       replica,
       base,
-      views: [cardsView, factsView],
+      views: [cardsView, factsView, ...documentViews(mesh, tryHere)],
       hasHeard,
       time,
       fetch: (snapshot, signal) => fetchSnapshot({ network: peers, mesh, epochKey, warn }, snapshot, signal),
@@ -545,6 +546,9 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
   };
   return machine;
 }
+
+/** In place: a thread's answer would come when the real machine has time. */
+const tryHere: RunTrial = async (trial) => runTrial(trial);
 
 /** Like `documentKeep` of `node/database.ts`, in a file that a power cut spares. */
 function keptOn(machine: Pick<Machine, "kept">): DocumentKeep {

@@ -42,8 +42,8 @@ const PLANTS: readonly Plant[] = [
     what: "events are ordered by the wall clock alone",
     file: "sync/clock.ts",
     search: "if (nowMs > floor.ms) return { ms: nowMs, counter: 0 };",
-    replace: "return { ms: nowMs, counter: 0 };",
-    scenario: "partition-heal",
+    replace: "if (nowMs !== floor.ms) return { ms: nowMs, counter: 0 };",
+    scenario: "clock-skew",
     seed: 1,
   },
   {

@@ -38,18 +38,21 @@ const SPKI_X25519 = Buffer.from("302a300506032b656e032100", "hex");
 const TAG_BYTES = 16;
 
 let random: Random | null = null;
+/** A library that draws when it is first used, as Automerge's hash tables do, must not move the keys of one seed. */
+let others: Random | null = null;
 let isInstalled = false;
 
-/** Puts the simulated WebCrypto in place, if it isn't, and lets its keys follow from `seeded`. */
-export function seedWebCrypto(seeded: Random): void {
+/** Puts the simulated WebCrypto in place, if it isn't, and lets its keys follow from `seeded`, other draws from `drawn`. */
+export function seedWebCrypto(seeded: Random, drawn: Random): void {
   random = seeded;
+  others = drawn;
   if (isInstalled) return;
   Object.defineProperty(globalThis, "crypto", { configurable: true, value: { subtle, getRandomValues } });
   isInstalled = true;
 }
 
 function getRandomValues(into: Uint8Array): Uint8Array {
-  into.set(random!.bytes(into.length));
+  into.set(others!.bytes(into.length));
   return into;
 }
 

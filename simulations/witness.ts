@@ -57,9 +57,9 @@ export interface Witness {
   /** A word of its own that an acknowledged edit has put into a note. */
   typed(event: EventId, note: NoteId, word: string): void;
   readonly words: readonly { event: EventId; note: NoteId; word: string }[];
-  /** Somebody meant to take this word out. */
-  strike(word: string): void;
-  readonly struck: ReadonlySet<string>;
+  /** Somebody means to take this out. */
+  strike(text: string): void;
+  isStruck(word: string): boolean;
   /** People that a private note was meant for. */
   secret(note: NoteId, persons: readonly PersonId[]): void;
   readonly secrets: ReadonlyMap<NoteId, ReadonlySet<PersonId>>;
@@ -75,7 +75,7 @@ export function createWitness(world: World): Witness {
   const ends = new Map<string, CallEvent[]>();
   const facts = new Map<EventId, Value>();
   const words: { event: EventId; note: NoteId; word: string }[] = [];
-  const struck = new Set<string>();
+  const struck: string[] = [];
   const secrets = new Map<NoteId, Set<PersonId>>();
   const witness: Witness = {
     acknowledged: [],
@@ -114,8 +114,9 @@ export function createWitness(world: World): Witness {
     facts,
     typed: (event, note, word) => void words.push({ event, note, word }),
     words,
-    strike: (word) => void struck.add(word),
-    struck,
+    strike: (text) => void struck.push(text),
+    // Two words stand together where others have taken out what was between them.
+    isStruck: (word) => struck.some((text) => text.includes(word)),
     secret: (note, persons) => void secrets.set(note, new Set([...(secrets.get(note) ?? []), ...persons])),
     secrets,
   };

@@ -74,7 +74,7 @@ export function createWorld(seed: number): World {
   let now = 0;
   let asked = 0;
   let events = 0;
-  seedWebCrypto(createDice(`${seed} webcrypto`));
+  seedWebCrypto(createDice(`${seed} webcrypto`), createDice(`${seed} getRandomValues`));
 
   function note(what: string, bytes?: Uint8Array): void {
     hash.update(`${now}|${what}|${bytes?.length ?? ""}\n`);
@@ -100,8 +100,9 @@ export function createWorld(seed: number): World {
   }
 
   function after(delayMs: number, what: string, go: () => void): () => void {
-    // Whole microseconds: sums of fractions must not depend on the order of adding.
-    const at = Math.round((now + Math.max(0, delayMs)) * 1000) / 1000;
+    // Whole microseconds: sums of fractions must not depend on the order of adding. Never early: who asks for the rest of a
+    // wait again and again must get past it.
+    const at = Math.ceil((now + Math.max(0, delayMs)) * 1000) / 1000;
     const one: Scheduled = { at, nth: asked++, what, run: go };
     heap.push(one);
     return () => (one.run = null);
