@@ -14,7 +14,15 @@ import { concat, decode, encode, utf8Bytes, type Value } from "./bytes.ts";
 import type { SealingKey } from "./crypto/keys.ts";
 import type { Random } from "./effects.ts";
 import { KinError } from "./errors.ts";
-import { isBodyOf, sortedDeps, unsealedValue, type EventHeader, type UnsealedHeader } from "./events.ts";
+import {
+  encodeUnsealed,
+  isBodyOf,
+  sortedDeps,
+  unsealedBytes,
+  type EventHeader,
+  type StoredEvent,
+  type UnsealedHeader,
+} from "./events.ts";
 import { idBytes, idOf, type DeviceId, type EpochId, type LogId, type MeshId } from "./ids.ts";
 import { MAX_DIRECT_RECIPIENTS } from "./limits.ts";
 import { asMap } from "./signature.ts";
@@ -62,12 +70,17 @@ const TAG_BYTES = 16;
 const WRAPPED_BYTES = KEY_BYTES + TAG_BYTES;
 const MESH_KEY_INFO = utf8Bytes("kin/mesh/1");
 
-/** Body bytes for this header. @throws KinError BAD_REQUEST if the plan does not fit the header's audience and kind */
+/**
+ * Body bytes for this header.
+ * @param encoded {@link encodeUnsealed} of a header whose deps are in order
+ * @throws KinError BAD_REQUEST if the plan does not fit the header's audience and kind
+ */
 export function sealBody(
   context: BodyContext,
   header: UnsealedHeader,
   plan: BodyPlan,
   random: Random,
+  encoded?: Uint8Array,
 ): Uint8Array | Promise<Uint8Array> {
   const misfit = whyMisfit(header, plan.form);
   if (misfit !== null) throw new KinError("BAD_REQUEST", misfit);
@@ -76,7 +89,7 @@ export function sealBody(
     case "clear":
       return encode({ n, c: plan.value });
     case "mesh": {
-      const aad = additionalData(context, header, plan.epoch);
+      const aad = additionalData(context, encoded ?? inOrder(header), plan.epoch);
       const x = aeadSeal(meshKey(plan.key, header), nonceOf(n), encode(plan.value), aad);
       return encode({ n, e: idBytes(plan.epoch), x });
     }
@@ -97,7 +110,7 @@ async function sealDirect(
   const misfit = whyNotRecipients(devices);
   if (misfit !== null) throw new KinError("BAD_REQUEST", misfit);
   const key = random.bytes(KEY_BYTES);
-  const aad = additionalData(context, header);
+  const aad = additionalData(context, inOrder(header));
   const info = directInfo(context, header, devices);
   const x = aeadSeal(key, nonceOf(n), encode(plan.value), aad);
   const r = await Promise.all(
@@ -133,15 +146,14 @@ export async function openBody(
  */
 export function openShared(
   context: BodyContext,
-  header: EventHeader,
-  body: Uint8Array,
+  { header, headerBytes, body }: Pick<StoredEvent, "header" | "headerBytes"> & { body: Uint8Array },
   keys: Pick<BodyKeys, "epochKey">,
 ): OpenedBody {
   try {
     const parsed = parseFitting(header, body);
     return parsed.form === "direct"
       ? refused("the body is sealed to single devices")
-      : openForAll(context, header, parsed, keys);
+      : openForAll(context, header, parsed, keys, unsealedBytes(headerBytes));
   } catch (error) {
     return refusedFor(error);
   }
@@ -152,11 +164,12 @@ function openForAll(
   header: EventHeader,
   body: ClearBody | MeshBody,
   keys: Pick<BodyKeys, "epochKey">,
+  encoded = inOrder(header),
 ): OpenedBody {
   if (body.form === "clear") return { state: "open", value: body.value };
   const key = keys.epochKey(body.epoch);
   if (key === undefined) return { state: "locked", why: "epoch", epoch: body.epoch };
-  const plain = aeadOpen(meshKey(key, header), nonceOf(body.n), body.x, additionalData(context, header, body.epoch));
+  const plain = aeadOpen(meshKey(key, header), nonceOf(body.n), body.x, additionalData(context, encoded, body.epoch));
   if (plain === null) return refused(`the body is not sealed for this event under epoch ${body.epoch}`);
   return { state: "open", value: decode(plain) };
 }
@@ -181,7 +194,7 @@ async function openDirect(
   if (!recipients.includes(keys.device)) return { state: "locked", why: "recipients", recipients };
   const key = await unwrapKey(context, header, body, keys);
   if (key === null) return refused("the body is not sealed to a sealing key of this device for this event");
-  const plain = aeadOpen(key, nonceOf(body.n), body.x, additionalData(context, header));
+  const plain = aeadOpen(key, nonceOf(body.n), body.x, additionalData(context, inOrder(header)));
   return plain === null
     ? refused("the content key of a direct body does not open it")
     : { state: "open", value: decode(plain) };
@@ -196,7 +209,7 @@ async function unwrapKey(
   const recipients = body.wrapped.map((entry) => entry.device);
   const ours = body.wrapped.find((entry) => entry.device === keys.device);
   if (ours === undefined) return null;
-  const aad = additionalData(context, header);
+  const aad = additionalData(context, inOrder(header));
   const info = directInfo(context, header, recipients);
   for (const sealingKey of keys.sealingKeys()) {
     const key = await hpkeOpen(sealingKey, ours, info, aad);
@@ -233,7 +246,7 @@ export function openWithKey(
 ): Value | undefined {
   const parsed = parseFitting(header, body);
   if (parsed.form !== "direct") return undefined;
-  const plain = aeadOpen(key, nonceOf(parsed.n), parsed.x, additionalData(context, header));
+  const plain = aeadOpen(key, nonceOf(parsed.n), parsed.x, additionalData(context, inOrder(header)));
   return plain === null ? undefined : decode(plain);
 }
 
@@ -324,12 +337,18 @@ function whyMisfit(header: UnsealedHeader, form: BodyPlan["form"]): string | nul
 
 // ── What a body is bound to ──
 
-function additionalData({ mesh }: BodyContext, header: UnsealedHeader, epoch?: EpochId): Uint8Array {
-  return encode({
+/** The header is the last of the three, so it is put there as it is encoded already. */
+function additionalData({ mesh }: BodyContext, header: Uint8Array, epoch?: EpochId): Uint8Array {
+  const before = encode({
     mesh: idBytes(mesh),
     epoch: epoch === undefined ? undefined : idBytes(epoch),
-    header: unsealedValue({ ...header, deps: sortedDeps(header.deps) }),
+    header: null,
   });
+  return concat(before.subarray(0, -1), header);
+}
+
+function inOrder(header: UnsealedHeader): Uint8Array {
+  return encodeUnsealed({ ...header, deps: sortedDeps(header.deps) });
 }
 
 function directInfo({ mesh, author }: BodyContext, header: UnsealedHeader, devices: readonly DeviceId[]): Uint8Array {

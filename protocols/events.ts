@@ -103,6 +103,7 @@ const AUDIENCES: readonly Audience[] = ["mesh", "direct", "here"];
 const CHAINS: readonly Chain[] = ["mesh", "here"];
 const HLC_BYTES = 8;
 const INCARNATION_BYTES = 16;
+const BODY_HASH_BYTES = 32;
 const LOG_DOMAIN = utf8Bytes("kin/log/1");
 const HEAD_DOMAIN = utf8Bytes("kin/head/1");
 
@@ -128,8 +129,12 @@ export function parseLogOpening(value: unknown): LogOpening {
 
 // ── Headers and events ──
 
-/** The event of this header and these body bytes; `deps` are sorted and made unique. @throws KinError BAD_REQUEST, TOO_LARGE */
-export function makeEvent(unsealed: UnsealedHeader, body: Uint8Array): StoredEvent {
+/**
+ * The event of this header and these body bytes; `deps` are sorted and made unique.
+ * @param encoded {@link encodeUnsealed} of a header whose deps are that already
+ * @throws KinError BAD_REQUEST, TOO_LARGE
+ */
+export function makeEvent(unsealed: UnsealedHeader, body: Uint8Array, encoded?: Uint8Array): StoredEvent {
   if (body.length > MAX_EVENT_BODY_BYTES)
     throw new KinError(
       "TOO_LARGE",
@@ -137,7 +142,7 @@ export function makeEvent(unsealed: UnsealedHeader, body: Uint8Array): StoredEve
     );
   const header: EventHeader = { ...unsealed, deps: sortedDeps(unsealed.deps), bodyHash: sha256(body) };
   checkHeader(header);
-  const headerBytes = encodeHeader(header);
+  const headerBytes = withBodyHash(encoded ?? encodeUnsealed(header), header.bodyHash);
   return { id: eventId(headerBytes), header, headerBytes, body };
 }
 
@@ -146,10 +151,31 @@ export function sortedDeps(deps: readonly EventId[]): EventId[] {
 }
 
 export function encodeHeader(header: EventHeader): Uint8Array {
-  return encode({ ...unsealedValue(header), bodyHash: header.bodyHash });
+  return withBodyHash(encodeUnsealed(header), header.bodyHash);
 }
 
-/** The header without `bodyHash` as a CBOR map: part of what a body is sealed to. */
+/** The header without `bodyHash`: part of what a body is sealed to. */
+export function encodeUnsealed(header: UnsealedHeader): Uint8Array {
+  return encode(unsealedValue(header));
+}
+
+/** The key `bodyHash` and the head of 32 bytes. In canonical order it is the last of a header's keys. */
+const BODY_HASH_KEY = concat(Uint8Array.of(0x68), utf8Bytes("bodyHash"), Uint8Array.of(0x58, 0x20));
+
+function withBodyHash(unsealed: Uint8Array, bodyHash: Uint8Array): Uint8Array {
+  const bytes = concat(unsealed, BODY_HASH_KEY, bodyHash);
+  bytes[0]!++; // one key more
+  return bytes;
+}
+
+/** {@link encodeUnsealed} of the header that these are the bytes of. */
+export function unsealedBytes(headerBytes: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(headerBytes.subarray(0, -(BODY_HASH_KEY.length + BODY_HASH_BYTES)));
+  bytes[0]!--;
+  return bytes;
+}
+
+/** {@link encodeUnsealed} before it is encoded. */
 export function unsealedValue(header: UnsealedHeader): Record<string, unknown> {
   return {
     v: 1,
@@ -203,7 +229,7 @@ function checkHeader(header: EventHeader): void {
     throw bad(`seq 0 is log-opened and nothing else is (${kind}, seq ${seq})`);
   if (!AUDIENCES.includes(audience))
     throw bad(`an event's audience is mesh, direct or here, not ${JSON.stringify(audience)}`);
-  if (!isBytes(bodyHash, 32)) throw bad("an event's bodyHash is 32 bytes");
+  if (!isBytes(bodyHash, BODY_HASH_BYTES)) throw bad("an event's bodyHash is 32 bytes");
 }
 
 export function eventId(headerBytes: Uint8Array): EventId {

@@ -102,12 +102,10 @@ function wallMs(time: Pick<Time, "now">): number {
 }
 
 export function encodeStamp(stamp: Stamp): Uint8Array {
-  const bytes = new Uint8Array(8);
-  const view = new DataView(bytes.buffer);
-  view.setUint32(0, Math.floor(stamp.ms / COUNTER_SIZE));
-  view.setUint16(4, stamp.ms % COUNTER_SIZE);
-  view.setUint16(6, stamp.counter);
-  return bytes;
+  const high = Math.floor(stamp.ms / COUNTER_SIZE);
+  const { counter } = stamp;
+  const low = stamp.ms % COUNTER_SIZE;
+  return Uint8Array.of(high >>> 24, high >>> 16, high >>> 8, high, low >>> 8, low, counter >>> 8, counter);
 }
 
 /** @throws KinError BAD_REQUEST unless `bytes` are 8 */

@@ -12,6 +12,7 @@
 import type { Random } from "../protocols/effects.ts";
 import { KinError } from "../protocols/errors.ts";
 import {
+  encodeUnsealed,
   logIdOf,
   logOpeningValue,
   makeEvent,
@@ -223,10 +224,9 @@ export async function openLog(deps: LogDeps): Promise<OwnLog> {
       audience: wanted.audience,
     };
     const { body } = wanted;
-    return makeEvent(
-      header,
-      await (typeof body === "function" ? body(header) : sealBody(context, header, body, random)),
-    );
+    const encoded = encodeUnsealed(header);
+    const sealed = typeof body === "function" ? body(header) : sealBody(context, header, body, random, encoded);
+    return makeEvent(header, sealed instanceof Promise ? await sealed : sealed, encoded);
   }
 
   async function commit(first: StoredEvent | null, at: Tip, built: readonly Built[]): Promise<void> {

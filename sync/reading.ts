@@ -102,7 +102,7 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
 
   /** Opens the body when it is called first, with the key that is there now. */
   function sayingOf(
-    { id, header, body }: StoredEvent,
+    { id, header, headerBytes, body }: StoredEvent,
     author: DeviceId,
     keys: BodyKeys,
     before: OpenedBody | null,
@@ -112,7 +112,7 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
     let opened: OpenedBody | null = value === undefined ? before : { state: "open", value };
     const epoch = opened === null ? epochOf(body) : null;
     const key = epoch === null ? undefined : keys.epochKey(epoch);
-    return () => (opened ??= openShared({ mesh, author }, header, body, { epochKey: () => key }));
+    return () => (opened ??= openShared({ mesh, author }, { header, headerBytes, body }, { epochKey: () => key }));
   }
 
   async function standingOf(event: StoredEvent, author: DeviceId): Promise<Standing> {

@@ -136,7 +136,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "independent-tampered",
-    file: "test/independent/verify.py",
+    file: "test/independent/logs.py",
     search: 'need(head.good(device), "the head',
     replace: 'need(True, "the head',
   },

@@ -16,6 +16,8 @@ import {
   parseSignedHead,
   signedHeadValue,
   signHead,
+  unsealedBytes,
+  unsealedValue,
   verifyHead,
   verifyRun,
   type EventHeader,
@@ -64,6 +66,9 @@ test("a header decodes to what was encoded, and its id is the hash of its bytes"
     fc.property(header, (one) => {
       expect(decodeHeader(encodeHeader(one))).toEqual(one);
       expect(eventId(encodeHeader(one))).toMatch(/^[0-9a-f]{64}$/);
+      // Made of the part that a body is sealed to, and that again of it.
+      expect(encodeHeader(one)).toEqual(encode({ ...unsealedValue(one), bodyHash: one.bodyHash }));
+      expect(unsealedBytes(encodeHeader(one))).toEqual(encode(unsealedValue(one)));
     }),
   );
 });
