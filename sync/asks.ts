@@ -26,7 +26,7 @@ export const MAX_ASKS_PER_PERSON = 1024;
 /** Answers and withdrawals of one device that came before their ask; the oldest make room. */
 const MAX_EARLY_PER_DEVICE = 256;
 /** Sealed envelopes in one answer: accepted and the end. */
-const MAX_ANSWER_ENVELOPES = 4;
+export const MAX_ANSWER_ENVELOPES = 4;
 /** Devices of one person whose words about one ask are kept: an ask is rarely handed on even once. */
 const MAX_WORDS = 32;
 

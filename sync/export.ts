@@ -43,6 +43,7 @@ import { MAX_EVENTS_PER_HEAD } from "../protocols/limits.ts";
 import type { Membership } from "../protocols/membership.ts";
 import { asMap, parseSealed, type Sealed } from "../protocols/signature.ts";
 import { MAX_RECORDS_PER_FRAME, partOf, partsBySize, type ForkProof } from "../protocols/sync.ts";
+import { ASK_KINDS } from "./asks.ts";
 import { forkedAt } from "./fork.ts";
 import type { Replica } from "./replica.ts";
 import { lastHead } from "./runs.ts";
@@ -232,7 +233,7 @@ async function eventsOfCalls({ replica }: ExportDeps, calls: readonly EnvelopeId
   const asked = new Set<EnvelopeId>();
   const found: EventId[] = [];
   for (let position = 0; ;) {
-    const page = await replica.events({ position, kinds: CALL_KINDS });
+    const page = await replica.events({ position, kinds: ASK_KINDS });
     for (const { id, kind, value } of page.events) {
       const call = value === undefined ? null : callOf(kind, value);
       if (call === null || !wanted.has(call)) continue;
@@ -249,13 +250,6 @@ async function eventsOfCalls({ replica }: ExportDeps, calls: readonly EnvelopeId
     `no event here asks the call ${missing}: only calls that waited in an outbox are in the log`,
   );
 }
-
-const CALL_KINDS: ReadonlySet<string> = new Set([
-  "invocation-asked",
-  "invocation-withdrawn",
-  "invocation-answered",
-  "invocation-declined",
-]);
 
 /** The call that an event is about, null if it says none. */
 function callOf(kind: string, value: Value): EnvelopeId | null {

@@ -10,7 +10,7 @@ import { idOf, type DeviceId, type EnvelopeId, type EventId, type MeshId, type P
 import { parseEvent, parseRefused } from "../protocols/invoke-bodies.ts";
 import type { CallOutcome, CallRequest } from "../protocols/invoke.ts";
 import { asMap, parseSealed } from "../protocols/signature.ts";
-import { checkAuthor, durableRequest } from "./asks.ts";
+import { checkAuthor, durableRequest, MAX_ANSWER_ENVELOPES } from "./asks.ts";
 
 /** An opened event about a call, and who wrote it. */
 export interface CallWord {
@@ -45,9 +45,6 @@ export interface ProvenCall {
   declined: { event: EventId; device: DeviceId; error: ErrorShape }[];
   withdrawn: EventId[];
 }
-
-/** Envelopes in one answer: accepted and the end. */
-const MAX_ANSWER_ENVELOPES = 4;
 
 /** @throws KinError BAD_REQUEST, BAD_SIGNATURE, WRONG_MESH that names the event */
 export function verifyCalls(

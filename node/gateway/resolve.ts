@@ -1,6 +1,6 @@
 /** From what a person types to ids, and back to what he would type (F7, R12). Pure. */
 import { KinError } from "../../protocols/errors.ts";
-import type { Address, DeviceId, PersonId } from "../../protocols/ids.ts";
+import { idOf, parseText, type Address, type DeviceId, type EventId, type PersonId } from "../../protocols/ids.ts";
 import { displayName, memberNamed, type Device, type Member, type Membership } from "../../protocols/membership.ts";
 import { didYouMean } from "../did-you-mean.ts";
 
@@ -60,4 +60,12 @@ export function personOf(membership: Membership, device: DeviceId): string {
 /** `ben@laptop`: a device as people call it. */
 export function peerName(membership: Membership, device: DeviceId): string {
   return `${personOf(membership, device)}@${deviceName(membership, device)}`;
+}
+
+/** `kine1…`, or its 64 hexadecimal digits as other commands' JSON has them. @throws KinError USAGE */
+export function parseEventId(text: string): EventId {
+  if (/^[0-9a-f]{64}$/.test(text)) return text as EventId;
+  const parsed = parseText("kine", text);
+  if (!parsed.ok) throw new KinError("USAGE", parsed.message);
+  return idOf(parsed.body);
 }

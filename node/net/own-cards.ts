@@ -11,6 +11,7 @@ import type { SigningKey } from "../../protocols/crypto/keys.ts";
 import type { Random, Time } from "../../protocols/effects.ts";
 import { idOf, type AgentKey, type DeviceId, type PersonId } from "../../protocols/ids.ts";
 import { sealedValue, type Sealed } from "../../protocols/signature.ts";
+import { createQueue } from "../../sync/ground.ts";
 import type { NewEntry, Replica } from "../../sync/replica.ts";
 import type { LogCards } from "./log-cards.ts";
 
@@ -50,7 +51,7 @@ export function createOwnCards(deps: OwnCardsDeps): OwnCards {
   /** Keys are bound when they are made; others who connect learn them from our hello. */
   const untoldKeys: AgentKeyRecord[] = [];
   let mine: Sealed[] = [];
-  let running: Promise<void> = Promise.resolve();
+  const inTurn = createQueue();
 
   const advertiser = {
     mesh: replica.mesh,
@@ -132,7 +133,7 @@ export function createOwnCards(deps: OwnCardsDeps): OwnCards {
   return {
     all: () => [...shared.values(), ...mine],
     keyRecords: () => logCards.keys.ofDevice(me.device).map((record) => record.sealed),
-    refresh: () => (running = running.catch(() => {}).then(refresh)),
+    refresh: () => inTurn(refresh),
   };
 }
 

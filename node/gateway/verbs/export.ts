@@ -5,13 +5,13 @@ import { dirname } from "node:path";
 import { toHex } from "../../../protocols/bytes.ts";
 import type { Random } from "../../../protocols/effects.ts";
 import { KinError } from "../../../protocols/errors.ts";
-import { formatText, idBytes, idOf, parseText, type DeviceId, type EventId } from "../../../protocols/ids.ts";
+import { formatText, idBytes, type DeviceId } from "../../../protocols/ids.ts";
 import type { Membership } from "../../../protocols/membership.ts";
 import { writeExport } from "../../../sync/export.ts";
 import { diskError, syncFolder } from "../../atomic-file.ts";
 import type { Item, Params, Result } from "../control-api.ts";
 import { needMesh, type Mesh, type MeshNode } from "../mesh.ts";
-import { resolveDevices, resolveMember } from "../resolve.ts";
+import { parseEventId, resolveDevices, resolveMember } from "../resolve.ts";
 import { parseCallId } from "./calls.ts";
 
 /** Frames are gathered up to this before they are written: many of them are short. */
@@ -64,13 +64,6 @@ function devicesOf(membership: Membership, typed: string): DeviceId[] {
   const isMember = [...membership.members.values()].some(({ name }) => name === person);
   if (!isMember && theirs.length > 0 && device === undefined) return theirs;
   return resolveDevices(resolveMember(membership, { person: person!, tag }), device).map(({ id }) => id);
-}
-
-/** @throws KinError USAGE */
-function parseEventId(text: string): EventId {
-  const parsed = parseText("kine", text);
-  if (!parsed.ok) throw new KinError("USAGE", parsed.message);
-  return idOf(parsed.body);
 }
 
 /** Whole or not there: written beside its place, flushed, then renamed. */

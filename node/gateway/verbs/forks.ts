@@ -1,11 +1,11 @@
 /** What an admin or an owner does after a log was written twice, or after a removal (R2, R5). */
 import { KinError } from "../../../protocols/errors.ts";
-import { formatText, idBytes, idOf, parseAddress, parseText, type EventId } from "../../../protocols/ids.ts";
+import { formatText, idBytes, parseAddress, type EventId } from "../../../protocols/ids.ts";
 import { isLogAllowed } from "../../../protocols/membership.ts";
 import { allowLogs } from "../../../sync/acts.ts";
 import type { Params, Result } from "../control-api.ts";
 import { needMembership, type Mesh, type MeshNode } from "../mesh.ts";
-import { peerName, resolveDevices, resolveMember } from "../resolve.ts";
+import { parseEventId, peerName, resolveDevices, resolveMember } from "../resolve.ts";
 
 /** Lets a device's logs count that was run twice. */
 export async function syncAllow(node: MeshNode, { who }: Params<"sync-allow">): Promise<Result<"sync-allow">> {
@@ -28,16 +28,9 @@ export async function syncAllow(node: MeshNode, { who }: Params<"sync-allow">): 
 /** Says again what has no effect where it stands. */
 export async function syncReissue(node: MeshNode, { events }: Params<"sync-reissue">): Promise<Result<"sync-reissue">> {
   const { replica } = needMembership(node);
-  const ids = events.map(eventId);
+  const ids = events.map(parseEventId);
   const copies = await replica.reissue(ids);
   return { items: copies.map(({ id }, i) => ({ event: textOf(ids[i]!), again: textOf(id) })) };
-}
-
-function eventId(text: string): EventId {
-  if (/^[0-9a-f]{64}$/.test(text)) return text as EventId;
-  const parsed = parseText("kine", text);
-  if (!parsed.ok) throw new KinError("USAGE", parsed.message);
-  return idOf(parsed.body);
 }
 
 function textOf(id: EventId): string {
