@@ -3,7 +3,7 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { makeRepository, openWorld, twoPeople, until, type Person } from "../node/people.ts";
-import { inPython as it, runVerifier } from "./python.ts";
+import { inPython as it, runPython } from "./python.ts";
 
 interface Made {
   file: string;
@@ -57,7 +57,7 @@ it("a call between two real nodes is proved to an outsider with only the mesh id
   expect(people.out).toContain("compare it with the mesh id");
   expect(people.out).toContain("Greet politely");
 
-  const python = await runVerifier(["--mesh", made.mesh, file]);
+  const python = await runPython("verify.py", ["--mesh", made.mesh, file]);
   expect(JSON.parse(python.out)).toMatchObject({
     ok: true,
     by: "ana",
@@ -69,7 +69,7 @@ it("a call between two real nodes is proved to an outsider with only the mesh id
   expect(whole.audit[0]!.events).toBeGreaterThan(2);
   expect(whole.audit[0]!.witnessedTo).toBe(whole.audit[0]!.events - 1);
   expect(whole.logs.every(({ stop }) => stop === null)).toBe(true);
-  expect((await runVerifier(["--mesh", all.mesh, all.file])).code).toBe(0);
+  expect((await runPython("verify.py", ["--mesh", all.mesh, all.file])).code).toBe(0);
 
   const bent = await readFile(all.file);
   bent[bent.length >> 1]! ^= 1;
@@ -77,7 +77,7 @@ it("a call between two real nodes is proved to an outsider with only the mesh id
   const refused = await outsider.kin(["verify", file, "--mesh", all.mesh]);
   expect(refused.code).toBe(1);
   expect(refused.err).toMatch(/is not what it says it is: .+\n.*at byte \d+/);
-  expect((await runVerifier(["--mesh", all.mesh, file])).code).toBe(1);
+  expect((await runPython("verify.py", ["--mesh", all.mesh, file])).code).toBe(1);
 }, 120_000);
 
 test("who was removed exports what he had, and an outsider sees where his log ends [export-nodes]", async () => {

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, expect } from "vitest";
 import { formatText, idBytes } from "../../protocols/ids.ts";
 import { verifyExport } from "../../sync/verify-export.ts";
 import { bytesOf } from "../sync/chains.ts";
-import { inPython as test, runVerifier } from "./python.ts";
+import { inPython as test, runPython } from "./python.ts";
 import { bendSomewhere, closePage, openPage, TAMPERED } from "./tampered.ts";
 import { exportOf, makeTeam, wrongReceipts, type Team } from "./team.ts";
 
@@ -29,7 +29,7 @@ async function verified(files: Uint8Array[], mesh: Uint8Array): Promise<{ code: 
     writeFileSync(path, bytes);
     return path;
   });
-  const { code, out, err } = await runVerifier(["--mesh", formatText("kinm", mesh), ...paths]);
+  const { code, out, err } = await runPython("verify.py", ["--mesh", formatText("kinm", mesh), ...paths]);
   expect(err).toBe("");
   return {
     code,
@@ -57,7 +57,7 @@ test(
   "the Python program reads the page as we do: every vector of what an export is made of [independent]",
   BUSY,
   async () => {
-    const { code, out, err } = await runVerifier(["--vectors", VECTORS]);
+    const { code, out, err } = await runPython("vectors.py", [VECTORS]);
     expect({ code, err }).toEqual({ code: 0, err: "" });
     expect(Number(/^(\d+) vectors/.exec(out)?.[1])).toBeGreaterThan(250);
   },

@@ -4,8 +4,6 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { test } from "vitest";
 
-const PROGRAM = join(import.meta.dirname, "verify.py");
-
 /** The first on the PATH, or the system's own where that one lacks the package. */
 const PYTHONS = ["python3", "/usr/bin/python3"];
 const python = await firstWith("import cryptography");
@@ -21,8 +19,9 @@ export interface PythonRan {
   err: string;
 }
 
-export function runVerifier(args: string[]): Promise<PythonRan> {
-  return run([PROGRAM, ...args], python ?? "python3");
+/** @param program of this folder */
+export function runPython(program: "verify.py" | "vectors.py", args: string[]): Promise<PythonRan> {
+  return run([join(import.meta.dirname, program), ...args], python ?? "python3");
 }
 
 async function firstWith(program: string): Promise<string | null> {
