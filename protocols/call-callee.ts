@@ -519,7 +519,7 @@ export function createCallee(deps: CalleeDeps): Callee {
     stop() {
       for (const call of calls.values()) {
         call.cancelTimer?.();
-        call.abort.abort(new KinError("CLOSED", "this node stops"));
+        call.abort.abort(new KinError("OUTCOME_UNKNOWN", "this node stopped while the call ran"));
       }
     },
   };

@@ -532,7 +532,8 @@ export async function createOutbox(
   }
 
   async function close(): Promise<void> {
-    stopping.abort();
+    // What runs is recorded with this as its end: it may have had its effect.
+    stopping.abort(new KinError("OUTCOME_UNKNOWN", "this device was stopped while the call ran"));
     cancelLook();
     for (const lookNow of listeners) lookNow();
     await Promise.allSettled([...running.values()].map(({ work }) => work));

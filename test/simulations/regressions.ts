@@ -1,4 +1,8 @@
-/** Seeds that showed a bug when they were first played. They stay, so that it stays mended. */
+/**
+ * Seeds that showed a bug when they were first played. They stay, so that it stays mended; but a seed plays other events since
+ * the workload has changed (documents and snapshots came in on 2026-11-21, after `partition-heal 136`), so what the older ones
+ * showed is kept by the unit test that came with each mend.
+ */
 export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: number; bug: string }[] = [
   { scenario: "partition-heal", seed: 20, bug: "a clock set back during a call made a call that had run look refused" },
   { scenario: "malicious-peer", seed: 3, bug: "two nodes disagreed on where a log was forked" },
@@ -37,4 +41,14 @@ export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: num
     bug: "what a view showed said again was shown beside its first saying when that fell due again",
   },
   { scenario: "partition-heal", seed: 136, peers: 3, bug: "a call that had its effect ended with INTERNAL" },
+  {
+    scenario: "backup-restore",
+    seed: 1,
+    bug: "a folder restored with its marker told its cards before a peer was heard, and forked its log",
+  },
+  {
+    scenario: "backup-restore",
+    seed: 9,
+    bug: "a node that was stopped in order while a call ran recorded that it had failed, not that nobody knows",
+  },
 ];
