@@ -236,12 +236,8 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   }
 
   function begin(): void {
-    beginFolds();
-    facts.load(begun?.rows(factsView) ?? []);
-  }
-
-  function beginFolds(): void {
     begun = deps.base?.current() ?? null;
+    facts.load(begun?.rows(factsView) ?? []);
     notes.beginWith(documentRows(begun?.rows(notesPart) ?? []));
     records.beginWith(documentRows(begun?.rows(recordsPart) ?? []));
   }
@@ -287,10 +283,13 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   /** Documents of which an earlier event came after later ones were decided fold again from their first event. */
   async function beginLate(): Promise<void> {
     if (late.size === 0) return;
+    // Bodies that it was made of may have been dropped since: then all begins with what stands for them.
+    if ((deps.base?.current() ?? null) !== begun) {
+      replica.refold();
+      return projection.settled();
+    }
     const ids = new Set(late);
     late.clear();
-    // What was pruned since is in these folds, and in the log no more.
-    if ((deps.base?.current() ?? null) !== begun) beginFolds();
     for (const one of folds) for (const id of ids) one.begin(id);
     const kinds = new Set(["note-edited", "record-changed"]);
     const take = (events: ReadableEvent[]): void => {
@@ -396,6 +395,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     return inOrder(async () => {
       for (let tries = 0; tries < MAX_TRIES; tries++) {
         await settled();
+        checkWhole();
         const log = ownLog();
         const entries = make(log);
         if (entries.length === 0) return false;
@@ -404,6 +404,14 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       }
       throw new KinError("FORKED", "this device's log ended again and again while a document was written");
     });
+  }
+
+  /** What is written goes on from what this device wrote before: without knowing that, nobody would take it. */
+  function checkWhole(): void {
+    if (deps.base?.isLost() === true)
+      throw new KinError("CORRUPT", "the snapshot that this node begins with is damaged, and not fetched again yet", {
+        hint: "kin sync now, while somebody is there who has it",
+      });
   }
 
   async function appendOwn(entries: NewEntry[]): Promise<ReadableEvent[]> {

@@ -484,8 +484,6 @@ export async function openSnapshots(deps: SnapshotsDeps): Promise<Snapshots> {
   /** It is durable before the first body goes. */
   async function beginWith({ snapshot, state }: Base): Promise<void> {
     if (base.current()?.snapshot.id === snapshot.id) return;
-    // A view that begins a part of itself anew with the new one has folded all that it stands for.
-    await deps.settled();
     await base.put(snapshot, state);
     // A view that has begun with what was before reads to its end before that is gone; one that begins now begins with this.
     await deps.settled();

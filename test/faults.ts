@@ -1879,8 +1879,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "snapshot-late",
     file: "sync/documents.ts",
-    search: "!== begun) beginFolds();",
-    replace: "=== undefined) beginFolds();",
+    search: "    if ((deps.base?.current() ?? null) !== begun) {",
+    replace: "    if ((deps.base?.current() ?? null) === undefined) {",
   },
   {
     requirement: "snapshot-lies",
@@ -1994,6 +1994,12 @@ export const FAULTS: readonly Fault[] = [
     requirement: "simulator-scenarios",
     file: "sync/stores/memory.ts",
     search: "      await disk.flush(name);\n",
+    replace: "",
+  },
+  {
+    requirement: "simulator-documents",
+    file: "sync/documents/facts.ts",
+    search: "      for (const old of replaces) replace(cell, old);\n",
     replace: "",
   },
   {

@@ -315,3 +315,29 @@ test("C25: an old replica that brings the bodies again changes nothing of a note
   );
   expect(await ana.member.replica.event(edits[0]!.event.id)).toMatchObject({ unreadable: "pruned" });
 });
+
+test("with a damaged state nothing is written that would not go on from it; fetched again, notes and settings are as before [snapshot-lost]", async () => {
+  const { time, mates } = await writersOf("ana", "ben");
+  const [ana, ben] = mates as [Writer, Writer];
+  const id = await ana.documents.notes.open({ title: "plan", persons: null });
+  await ana.documents.notes.edit(id, { text: "one\n" });
+  await ben.documents.records.set("helper", "description", "one");
+  await syncAll(ana, ben);
+  await pruneAll(time, ana, ben);
+  const [part] = await ben.member.replica.store.values("snapshot/part/");
+  await ben.close();
+  await ben.member.replica.store.append({ values: [{ key: part!.key, value: part!.value.with(9, 255) }] });
+  const again = await writerOf(await ben.member.reopen());
+  again.peers = [ana];
+  expect(again.documents.notes.all()).toEqual([]);
+  await expect(again.documents.records.set("helper", "description", "two")).rejects.toMatchObject({ code: "CORRUPT" });
+  await again.snapshots.look();
+  await again.settled();
+  await again.documents.records.set("helper", "description", "two");
+  await again.documents.notes.edit(id, { append: "two\n" });
+  await syncAll(ana, again);
+  expect((await hashesOf(ana, again)).size).toBe(1);
+  expect(textOf(ana, id)).toBe("one\ntwo\n");
+  expect(ana.documents.records.get(personOf(ana, "ben"), "helper")!.state.values()).toEqual({ description: "two" });
+  expect(ana.documents.refused()).toEqual([]);
+});

@@ -96,7 +96,7 @@ async function seenBy({ documents }: Writer, { text, board }: Ids) {
 test("whatever is written into notes, boards and settings, signed, pruned, restarted and met, all end as who has never pruned [snapshot-notes]", async () => {
   let prunedRuns = 0;
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 20, maxLength: 40 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { minLength: 16, maxLength: 32 }), async (steps) => {
       const time = testTime();
       const founder = await foundMesh("ana", time);
       const mates = [await writerOf(founder)];
@@ -154,7 +154,7 @@ test("whatever is written into notes, boards and settings, signed, pruned, resta
       if (dropped.some((count) => count > 0)) prunedRuns++;
       for (const mate of all()) await mate.close();
     }),
-    { numRuns: 6 },
+    { numRuns: 4 },
   );
   expect(prunedRuns).toBeGreaterThan(0);
 }, 120_000);
