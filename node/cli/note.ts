@@ -78,7 +78,7 @@ export async function noteList(context: Context): Promise<number> {
     note.title,
     whom(note),
     note.editedBy === null ? `${note.openedBy}, ${ago(note.at)}` : `${note.editedBy}, ${ago(note.at)}`,
-    note.cards === null ? String(note.characters) : `${note.cards} cards`,
+    note.cards === null ? String(note.characters) : counted(note.cards),
     note.id,
   ]);
   if (rows.length === 0) context.output.line(`no notes: ${context.command("note new <title>")}`);
@@ -158,6 +158,10 @@ export function whom(note: NoteItem): string {
 
 export function ago(at: number): string {
   return `${duration(Date.now() - at)} ago`;
+}
+
+function counted(cards: number): string {
+  return `${cards} ${cards === 1 ? "card" : "cards"}`;
 }
 
 function quoted(title: string): string {

@@ -40,7 +40,9 @@ import { isSealed, leafHash, parseSealed, sealedValue, sealOne, type SealKind } 
 import { encodeSyncFrame, parseSyncFrame } from "../../protocols/sync.ts";
 import { makeTicket, parseTicket, ticketKey } from "../../protocols/ticket.ts";
 import { checkForkProof, forkPoint } from "../../sync/fork.ts";
+import { BOARD_SHAPE, createBoard } from "../../sync/documents/board.ts";
 import { createFacts } from "../../sync/documents/facts.ts";
+import { parseUpdate, tryUpdates } from "../../sync/documents/yjs.ts";
 import { verifyExport } from "../../sync/verify-export.ts";
 import { FOLDER, formatVectors, makeVectors } from "../vectors/make.ts";
 import { membershipValue } from "../vectors/roster.ts";
@@ -386,6 +388,26 @@ test("§28: documents", () => {
       expect(folded.standing(scope === null ? null : { person: scope[0], agent: scope[1] }, name)).toEqual(ids);
   }
   for (const one of refused) expect(() => parseFactSet(value(one.value)), one.name).toThrow();
+});
+
+test("§28: a board", () => {
+  const { updates, columns, wrong } = read("document").board;
+  const updateOf = ({ client, seen, update }: Vectors) => parseUpdate(hex(update), client, new Map(seen), BOARD_SHAPE);
+  const begun = updates.filter(({ seen }: Vectors) => seen.length <= 1);
+  const others = updates.filter(({ seen }: Vectors) => seen.length > 1);
+  for (const order of [updates, [...begun, ...others.toReversed()]]) {
+    const board = createBoard();
+    for (const one of order) board.apply([updateOf(one).bytes]);
+    const shown = board.columns().map(({ name, cards }) => ({
+      name,
+      cards: cards.map(({ id, text, assigned }) => ({ card: id, text, people: assigned })),
+    }));
+    expect(shown).toEqual(columns);
+    for (const one of wrong) {
+      const why = (): string | null => tryUpdates(board.state(), [updateOf(one)], BOARD_SHAPE).refused;
+      expect(() => expect(why(), one.name).toBe(null), one.name).toThrow();
+    }
+  }
 });
 
 test("§26: an export", BUSY, async () => {

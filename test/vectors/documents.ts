@@ -1,5 +1,5 @@
 /** Vectors of documents (§28): who writes inside one, a private note's update, what facts fold to. */
-import { toHex, utf8Bytes, type Value } from "../../protocols/bytes.ts";
+import { concat, fromHex, toHex, utf8Bytes, type Value } from "../../protocols/bytes.ts";
 import {
   automergeActorOf,
   factSetValue,
@@ -10,7 +10,17 @@ import {
 } from "../../protocols/document.ts";
 import { idBytes, idOf, type DeviceId, type EventId, type LogId, type MeshId, type PersonId } from "../../protocols/ids.ts";
 import { stampOf } from "../../protocols/roster-record.ts";
+import type { Random } from "../../protocols/effects.ts";
+import {
+  BOARD_SHAPE,
+  createBoard,
+  newCardId,
+  writeBoard,
+  type BoardAct,
+  type BoardState,
+} from "../../sync/documents/board.ts";
 import { createFacts } from "../../sync/documents/facts.ts";
+import { parseUpdate } from "../../sync/documents/yjs.ts";
 import { bytesOf, hexOf } from "./basics.ts";
 import type { VectorFile } from "./make.ts";
 
@@ -30,7 +40,7 @@ export function documentVectors(): { [file: string]: VectorFile } {
     "document.json": {
       section: "28",
       about:
-        "client and actor: as whom log writes in note and in the record of ana's agent reviewer. privateUpdate: x opens under key for that author. facts: events, in any order, amount to standing (newest first); refused: values that are none.",
+        "client and actor: as whom log writes in note and in the record of ana's agent reviewer. privateUpdate: x opens under key for that author. facts: events, in any order, amount to standing (newest first); refused: values that are none. board: updates of clients, in any order that keeps causes first, show columns (names of cards, text, people); wrong: updates of a fourth client after all of them, that every reader refuses.",
       mesh: MESH,
       log: LOG,
       note: NOTE,
@@ -46,6 +56,7 @@ export function documentVectors(): { [file: string]: VectorFile } {
         update: toHex(update),
       },
       facts: facts(),
+      board: board(),
       refused: refused(),
     },
   };
@@ -113,4 +124,78 @@ function refused() {
     ["no r", { s: null, k: "key", v: "1" }],
   ];
   return wrong.map(([name, value]) => ({ name, value: hexOf(value) }));
+}
+
+/** Two who move one card at once, while one of them edits it and the other removes one that the first assigns. */
+function board() {
+  const random = countingRandom("board");
+  const [login, docs] = [newCardId(random), newCardId(random)];
+  const clients = [2 ** 53 - 1, 7, 4711];
+  const known = clients.map(() => createBoard());
+  const updates: { client: number; seen: [number, number][]; update: string }[] = [];
+  const act = (who: number, done: BoardAct): void => {
+    for (const { seen, bytes } of writeBoard(known[who]!, clients[who]!, done, random)) {
+      updates.push({ client: clients[who]!, seen: pairs(seen), update: toHex(bytes) });
+      known[who]!.apply([bytes]);
+    }
+  };
+  const meet = (): void => known.forEach((one) => learn(one, updates));
+  act(0, { act: "columns", names: ["todo", "doing", "done"] });
+  act(0, { act: "add", card: login, text: "fix login", column: null, place: "end", assigned: [] });
+  act(0, { act: "add", card: docs, text: "write docs", column: null, place: "top", assigned: [BEN] });
+  meet();
+  act(0, { act: "move", card: login, column: "doing", place: "end" });
+  act(0, { act: "remove", card: docs });
+  act(1, { act: "move", card: login, column: "done", place: "end" });
+  act(1, { act: "edit", card: login, text: "fix the login" });
+  act(2, { act: "assign", card: docs, to: [ANA], notTo: [BEN] });
+  act(2, { act: "columns", names: ["todo", "doing", "review", "done"] });
+  meet();
+  const columns = known[0]!.columns().map(({ name, cards }) => ({
+    name,
+    cards: cards.map(({ id, text, assigned }) => ({ card: id, text, people: assigned })),
+  }));
+  return { updates, columns, wrong: wrongUpdates(known[0]!) };
+}
+
+function learn(one: BoardState, updates: readonly { client: number; seen: [number, number][]; update: string }[]): void {
+  for (const { client, seen, update } of updates) {
+    const from = seen.find(([other]) => other === client)?.[1] ?? 0;
+    const { to } = parseUpdate(fromHex(update), client, new Map(seen), BOARD_SHAPE);
+    const has = one.seen().get(client) ?? 0;
+    if (has < to || (from === to && has === to)) one.apply([fromHex(update)]);
+  }
+}
+
+/** Of one struct each, by client 9 after all that is there. */
+function wrongUpdates(whole: BoardState) {
+  const text = (words: string): Uint8Array => concat(Uint8Array.of(utf8Bytes(words).length), utf8Bytes(words));
+  const entry = (root: string, key: string, value: string): Uint8Array =>
+    concat(Uint8Array.of(0x28, 1), text(root), text(key), Uint8Array.of(1, 119), text(value));
+  const structs: [string, Uint8Array][] = [
+    ["a note's text", concat(Uint8Array.of(4, 1), text("text"), text("x"))],
+    ["text of what is no card", concat(Uint8Array.of(4, 1), text("card/1"), text("x"))],
+    ["an order that ends in 0", entry("columns", "new", "i0")],
+    ["a place without an order", entry("places", "0".repeat(16), "todo")],
+    ["a column that ends in a space", entry("columns", "new ", "i")],
+    ["a root of no board", entry("colours", "red", "yes")],
+    ["a mark of a client with a zero before it", entry("marks", `${"0".repeat(16)}/07`, "yes")],
+    ["the first of a key that has one", entry("columns", "todo", "i")],
+    ["an integer", concat(Uint8Array.of(0x28, 1), text("columns"), text("new"), Uint8Array.of(1, 125, 5))],
+    ["two values", concat(Uint8Array.of(0x28, 1), text("columns"), text("new"), Uint8Array.of(2, 119), text("i"), Uint8Array.of(119), text("i"))],
+  ];
+  const seen = pairs(whole.seen());
+  return structs.map(([name, struct]) => {
+    const update = concat(Uint8Array.of(1, 1, 9, 0), struct, Uint8Array.of(0));
+    return { name, client: 9, seen, update: toHex(update) };
+  });
+}
+
+function pairs(seen: ReadonlyMap<number, number>): [number, number][] {
+  return [...seen].toSorted(([a], [b]) => a - b);
+}
+
+function countingRandom(seed: string): Random {
+  let drawn = 0;
+  return { bytes: (count) => bytesOf(`${seed} ${drawn++}`, count) };
 }
