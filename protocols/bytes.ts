@@ -1,7 +1,7 @@
 /** Bytes and their forms: canonical DAG-CBOR (`cbor.ts`), hex, UTF-8, order. */
 import { KinError } from "./errors.ts";
 
-export { decode, encode, type Value } from "./cbor.ts";
+export { decode, decodeShared, encode, type Value } from "./cbor.ts";
 
 export function equal(a: Uint8Array, b: Uint8Array): boolean {
   if (a.length !== b.length) return false;

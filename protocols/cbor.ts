@@ -181,6 +181,19 @@ const fromUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 let input = new Uint8Array(0);
 let at = 0;
 
+/** Byte strings are pieces of the input's memory. */
+let isShared = false;
+
+/** As {@link decode}, but byte strings are pieces of `bytes` and not copies: for what is used up or kept as a whole. */
+export function decodeShared(bytes: Uint8Array): Value {
+  isShared = true;
+  try {
+    return decode(bytes);
+  } finally {
+    isShared = false;
+  }
+}
+
 /** Strict inverse of {@link encode}. @throws KinError BAD_REQUEST (or TOO_LARGE for a limit) naming the offset and what was wrong. */
 export function decode(bytes: Uint8Array): Value {
   // A Buffer's `slice` shares memory, a Uint8Array's copies.
@@ -211,7 +224,7 @@ function read(depth: number): Value {
     }
     case BYTES: {
       const from = skip(readCount(head));
-      return input.slice(from, at);
+      return isShared ? input.subarray(from, at) : input.slice(from, at);
     }
     case TEXT: {
       const from = skip(readCount(head));

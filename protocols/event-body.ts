@@ -23,7 +23,7 @@ import {
   type StoredEvent,
   type UnsealedHeader,
 } from "./events.ts";
-import { idBytes, idOf, type DeviceId, type EpochId, type LogId, type MeshId } from "./ids.ts";
+import { idBytes, idOf, idOfAgain, type DeviceId, type EpochId, type LogId, type MeshId } from "./ids.ts";
 import { MAX_DIRECT_RECIPIENTS } from "./limits.ts";
 import { asMap } from "./signature.ts";
 
@@ -176,12 +176,13 @@ function openForAll(
 
 /** A sealed body begins with its map's head, the key "e" and the head of 32 bytes. */
 const SEALED_START = Uint8Array.of(0xa3, 0x61, 0x65, 0x58, 0x20);
+const sealedUnder = idOfAgain<"epoch">();
 
 /** The epoch that a body says it is sealed under, without opening or parsing it; null: it is of another form. */
 export function epochOf(body: Uint8Array): EpochId | null {
   const end = SEALED_START.length + KEY_BYTES;
   if (body.length < end || SEALED_START.some((byte, i) => body[i] !== byte)) return null;
-  return idOf(body.subarray(SEALED_START.length, end));
+  return sealedUnder(body.subarray(SEALED_START.length, end));
 }
 
 async function openDirect(

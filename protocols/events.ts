@@ -14,7 +14,7 @@ import { sha256, sha256Hex, verify } from "#crypto";
 import { compareBytes, concat, decode, encode, equal, utf8Bytes } from "./bytes.ts";
 import type { SigningKey } from "./crypto/keys.ts";
 import { KinError } from "./errors.ts";
-import { idBytes, idOf, isName, type DeviceId, type EventId, type LogId, type MeshId } from "./ids.ts";
+import { idBytes, idOf, idOfAgain, isName, type DeviceId, type EventId, type LogId, type MeshId } from "./ids.ts";
 import { MAX_DEPS, MAX_EVENT_BODY_BYTES, MAX_EVENT_HEADER_BYTES, MAX_EVENTS_PER_HEAD } from "./limits.ts";
 import { asMap } from "./signature.ts";
 
@@ -189,6 +189,7 @@ export function unsealedValue(header: UnsealedHeader): Record<string, unknown> {
   };
 }
 
+const logOf = idOfAgain<"log">();
 const HEADER_KEYS = ["v", "log", "seq", "prev", "deps", "hlc", "kind", "audience", "bodyHash"];
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE, UNSUPPORTED_VERSION */
@@ -202,7 +203,7 @@ export function decodeHeader(bytes: Uint8Array): EventHeader {
   const { log, seq, prev, deps, hlc, kind, audience, bodyHash } = map;
   if (!Array.isArray(deps)) throw bad("an event's deps are a list of event ids");
   const header = {
-    log: idOf<"log">(log),
+    log: logOf(log),
     seq: seq as number,
     prev: prev === null ? null : idOf<"event">(prev),
     deps: deps.map((dep) => idOf<"event">(dep)),

@@ -24,7 +24,7 @@
  * Back-pressure: a frame is built only when the wire took the one before, so nothing is queued but numbers. What
  * a stream has carried it does not carry again. A peer is dropped when what it sends is useless too often, or when it stops reading.
  */
-import { decode, encode, type Value } from "./bytes.ts";
+import { decodeShared, encode, type Value } from "./bytes.ts";
 import { KinError, type ErrorShape } from "./errors.ts";
 import {
   eventValue,
@@ -182,7 +182,8 @@ function frameValue(frame: SyncFrame): unknown {
  * @throws KinError BAD_REQUEST, TOO_LARGE, UNSUPPORTED_VERSION
  */
 export function parseSyncFrame(bytes: Uint8Array, mesh: MeshId): SyncFrame {
-  const map = asMap(decode(bytes), "a sync frame");
+  // A run's events are stored and let go of together, so their bytes may be the frame's.
+  const map = asMap(decodeShared(bytes), "a sync frame");
   switch (map["t"]) {
     case "vector":
       if (map["v"] !== 1)

@@ -2,7 +2,7 @@
 import * as dagCbor from "@ipld/dag-cbor";
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { decode, encode, fromHex, toHex, type Value } from "../../protocols/bytes.ts";
+import { decode, decodeShared, encode, fromHex, toHex, type Value } from "../../protocols/bytes.ts";
 import { KinError } from "../../protocols/errors.ts";
 
 const key = fc
@@ -101,6 +101,22 @@ test("what is read does not share memory with what it was read from", () => {
   const read = decode(bytes) as { a: Uint8Array };
   bytes.fill(0);
   expect(read.a).toEqual(Uint8Array.of(1, 2, 3));
+});
+
+test("what is read shared is the same, in the memory of what it was read from, and the next read copies again", () => {
+  fc.assert(
+    fc.property(value, (one) => {
+      const bytes = encode([one, new Uint8Array([1, 2, 3])]);
+      const read = decodeShared(bytes) as [Value, Uint8Array];
+      expect(read).toEqual(decode(bytes));
+      expect(read[1].buffer).toBe(bytes.buffer);
+      expect((decode(bytes) as [Value, Uint8Array])[1].buffer).not.toBe(bytes.buffer);
+    }),
+    { numRuns: 100 },
+  );
+  expect(() => decodeShared(Uint8Array.of(0x18))).toThrow(KinError);
+  const after = encode([new Uint8Array(1)]);
+  expect((decode(after) as [Uint8Array])[0].buffer).not.toBe(after.buffer);
 });
 
 test("hex is lower case and whole bytes", () => {

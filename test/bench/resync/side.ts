@@ -7,7 +7,7 @@
 import { createServer, connect, type Socket } from "node:net";
 import { once } from "node:events";
 import Database from "libsql";
-import { decode, encode, fromHex } from "../../../protocols/bytes.ts";
+import { decodeShared, encode, fromHex } from "../../../protocols/bytes.ts";
 import { keysOf } from "../../sync/mesh.ts";
 import { systemTime } from "../../../node/system.ts";
 import type { Wire } from "../../../protocols/effects.ts";
@@ -104,7 +104,7 @@ async function floorSink(socket: Socket): Promise<Resynced> {
   const began = usage();
   for await (const frame of wire.frames()) {
     db.exec("BEGIN");
-    const rows = decode(frame) as unknown[][];
+    const rows = decodeShared(frame) as unknown[][];
     for (const row of rows) insert.run([events++, ...row]);
     ids.settle(events);
     db.exec("COMMIT");
