@@ -2,7 +2,15 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { decode, encode, fromHex, toHex, type Value } from "../../protocols/bytes.ts";
-import { idBytes, idOf, type EventId, type LogId, type MeshId } from "../../protocols/ids.ts";
+import {
+  idBytes,
+  idOf,
+  type DeviceId,
+  type EventId,
+  type LogId,
+  type MeshId,
+  type PersonId,
+} from "../../protocols/ids.ts";
 import {
   answerSnapshot,
   askSnapshot,
@@ -20,6 +28,11 @@ import {
   type SnapshotId,
 } from "../../protocols/snapshot.ts";
 import { factsView } from "../../sync/documents/facts.ts";
+import { checkNote, noteRows, parseNoteRows } from "../../sync/documents/note-rows.ts";
+import { createNoteText, TEXT_SHAPE } from "../../sync/documents/note-text.ts";
+import { parseRecordRows, recordRows } from "../../sync/documents/record-rows.ts";
+import { canonicalState } from "../../sync/documents/yjs-state.ts";
+import { parseUpdate } from "../../sync/documents/yjs.ts";
 import { encodeState } from "../../sync/snapshot-state.ts";
 import { bytesOf, epoch, epochKey, mesh, seededRandom } from "../sync/chains.ts";
 import { wirePair } from "../wire-pair.ts";
@@ -225,6 +238,59 @@ test("§27: the vectors of snapshots read as ours, and a holder of theirs is und
   await right.close();
   expect(toHex(await asking)).toBe(vectors.state);
 });
+
+test("§27: the rows of a note and a record are what their updates and changes amount to [document-state]", () => {
+  const { note, record } = JSON.parse(
+    readFileSync(new URL("../vectors/snapshot.json", import.meta.url), "utf8"),
+  ) as DocumentVectors;
+  const [read] = parseNoteRows(note.rows.map(fromHex));
+  expect(read).toMatchObject({ id: note.note, form: "text", title: note.title, openedBy: note.openedBy });
+  checkNote(read!, TEXT_SHAPE);
+  const text = createNoteText();
+  // Who wrote last first, as far as causes allow.
+  const left = [...note.updates];
+  while (left.length > 0) {
+    const known = text.seen();
+    const ready = left.findLastIndex(
+      ({ client, seen }, i) =>
+        seen.every(([other, clock]) => (known.get(other) ?? 0) >= clock) &&
+        !left.slice(0, i).some((before) => before.client === client),
+    );
+    const [{ client, seen, update }] = left.splice(ready, 1) as [(typeof left)[number]];
+    text.apply([parseUpdate(fromHex(update), client, new Map(seen), TEXT_SHAPE).bytes]);
+  }
+  expect(text.text()).toBe(note.text);
+  expect(toHex(canonicalState(text.state()))).toBe(toHex(read!.state!));
+  expect([...noteRows(read!)].map(toHex).toSorted()).toEqual(note.rows.toSorted());
+  const counted = new Map<string, number>();
+  for (const { device } of note.updates) counted.set(device, (counted.get(device) ?? 0) + 1);
+  expect(new Map([...read!.editors].map(([device, { edits }]) => [device, edits]))).toEqual(counted);
+
+  const changes = record.changes.map((one) => ({ ...one, ...record, change: fromHex(one.change) }));
+  expect([...recordRows({ ...record, changes })].map(toHex)).toEqual(record.rows);
+  expect(parseRecordRows(record.rows.map(fromHex))[0]!.changes).toMatchObject(
+    record.changes.map(({ event, at }) => ({ event, at, log: record.log })),
+  );
+});
+
+interface DocumentVectors {
+  note: {
+    note: string;
+    title: string;
+    openedBy: string;
+    text: string;
+    rows: string[];
+    updates: { client: number; device: string; seen: [number, number][]; update: string }[];
+  };
+  record: {
+    person: PersonId;
+    name: string;
+    log: LogId;
+    device: DeviceId;
+    changes: { event: EventId; at: number; change: string }[];
+    rows: string[];
+  };
+}
 
 interface Vectors {
   mesh: MeshId;
