@@ -127,8 +127,8 @@ function parseEnds(client: number, byEnd: Map<number, Seen>, items: Value[]): vo
   let [last, before] = [...byEnd].at(-1) ?? [0, new Map<number, number>()];
   for (const item of items) {
     const [end, news] = list(item);
-    if (count(end) <= last || count(end) > MAX_CLIENT_CLOCK)
-      throw bad(`an update of client ${client} ends at ${String(end)}`);
+    const to = count(end);
+    if (to <= last || to > MAX_CLIENT_CLOCK) throw bad(`an update of client ${client} ends at ${to}`);
     const seen = new Map(before);
     if (last > 0) seen.set(client, last);
     for (const one of list(news)) {
@@ -137,8 +137,8 @@ function parseEnds(client: number, byEnd: Map<number, Seen>, items: Value[]): vo
         throw bad(`what client ${client} had seen is not more than before`);
       seen.set(other, clock);
     }
-    byEnd.set(count(end), seen);
-    [last, before] = [count(end), seen];
+    byEnd.set(to, seen);
+    [last, before] = [to, seen];
   }
 }
 
