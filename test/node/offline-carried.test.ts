@@ -123,7 +123,7 @@ async function addClock(person: Person): Promise<string> {
   return folder;
 }
 
-test("[one-executor] an agent that has moved to the person's other machine runs there what the first was asked", async () => {
+test("[one-executor] [only-this-device] an agent that has moved to the person's other machine runs there what the first was asked", async () => {
   await using world = await openWorld();
   const { ben, ana } = await twoPeople(world, null, { device: "laptop" });
   const clock = await addClock(ana);
@@ -134,7 +134,8 @@ test("[one-executor] an agent that has moved to the person's other machine runs 
   await ana.kin(["up"]);
   await until(async () => (await ben.json<{ items: { address: string }[] }>(["agents"])).items.some(isClock));
   await ana.kin(["down"]);
-  const { id } = await ben.json<Queued>(["ask", "ana@laptop/clock", "what time is it?"]);
+  const { id } = await ben.json<Queued>(["ask", "ana/clock", "what time is it?"]);
+  const there = await ben.json<Queued>(["ask", "ana@laptop/clock", "what time is it there?"]);
   // While it is under way the agent moves.
   await rm(clock, { recursive: true });
   await desk.kin(["down"]);
@@ -144,6 +145,10 @@ test("[one-executor] an agent that has moved to the person's other machine runs 
   const answered = await ben.kin(["wait", id, "--timeout", "90s"]);
   expect(answered, answered.err).toMatchObject({ code: 0, out: expect.stringContaining("it is ") as string });
   expect((await ben.kin(["sync", "why", id])).out).toContain("handed it to another device");
+  expect(await ben.kin(["wait", there.id, "--timeout", "90s"]), "that machine was meant").toMatchObject({
+    code: 1,
+    err: expect.stringContaining("only on another one, and the call was for this one") as string,
+  });
 }, 240_000);
 
 function isClock({ address }: { address: string }): boolean {
