@@ -280,6 +280,8 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   const tally = createTally(replica);
   lifecycle.onStop("tally", () => tally.stop());
   const unkept = (error: unknown): void => lost("how far a peer is could not be kept", error);
+  /** Answers come after the records of the keys that sign them. */
+  let hasTold = false;
   const outbox = await createOutbox({
     replica,
     invoke: sealing,
@@ -288,7 +290,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     keyCouldSpeakFor: (key, from) => logCards.keys.couldSpeakFor(key, from),
     learnKey: (device, sealed) => logCards.learnKeys(device, [sealed]),
     isThere: (device) => network.greeting(device) !== null,
-    hasHeard,
+    hasHeard: () => hasTold,
     elsewhere: ({ target }) => (agents.find(target) === undefined ? siblingWith(target) : undefined),
     warn: lost,
   });
@@ -345,12 +347,9 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     changed: () => network.setMembership(replica.membership()),
     warn,
   });
-  let isFirst = !hasHeard();
   /** All that a peer has is here. */
   function caughtUp(): void {
-    outbox.lookAgain();
-    if (!isFirst) return;
-    isFirst = false;
+    if (hasTold) return outbox.lookAgain();
     refreshCards().catch((error: Error) => warn(error.message));
     announceKey();
     snapshots.look().catch((error: Error) => warn(error.message));
@@ -413,6 +412,9 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
   const refreshCards = async (): Promise<void> => {
     await ownCards.refresh();
     directory.publish();
+    if (hasTold || !hasHeard()) return;
+    hasTold = true;
+    outbox.lookAgain();
   };
   await refreshCards();
   lifecycle.onStop(
