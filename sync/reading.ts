@@ -63,27 +63,9 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
       header.deps.length === 0 && reissues.before(id).length === 0
         ? judgeBy(event, author, [], false)
         : await standingOf(event, author);
-    return {
-      id,
-      log: header.log,
-      seq: header.seq,
-      device: author,
-      person: personOf(membership(), author),
-      kind: header.kind,
-      audience: header.audience,
-      at: decodeStamp(header.hlc).ms,
-      hlc: header.hlc,
-      deps: header.deps,
-      standing,
-      get value() {
-        const opened = said();
-        return opened?.state === "open" ? opened.value : undefined;
-      },
-      get unreadable() {
-        return unreadableWhy(said(), isMissing);
-      },
-      ...(repeats !== undefined && { repeats }),
-    };
+    const readable = new Readable(event, author, personOf(membership(), author), standing, said, isMissing);
+    if (repeats !== undefined) readable.repeats = repeats;
+    return readable;
   }
 
   async function repeatedBy(copy: EventId, author: DeviceId): Promise<ReadableEvent["repeats"]> {
@@ -182,6 +164,56 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
       if (touched.size > 0) ground.emit({ type: "rejudged", logs: [...touched] });
     },
   };
+}
+
+/** A class, because getters of an object of its own take longer than all else that a run's event takes here (1.5 µs). */
+class Readable implements ReadableEvent {
+  readonly id: EventId;
+  readonly log: LogId;
+  readonly seq: number;
+  readonly device: DeviceId;
+  readonly person: ReadableEvent["person"];
+  readonly kind: ReadableEvent["kind"];
+  readonly audience: ReadableEvent["audience"];
+  readonly at: number;
+  readonly hlc: Uint8Array;
+  readonly deps: EventId[];
+  readonly standing: Standing;
+  declare repeats?: NonNullable<ReadableEvent["repeats"]> | null;
+  readonly #said: () => OpenedBody | null;
+  readonly #isMissing: boolean;
+
+  constructor(
+    { id, header }: StoredEvent,
+    device: DeviceId,
+    person: ReadableEvent["person"],
+    standing: Standing,
+    said: () => OpenedBody | null,
+    isMissing: boolean,
+  ) {
+    this.id = id;
+    this.log = header.log;
+    this.seq = header.seq;
+    this.device = device;
+    this.person = person;
+    this.kind = header.kind;
+    this.audience = header.audience;
+    this.at = decodeStamp(header.hlc).ms;
+    this.hlc = header.hlc;
+    this.deps = header.deps;
+    this.standing = standing;
+    this.#said = said;
+    this.#isMissing = isMissing;
+  }
+
+  get value(): ReadableEvent["value"] {
+    const opened = this.#said();
+    return opened?.state === "open" ? opened.value : undefined;
+  }
+
+  get unreadable(): ReadableEvent["unreadable"] {
+    return unreadableWhy(this.#said(), this.#isMissing);
+  }
 }
 
 /** Whose device it is or was; null if the fold does not say. */

@@ -128,14 +128,17 @@ export interface ReadableEvent {
   standing: Standing;
   /** Where its author said first what he says again here (R2, R13); null: that has not come yet. */
   repeats?: { log: LogId; seq: number } | null;
-  /** What it says, or undefined with the reason in `unreadable`. */
+  /** What it says, opened when it is asked for; undefined: the reason is in `unreadable`. Neither is in a spread copy. */
   value: Value | undefined;
   /** "no-body": it is to come. "pruned": a snapshot stands for it (R16). */
   unreadable: null | "no-body" | "no-key" | "not-for-us" | "damaged" | "pruned";
 }
 
 export type ReplicaChange =
-  /** Events that have effect and can be read, each told once: own, received, released from hold, or opened by a late key. */
+  /**
+   * Events that have effect and whose key is here, each told once: own, received, released from hold, or opened by a late key.
+   * Nobody has opened them yet: one may turn out to be damaged.
+   */
   | { type: "applied"; events: ReadableEvent[] }
   /** Logs have grown (whatever can be read of them): sessions tell their peers. */
   | { type: "grown"; logs: LogId[] }
@@ -516,9 +519,7 @@ async function eventsFrom(
   // A log that is stored and not yet taken in is told when it is.
   const untaken = stored.findIndex(({ event }) => !logs.has(event.header.log));
   const page = untaken < 0 ? stored : stored.slice(0, untaken);
-  const wanted = page.filter(
-    ({ event: { id, body } }) => !(unpruned && body === null && !isMissing(id)),
-  );
+  const wanted = page.filter(({ event: { id, body } }) => !(unpruned && body === null && !isMissing(id)));
   const readable: ReadableEvent[] = [];
   for (const { event } of wanted) readable.push(await reading.read(event));
   return { next: page.length === 0 ? position : page.at(-1)!.position + 1, events: readable };

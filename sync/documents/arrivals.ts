@@ -27,7 +27,9 @@ type Place = { seq: number } & Again;
 
 /** Stands where its author said it first, if it is said again: its clocks are that log's. */
 export function placed(event: ReadableEvent): ReadableEvent & Again {
-  return event.repeats === undefined ? event : { ...event, ...event.repeats, isAgain: true };
+  if (event.repeats === undefined) return event;
+  const { value, unreadable } = event; // opened when they are asked for: a copy of the event has them not
+  return { ...event, value, unreadable, ...event.repeats, isAgain: true };
 }
 
 /** How many were right, from the first on; of the next one why it is refused, if it is. */
