@@ -34,6 +34,7 @@ import { compareStamps } from "./clock.ts";
 import type { Setting } from "./documents/automerge.ts";
 import { writeBoard, type BoardAct } from "./documents/board.ts";
 import { placed } from "./documents/arrivals.ts";
+import type { DocumentEvent } from "./documents/arrivals.ts";
 import type { DocumentFold } from "./documents/collection.ts";
 import { createFacts, factsView, type Fact, type FactValue } from "./documents/facts.ts";
 import { writeText } from "./documents/note-text.ts";
@@ -69,6 +70,8 @@ export interface RefusedUpdate {
   event: EventId;
   kind: string;
   device: DeviceId;
+  /** The note or record; null: it can't be said. */
+  of: string | null;
   code: string;
   message: string;
 }
@@ -116,6 +119,8 @@ export interface Documents {
   on(listener: (change: { records: boolean }) => void): () => void;
   /** Events that were refused, the newest last. */
   refused(): RefusedUpdate[];
+  /** An edit that waits for what it builds on, or for a key. */
+  isWaiting(event: EventId): boolean;
   /** Resolves when all that the replica has now is folded, or waits for something that has not come. */
   settled(): Promise<void>;
   /** Of what is for the mesh: the same 32 bytes on every node that has the same events and can read them. */
@@ -167,8 +172,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     mesh: replica.mesh,
     isTrusted: (id: EventId) => trusted.has(id),
     runTrial,
-    refused: ({ id, device }: Pick<ReadableEvent, "id" | "device">, kind: ReadableEvent["kind"], error: KinError) =>
-      refuse({ id, device, kind }, error),
+    refused: refuse,
     held,
   };
   const facts = createFacts();
@@ -207,7 +211,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     if (isWriting && event.device === own) trusted.add(event.id);
     recordsCame ||= event.kind === "record-changed";
     const result = foldOf(event).fold(event);
-    if (result instanceof KinError) refuse(event, result);
+    if (result instanceof KinError) refuse(event, event.kind, result);
     else if (result !== null) late.add(result.late);
   }
 
@@ -215,18 +219,25 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     return kind === "record-changed" ? records : notes;
   }
 
-  function refuse(event: Pick<ReadableEvent, "id" | "kind" | "device">, error: KinError | null): void {
-    if (error === null) return;
-    const { id, kind, device } = event;
-    refused = [
-      ...refused.filter((one) => one.event !== id).slice(1 - MAX_REFUSED),
-      { event: id, kind, device, code: error.code, message: error.message },
-    ];
+  function refuse(event: DocumentEvent, kind: ReadableEvent["kind"], { code, message }: KinError): void {
+    const one = { event: event.id, kind, device: event.device, of: documentOfEvent(event, kind), code, message };
+    refused = [...refused.filter((other) => other.event !== one.event).slice(1 - MAX_REFUSED), one];
+  }
+
+  /** null: it says none, or none that can be read. */
+  function documentOfEvent(event: DocumentEvent, kind: ReadableEvent["kind"]): string | null {
+    if (kind === "note-opened") return event.id;
+    try {
+      return kind === "fact-set" ? null : foldOf({ kind }).idOf(event);
+    } catch {
+      return null;
+    }
   }
 
   function foldFact(event: ReadableEvent): void {
     // What is said to some only is no fact of the mesh: no snapshot could hold it.
-    if (event.audience === "mesh") refuse(event, facts.fold(event));
+    const error = event.audience === "mesh" ? facts.fold(event) : null;
+    if (error !== null) refuse(event, event.kind, error);
   }
 
   /** Whoever begins with a snapshot folds nothing behind it again, whoever brings it (C25). */
@@ -350,6 +361,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       // The base's rows are among those that were kept.
       facts.clear();
       for (const one of folds) one.clear();
+      refused = [];
       return { position, waiting: rows.flatMap(loadRow) };
     } catch (error) {
       failed?.(error);
@@ -363,6 +375,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     const [tag, , items] = row;
     if (tag === "waiting") return (items as Uint8Array[]).map((id) => idOf<"event">(id));
     if (tag === "facts") facts.load(items as Uint8Array[]);
+    else if (tag === "refused") refused.push(...(items as Value[][]).map(refusedOf));
     else if (!folds.some((one) => one.load(row)))
       throw new KinError("CORRUPT", `documents were kept with a row "${tag}" that nobody knows`);
     return [];
@@ -375,6 +388,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       savedRow(HEAD_ROW, fingerprint(), run, projection.position()),
       ...savedRows("waiting", nobody, waiting.map(idBytes)),
       ...savedRows("facts", nobody, [...facts.rows()]),
+      ...savedRows("refused", nobody, refused.map(refusedValue)),
       ...folds.flatMap((one) => [...one.saved()]),
     ];
     await keep.save(rows).catch((error: unknown) => failed?.(error));
@@ -582,6 +596,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       return () => listeners.delete(listener);
     },
     refused: () => refused,
+    isWaiting: (event) => unplaced.has(event) || folds.some((one) => one.pending().includes(event)),
     settled,
     hash: async () => {
       await settled();
@@ -596,6 +611,22 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       if (deps.keep !== undefined && !isStale && late.size === 0) await saveKept(deps.keep);
     },
   };
+}
+
+function refusedValue({ event, kind, device, of, code, message }: RefusedUpdate): Value {
+  return [idBytes(event), kind, idBytes(device), of, code, message];
+}
+
+function refusedOf(saved: Value[]): RefusedUpdate {
+  const [event, kind, device, of, code, message] = saved as [
+    Uint8Array,
+    string,
+    Uint8Array,
+    string | null,
+    string,
+    string,
+  ];
+  return { event: idOf(event), kind, device: idOf(device), of, code, message };
 }
 
 /** `to`: devices that it is sealed to; null: the mesh. */

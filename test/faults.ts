@@ -1817,6 +1817,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "return { right: 0, refused: `${trial.updates.length} on ${BOARD_SHAPE.name}` };",
   },
   {
+    requirement: "documents-refused",
+    file: "sync/documents.ts",
+    search: '      ...savedRows("refused", nobody, refused.map(refusedValue)),',
+    replace: "",
+  },
+  {
     requirement: "board-private",
     file: "sync/documents.ts",
     search: "noteSharedValue({ note: id, title, form, privacy",

@@ -1217,6 +1217,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "What two did to a board while they were apart is on both when they meet, nothing lost and nothing twice.",
   },
   {
+    id: "documents-refused",
+    source: "DESIGN §1 rank 4",
+    sentence:
+      "Who looks at a note or board is told which edits have no effect, and kin sync why says why, also after a restart.",
+  },
+  {
     id: "board-private",
     source: "issue 4 part 6",
     sentence: "A private board is read by its people only, also by who is let in later and by their new machines.",

@@ -10,6 +10,8 @@ import { readPiped } from "./piped.ts";
 import type { NoteItem, Params, Result, Verb } from "../gateway/control-api.ts";
 import { KinError } from "../../protocols/errors.ts";
 
+/** Edits without effect that are told with a note, the newest. */
+const SHOWN_REFUSED = 3;
 /** Of a board that is begun without saying them. */
 const DEFAULT_COLUMNS = "todo,doing,done";
 
@@ -60,6 +62,9 @@ export async function noteShow(context: Context, name: string): Promise<number> 
   else await (await import("./board-columns.ts")).showColumns(context.output, note.columns);
   for (const { by, device, edits, at } of note.editors)
     context.output.line(`${by}@${device} · ${edits} ${edits === 1 ? "edit" : "edits"}, ${ago(at)}`, "dim");
+  for (const { by, device, message } of note.refused.slice(-SHOWN_REFUSED))
+    context.output.line(`an edit by ${by}@${device} has no effect: ${message}`, "dim");
+  if (note.refused.length > 0) context.output.line(context.command(`sync why ${note.refused.at(-1)!.event}`), "dim");
   if (note.waiting > 0) context.output.line(`${note.waiting} edits wait for what they build on`, "dim");
   return EXIT.ok;
 }

@@ -477,6 +477,8 @@ export interface ControlApi {
       /** Of a board. */
       columns: ColumnItem[] | null;
       editors: { by: string; device: string; edits: number; at: number }[];
+      /** Edits that have no effect, on any node. `event`: `kine1…` */
+      refused: { event: string; by: string; device: string; message: string }[];
     },
   ];
   "note-share": [{ note: string; for: string[] }, never, NoteItem];

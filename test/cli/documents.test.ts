@@ -55,6 +55,8 @@ test("F9: a note is made, shown, changed and shared; what it says can't move the
   );
   const shown = await kin(["note", "show", "plan"]);
   expect(shown.out).toContain("ana@laptop · 1 edit, 5 s ago");
+  expect(shown.out).toContain("an edit by mallory@pc has no effect: an update of a note: it ends[2J early");
+  expect(shown.out).toContain("sync why kine1bad");
   expect(changeless(shown.out)).toBe(true);
   expect((await kin(["note", "edit", "plan", "--append", "jam"])).out).toContain("plan: jam true");
   expect((await kin(["note", "edit", "plan"], "all of it")).out).toContain("plan: all of it false");
@@ -105,7 +107,7 @@ test("F9: a board is begun, shown and changed; a card is one line, and can't mov
       { name: "done", cards: [] },
     ],
   });
-});
+}, 60_000);
 
 test("F9: columns stand side by side where there is room; words wrap inside of theirs", async () => {
   const card = {

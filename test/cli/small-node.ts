@@ -291,6 +291,9 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       base: [[5, 0, 9]],
       columns: note === "release" ? BOARD : null,
       editors: [{ by: "ana", device: "laptop", edits: 1, at: Date.now() - 5_000 }],
+      refused: [
+        { event: "kine1bad", by: "mallory", device: "pc", message: "an update of a note: it ends\u001b[2J early" },
+      ],
     }),
     "note-share": async ({ note, for: readers }) => ({ ...smallNote(note), for: readers }),
     "note-ls": async () => ({ items: [smallNote("plan")] }),

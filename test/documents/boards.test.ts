@@ -1,8 +1,11 @@
 /** Boards over real replicas: apart and together, private ones, removed members, what a start goes on from, agents' tools. */
 import { describe, expect, test } from "vitest";
 import { decode, encode, type Value } from "../../protocols/bytes.ts";
-import type { PersonId } from "../../protocols/ids.ts";
+import { idBytes, type PersonId } from "../../protocols/ids.ts";
 import type { Json } from "../../protocols/tool.ts";
+import type { MeshNode } from "../../node/gateway/mesh.ts";
+import { noteShow } from "../../node/gateway/verbs/notes.ts";
+import { syncWhy } from "../../node/gateway/verbs/sync.ts";
 import { boardTools } from "../../node/tools/builtin/boards.ts";
 import { documentTools } from "../../node/tools/builtin/documents.ts";
 import { resultText } from "../../node/tools/output.ts";
@@ -221,4 +224,38 @@ test("board-tools: steps show boards to who may read them; only the node's owner
   await expect(call(me, "board.show", on)).rejects.toMatchObject({ code: "INVALID_ARGUMENTS" });
   expect(await call(other, "board.show", on)).toContain("fix the login");
   expect(tools.filter(({ readOnly }) => readOnly).map(({ name }) => name)).toContain("board.show");
+});
+
+test("documents-refused: who looks at a board, or asks why, is told of edits without effect, also after a restart, and of those that wait", async () => {
+  const kept: { rows: Uint8Array[] | null } = { rows: null };
+  const keep: DocumentKeep = { load: async () => kept.rows, save: async (rows) => void (kept.rows = rows) };
+  const ana = await withDocuments(await foundMesh("ana", testTime()), { keep });
+  const board = await openBoard(ana);
+  const byClient = ([a]: number[], [b]: number[]): number => a! - b!;
+  const edit = (h: Value, u: Uint8Array) =>
+    ({ kind: "note-edited", audience: "mesh", value: { d: idBytes(board as never), h, u } }) as const;
+  const [refused, waits] = await ana.member.replica.append([
+    edit([], Uint8Array.of(0, 0)),
+    edit(
+      [...ana.documents.boards.get(board as never)!.board.seen(), [4711, 5]].toSorted(byClient),
+      Uint8Array.of(0, 1, 0xe7, 0x24, 1, 0, 1),
+    ),
+  ]);
+  await ana.documents.settled();
+  await ana.documents.close();
+  const again = await withDocuments(await ana.member.reopen(), { keep });
+  const { replica } = again.member;
+  const me = { device: replica.device };
+  const mesh = { replica, documents: again.documents, progress: { has: () => -1 }, me };
+  const node = { mesh: () => mesh, time: again.member.time } as unknown as MeshNode;
+  const shown = await noteShow(node, { note: "Release" });
+  expect(shown).toMatchObject({ waiting: 1, refused: [{ by: "ana" }] });
+  expect(shown.refused[0]!.message).toContain("changes nothing");
+  expect(await syncWhy(node, { item: shown.refused[0]!.event })).toMatchObject({
+    state: "refused",
+    said: [expect.stringContaining("note-edited"), expect.stringContaining("on all others: an update of a board: ")],
+  });
+  expect((await syncWhy(node, { item: refused!.id })).state).toBe("refused");
+  expect(await syncWhy(node, { item: waits!.id })).toMatchObject({ state: "waits" });
+  expect((await syncWhy(node, { item: board })).state).toBe("counts");
 });

@@ -52,7 +52,20 @@ export async function noteShow(node: MeshNode, params: Params<"note-show">): Pro
       edits,
       at,
     })),
+    refused: refusedOf(mesh, note.id),
   };
+}
+
+function refusedOf({ documents, replica }: Mesh, id: NoteId): Result<"note-show">["refused"] {
+  return documents
+    .refused()
+    .filter(({ of }) => of === id)
+    .map(({ event, device, message }) => ({
+      event: formatNoteId(event),
+      by: personOf(replica.membership(), device),
+      device: deviceName(replica.membership(), device),
+      message,
+    }));
 }
 
 export async function noteShare(node: MeshNode, params: Params<"note-share">): Promise<Result<"note-share">> {

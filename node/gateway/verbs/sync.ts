@@ -191,7 +191,8 @@ async function whyEvent(node: MeshNode, mesh: Mesh, item: string, id: EventId): 
   const said = [
     `${event.kind}, number ${event.seq} of the log ${event.log.slice(0, 8)} of ${author}, stamped ${date(event.at)}`,
   ];
-  const [state, sentence] = standingOf(node, event);
+  await mesh.documents.settled();
+  const [state, sentence] = documentStanding(mesh, id) ?? standingOf(node, event);
   said.push(sentence);
   if (event.audience === "here")
     return { item, kind: "event", state, said: [...said, "it never leaves this machine"], hint: null };
@@ -200,6 +201,16 @@ async function whyEvent(node: MeshNode, mesh: Mesh, item: string, id: EventId): 
   if (has.length > 0) said.push(`${named(mesh, has)} ${has.length === 1 ? "has" : "have"} it too`);
   if (lacks > 0) said.push(`${lacks} ${lacks === 1 ? "device has" : "devices have"} it not yet, as far as is known`);
   return { item, kind: "event", state, said, hint: state === "counts" ? null : "kin sync now" };
+}
+
+/** null: nothing else is to be said than of any event. */
+function documentStanding({ documents }: Mesh, id: EventId): [state: string, sentence: string] | null {
+  const refused = documents.refused().find(({ event }) => event === id);
+  if (refused !== undefined)
+    return ["refused", `it is here and has no effect, on this node and on all others: ${refused.message}`];
+  return documents.isWaiting(id)
+    ? ["waits", "it is here, and waits for an edit that it builds on, or for a key"]
+    : null;
 }
 
 function standingOf(node: MeshNode, { standing, unreadable }: ReadableEvent): [state: string, sentence: string] {
