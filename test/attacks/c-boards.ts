@@ -2,14 +2,15 @@
  * Group C of the attacks on boards: what a member may write into the log as an edit of one, and what must become of it. One line a
  * case, on top of `c.ts`: what is wrong with any update of Yjs is wrong here too.
  */
-import { concat, utf8Bytes } from "../../protocols/bytes.ts";
+import { concat } from "../../protocols/bytes.ts";
 import { yjsClientOf, type NoteId } from "../../protocols/document.ts";
 import { logIdOf } from "../../protocols/events.ts";
-import { idBytes, type DeviceId } from "../../protocols/ids.ts";
+import type { DeviceId } from "../../protocols/ids.ts";
 import { createBoard, type Card } from "../../sync/documents/board.ts";
 import { firstUnder, loadDocument, runsFrom, type YItem } from "../../sync/documents/yjs.ts";
 import type { NewEntry } from "../../sync/replica.ts";
 import type { Writer } from "../documents/scene.ts";
+import { info, noteEdited, text, uint, updateOf } from "./yjs-bytes.ts";
 
 export interface BoardAttack {
   id: string;
@@ -32,21 +33,6 @@ export interface BoardScene {
   chain(root: string, key: string | null): [client: number, clock: number][];
 }
 
-function uint(...numbers: number[]): Uint8Array {
-  const out: number[] = [];
-  for (let number of numbers) {
-    while (number >= 128) {
-      out.push((number % 128) + 128);
-      number = Math.floor(number / 128);
-    }
-    out.push(number);
-  }
-  return Uint8Array.from(out);
-}
-
-/** What a struct begins with. */
-const info = (bits: number): Uint8Array => Uint8Array.of(bits);
-const text = (words: string): Uint8Array => concat(uint(utf8Bytes(words).length), utf8Bytes(words));
 const [TEXT, ENTRY, KEY, LEFT, RIGHT] = [4, 8, 0x20, 0x80, 0x40];
 const value = (words: string): Uint8Array => concat(uint(1, 119), text(words));
 const inRoot = (name: string): Uint8Array => concat(uint(1), text(name));
@@ -59,13 +45,11 @@ const entryAfter = (left: [number, number], says: Uint8Array): Uint8Array =>
   concat(info(ENTRY | KEY | LEFT), uint(...left), says);
 const textIn = (root: string, words: string): Uint8Array => concat(info(TEXT), inRoot(root), text(words));
 
-function update(client: number, clock: number, ...structs: Uint8Array[]): Uint8Array {
-  return concat(uint(1, structs.length, client, clock), ...structs, uint(0));
-}
+const update = (client: number, clock: number, ...structs: Uint8Array[]): Uint8Array =>
+  updateOf(client, clock, structs);
 
 function edit({ board, seen }: BoardScene, u: Uint8Array, had: Iterable<[number, number]> = seen): NewEntry {
-  const h = [...had].toSorted(([a], [b]) => a - b);
-  return { kind: "note-edited", audience: "mesh", value: { d: idBytes(board), h, u } };
+  return noteEdited(board, had, u);
 }
 
 /** One struct, whatever the scene says of it. */

@@ -12,6 +12,7 @@ import { logIdOf } from "../../protocols/events.ts";
 import { idBytes, type LogId } from "../../protocols/ids.ts";
 import type { NewEntry } from "../../sync/replica.ts";
 import type { Writer } from "../documents/scene.ts";
+import { info, noDeletes, noteEdited, text, uint, updateOf as update } from "./yjs-bytes.ts";
 
 export interface DocumentAttack {
   id: string;
@@ -45,31 +46,11 @@ export interface AttackScene {
 
 // ── bytes of Yjs ──
 
-function uint(...numbers: number[]): Uint8Array {
-  const out: number[] = [];
-  for (let number of numbers) {
-    while (number >= 128) {
-      out.push((number % 128) + 128);
-      number = Math.floor(number / 128);
-    }
-    out.push(number);
-  }
-  return Uint8Array.from(out);
-}
-
-const text = (words: string): Uint8Array => concat(uint(utf8Bytes(words).length), utf8Bytes(words));
-/** What a struct begins with. */
-const info = (bits: number): Uint8Array => Uint8Array.of(bits);
 const root = concat(uint(1), text("text"));
 const after = (client: number, clock: number, words: string): Uint8Array =>
   concat(info(4 | 0x80), uint(client, clock), text(words));
 const between = (left: [number, number], right: [number, number], words: string): Uint8Array =>
   concat(info(4 | 0xc0), uint(...left, ...right), text(words));
-const noDeletes = uint(0);
-
-function update(client: number, clock: number, structs: Uint8Array[], deletes = noDeletes): Uint8Array {
-  return concat(uint(1, structs.length, client, clock), ...structs, deletes);
-}
 
 const lastOf = ({ victim, seen }: AttackScene): number => seen.get(victim)! - 1;
 /** What an honest author writes there. */
@@ -78,8 +59,7 @@ const atEnd = (scene: AttackScene, words: string): Uint8Array => after(scene.vic
 // ── events ──
 
 function edit({ note, seen }: AttackScene, bytes: Uint8Array, had: Iterable<[number, number]> = seen): NewEntry {
-  const h = [...had].toSorted(([a], [b]) => a - b);
-  return { kind: "note-edited", audience: "mesh", value: { d: idBytes(note), h, u: bytes } };
+  return noteEdited(note, had, bytes);
 }
 
 function change({ agent }: AttackScene, bytes: Uint8Array): NewEntry {
@@ -141,6 +121,10 @@ const column = {
         ] as [number, Uint8Array][])),
   ],
 };
+
+/** A change with these columns. */
+const changed = (scene: AttackScene, ...columns: [number, Uint8Array][]): NewEntry =>
+  change(scene, changeOf(scene.actor, columns));
 
 /** A change that sets one key to null, as it should be. */
 const plain = (actor: string, key = "paused", more: Parameters<typeof changeOf>[2] = {}): Uint8Array =>
@@ -463,14 +447,12 @@ export const DOCUMENT_ATTACKS: DocumentAttack[] = [
     becomes: "refused",
     because: "over 64 rows",
     entries: (scene) => [
-      change(
+      changed(
         scene,
-        changeOf(scene.actor, [
-          column.key("a"),
-          column.insert,
-          [0x42, concat(Uint8Array.of(0x80, 0x80, 0x80, 0x80, 0x80, 0x20), uint(1))],
-          column.value,
-        ]),
+        column.key("a"),
+        column.insert,
+        [0x42, concat(Uint8Array.of(0x80, 0x80, 0x80, 0x80, 0x80, 0x20), uint(1))],
+        column.value,
       ),
     ],
   },
@@ -480,16 +462,14 @@ export const DOCUMENT_ATTACKS: DocumentAttack[] = [
     becomes: "refused",
     because: "1099511627776 bytes",
     entries: (scene) => [
-      change(
+      changed(
         scene,
-        changeOf(scene.actor, [
-          column.key("a"),
-          column.insert,
-          column.action(1),
-          [0x56, concat(Uint8Array.of(0x7f), uint(2 ** 44 + 6))],
-          [0x57, utf8Bytes("short")],
-          ...column.replaces(),
-        ]),
+        column.key("a"),
+        column.insert,
+        column.action(1),
+        [0x56, concat(Uint8Array.of(0x7f), uint(2 ** 44 + 6))],
+        [0x57, utf8Bytes("short")],
+        ...column.replaces(),
       ),
     ],
   },
@@ -544,16 +524,7 @@ export const DOCUMENT_ATTACKS: DocumentAttack[] = [
     becomes: "refused",
     because: "replaces what was not set",
     entries: (scene) => [
-      change(
-        scene,
-        changeOf(scene.actor, [
-          column.key("a"),
-          column.insert,
-          column.action(1),
-          column.value,
-          ...column.replaces([0, 9]),
-        ]),
-      ),
+      changed(scene, column.key("a"), column.insert, column.action(1), column.value, ...column.replaces([0, 9])),
     ],
   },
   {
@@ -593,10 +564,7 @@ export const DOCUMENT_ATTACKS: DocumentAttack[] = [
     becomes: "refused",
     because: "operation of kind 48",
     entries: (scene) => [
-      change(
-        scene,
-        changeOf(scene.actor, [column.key("a"), column.insert, column.action(48), column.value, ...column.replaces()]),
-      ),
+      changed(scene, column.key("a"), column.insert, column.action(48), column.value, ...column.replaces()),
     ],
   },
   {

@@ -39,6 +39,12 @@ async function ownRun(attacker: TestMember, from = 0) {
   return { entry, run: (await attacker.replica.runFrom(entry.log, from))!.run };
 }
 
+/** Frames of the attacker's own first event, as a part of a run that begins anywhere. */
+async function ownParts(attacker: TestMember): Promise<(from: number) => Uint8Array> {
+  const { entry, run } = await ownRun(attacker);
+  return (from) => send({ type: "run", log: entry.log, head: null, from, events: run.events.slice(0, 1) });
+}
+
 export const SYNC_ATTACKS: SyncAttack[] = [
   {
     id: "D1",
@@ -141,13 +147,8 @@ export const SYNC_ATTACKS: SyncAttack[] = [
     says: "sends a part of a run and goes on with another",
     refusal: "BAD_REQUEST",
     frames: async (attacker, own) => {
-      const { entry, run } = await ownRun(attacker);
-      const part = { type: "run" as const, log: entry.log, head: null };
-      return [
-        send(own),
-        send({ ...part, from: 0, events: run.events.slice(0, 1) }),
-        send({ ...part, from: 3, events: run.events.slice(0, 1) }),
-      ];
+      const partAt = await ownParts(attacker);
+      return [send(own), partAt(0), partAt(3)];
     },
   },
   {
@@ -213,14 +214,8 @@ export const SYNC_ATTACKS: SyncAttack[] = [
     says: "sends the parts of a run in the wrong order, a thousand of them",
     refusal: "BAD_REQUEST",
     frames: async (attacker, own) => {
-      const { entry, run } = await ownRun(attacker);
-      const part = { type: "run" as const, log: entry.log, head: null };
-      return [
-        send(own),
-        ...Array.from({ length: 1_000 }, (_, i) => {
-          return send({ ...part, from: 1_000 - i, events: run.events.slice(0, 1) });
-        }),
-      ];
+      const partAt = await ownParts(attacker);
+      return [send(own), ...Array.from({ length: 1_000 }, (_, i) => partAt(1_000 - i))];
     },
   },
   {
