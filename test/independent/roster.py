@@ -24,14 +24,21 @@ TYPES = {
 }
 
 
-def certified(cert, key, scope, device, sealing):
-    """Is `cert` a certificate for this device by this person key?"""
+def certifies(cert, key, **wanted):
+    """Does this key say in `cert` just what is wanted, and no more than v and n besides?"""
+    if key is None or cert.key != key:
+        return False
     try:
-        said = fields(decode(cert.bytes), "a certificate", "v scope device sealing n")
+        said = fields(decode(cert.bytes), "a certificate", "v n " + " ".join(wanted))
     except Bad:
         return False
-    right = said["v"] == 1 and said["scope"] == scope and said["device"] == device and said["sealing"] == sealing
-    return right and is_bytes(said["n"], 16) and cert.key == key and cert.good("certificate")
+    right = said["v"] == 1 and is_bytes(said["n"], 16) and all(said[name] == wanted[name] for name in wanted)
+    return right and cert.good("certificate")
+
+
+def certified(cert, key, scope, device, sealing):
+    """Is `cert` a certificate for this device by this person key?"""
+    return certifies(cert, key, scope=scope, device=device, sealing=sealing)
 
 
 class Record:
@@ -213,9 +220,10 @@ class Roster:
     def seniority(self, node):
         return (node.rank, self.cause(node))
 
-    def role(self, t, person):
+    def role(self, t, person, before=None):
+        """The role, or the one that was known to the record `before`."""
         entry = t.persons[person]
-        newest = self.maximal(entry["roles"])
+        newest = self.maximal([one for one in entry["roles"] if before is None or self.before(one, before)])
         if not newest:
             return entry["baseRole"]
         return "admin" if all(one.body["role"] == "admin" for one in newest) else "member"
@@ -316,15 +324,8 @@ class Roster:
         r.verdict = r.device not in r.brings() or not self._recovered(r, person["recovery"]) or self._void_by_type(r, v)
 
     def _recovered(self, r, key):
-        if key is None or r.recovery.key != key or not r.recovery.good("certificate"):
-            return False
-        try:
-            said = fields(decode(r.recovery.bytes), "a recovery", "v mesh person personKey devices n")
-        except Bad:
-            return False
-        right = said["v"] == 1 and said["mesh"] == r.mesh and said["person"] == r.body["person"]
-        right = right and said["personKey"] == r.body["personKey"] and said["devices"] == r.brings()
-        return right and is_bytes(said["n"], 16)
+        person, person_key = r.body["person"], r.body["personKey"]
+        return certifies(r.recovery, key, mesh=r.mesh, person=person, personKey=person_key, devices=r.brings())
 
     def _needs_admin(self, r, v):
         body = r.body
@@ -348,14 +349,7 @@ class Roster:
 
     def _worded(self, r, key):
         """Is its word by this person key, for exactly these logs?"""
-        if r.word.key != key or not r.word.good("certificate"):
-            return False
-        try:
-            said = fields(decode(r.word.bytes), "a word", "v mesh device logs n")
-        except Bad:
-            return False
-        right = said["v"] == 1 and said["mesh"] == r.mesh and said["device"] == r.body["device"]
-        return right and said["logs"] == r.body["logs"] and is_bytes(said["n"], 16)
+        return certifies(r.word, key, mesh=r.mesh, device=r.body["device"], logs=r.body["logs"])
 
     def _void_by_type(self, r, v):
         body, kind = r.body, r.type
@@ -524,7 +518,7 @@ class Roster:
         known = [e for e in accepted if self.before(e, r)]
         if any(self.ends_person(e, r.person) or self.ends_author_device(e, r) for e in known):
             return True
-        if r.needs_admin and (r.person not in t.persons or self._role_before(r, t) != "admin"):
+        if r.needs_admin and (r.person not in t.persons or self.role(t, r.person, before=r) != "admin"):
             return True
         body = r.body
         if "person" in body and body["person"] not in t.persons:
@@ -532,13 +526,6 @@ class Roster:
         if r.type in ("device-removed", "log-allowed") and body["device"] not in t.devices:
             return True
         return r.type == "invite-closed" and body["invite"] not in t.invites
-
-    def _role_before(self, r, t):
-        entry = t.persons[r.person]
-        newest = self.maximal([one for one in entry["roles"] if self.before(one, r)])
-        if not newest:
-            return entry["baseRole"]
-        return "admin" if all(one.body["role"] == "admin" for one in newest) else "member"
 
     def _clashes(self, r, t):
         if r.type == "admit":
