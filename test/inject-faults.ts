@@ -9,6 +9,7 @@ import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, write
 import { dirname, join } from "node:path";
 import { parseArgs } from "node:util";
 import { citationPattern, citingFiles, readCitations } from "./citations.ts";
+import { chance } from "./disk/random.ts";
 import { FAULTS, type Fault } from "./faults.ts";
 import { endAll, endAllWhenInterrupted, killAll, straysIn, takeOwnTemp } from "./own-temp.ts";
 
@@ -205,18 +206,12 @@ function copyTree(copy: string): string {
   return copy;
 }
 
-/** `count` of `all` in an order that only the seed decides (Fisher–Yates over mulberry32). */
+/** `count` of `all` in an order that only the seed decides (Fisher–Yates). */
 function sample<T>(all: readonly T[], count: number, seed: number): T[] {
   const items = [...all];
-  let state = seed >>> 0;
-  const next = (): number => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
+  const random = chance(seed);
   for (let i = items.length - 1; i > 0; i--) {
-    const j = Math.floor(next() * (i + 1));
+    const j = random.below(i + 1);
     [items[i], items[j]] = [items[j]!, items[i]!];
   }
   return items.slice(0, count);

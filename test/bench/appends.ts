@@ -6,13 +6,10 @@
 import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { systemRandom, systemTime } from "../../node/system.ts";
-import { createClock } from "../../sync/clock.ts";
-import { openLog } from "../../sync/log.ts";
 import { openLibsqlStore } from "../../sync/stores/libsql.ts";
 import { openLogFile } from "../../sync/stores/log-file.ts";
 import { packBatches } from "../../sync/stores/packed-batch.ts";
-import { bytesOf, deviceOf, epoch, epochKey, makeChain, mesh, type ChainOfEvents } from "../sync/chains.ts";
+import { epoch, epochKey, makeChain, openAnasLog, type ChainOfEvents } from "../sync/chains.ts";
 import type { Bench, Row } from "./main.ts";
 import { median } from "./measure.ts";
 
@@ -87,15 +84,7 @@ export const appendsBench: Bench = {
 
 async function throughLog(file: string, writers: number, count: number): ReturnType<System> {
   const store = await openLibsqlStore({ file });
-  const log = await openLog({
-    store,
-    mesh,
-    key: deviceOf("ana").key,
-    incarnation: bytesOf("incarnation").subarray(0, 16),
-    chain: "mesh",
-    clock: createClock({ time: systemTime, bound: undefined }),
-    random: systemRandom,
-  });
+  const log = await openAnasLog(store);
   const body = { form: "mesh", epoch, key: epochKey, value: TEXT } as const;
   const append = () => log.append([{ kind: "note", audience: "mesh", body }]);
   await append();

@@ -5,11 +5,8 @@
  *   node writer.ts <log.db> [<module of the store>]      says "ready", "<seq> <event id>", "refused <code> <message>"
  */
 import { writeSync } from "node:fs";
-import { randomBytes } from "node:crypto";
 import { KinError } from "../../protocols/errors.ts";
-import { createClock, CLOCK_BOUND_KEY } from "../../sync/clock.ts";
-import { openLog } from "../../sync/log.ts";
-import { bytesOf, deviceOf, epoch, epochKey, mesh } from "../sync/chains.ts";
+import { epoch, epochKey, openAnasLog } from "../sync/chains.ts";
 
 const WRITERS = 8;
 /** Mostly small; now and then large, so that the write-ahead log often moves into the file. */
@@ -21,16 +18,7 @@ const PAUSE_AFTER_REFUSAL_MS = 5;
 const [file, module = new URL("../../sync/stores/libsql.ts", import.meta.url).href] = process.argv.slice(2);
 const { openLibsqlStore } = (await import(module)) as typeof import("../../sync/stores/libsql.ts");
 const store = await openLibsqlStore({ file: file! });
-const bound = await store.value(CLOCK_BOUND_KEY);
-const log = await openLog({
-  store,
-  mesh,
-  key: deviceOf("ana").key,
-  incarnation: bytesOf("incarnation").subarray(0, 16),
-  chain: "mesh",
-  clock: createClock({ time: Date, bound }),
-  random: { bytes: (count) => new Uint8Array(randomBytes(count)) },
-});
+const log = await openAnasLog(store);
 say("ready");
 
 async function writeForEver(): Promise<never> {

@@ -208,13 +208,19 @@ test("[rights-at-execution] a share that is gone when the ask arrives refuses it
   expect(refused.err).toContain("DENIED");
 }, 120_000);
 
-test("[ask-again] what ended with an unknown outcome is asked again only as a new call, and only when that is said", async () => {
-  await using world = await openWorld();
+/** Ana's call of Ben's counter, which has begun and waits to be let go. */
+async function callThatRuns(world: World) {
   const counted = counter(world);
   const { ben, ana } = await twoPeople(world, null, counted.settings);
   await seesTool(ana, "ben/tools/counter.append");
   const { id } = await ana.json<Queued>(["call", "ben/tools/counter.append", "--later"]);
   await counted.began();
+  return { counted, ben, ana, id };
+}
+
+test("[ask-again] what ended with an unknown outcome is asked again only as a new call, and only when that is said", async () => {
+  await using world = await openWorld();
+  const { counted, ben, ana, id } = await callThatRuns(world);
   expect((await ana.kin(["outbox", "retry", id, "--again"])).code).toBe(2); // it still waits
   process.kill(await ben.pid(), "SIGKILL");
   await until(async () => (await ben.kin(["up"])).code === 0);
@@ -236,11 +242,7 @@ test("[ask-again] what ended with an unknown outcome is asked again only as a ne
 
 test("[cancel-running] a call that runs at a colleague's is stopped by kin outbox drop", async () => {
   await using world = await openWorld();
-  const counted = counter(world);
-  const { ben, ana } = await twoPeople(world, null, counted.settings);
-  await seesTool(ana, "ben/tools/counter.append");
-  const { id } = await ana.json<Queued>(["call", "ben/tools/counter.append", "--later"]);
-  await counted.began();
+  const { counted, ben, ana, id } = await callThatRuns(world);
   const dropped = await ana.kin(["outbox", "drop", id]);
   expect(dropped.out).toContain("has it already");
   await until(async () => {

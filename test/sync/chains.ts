@@ -15,7 +15,10 @@ import {
 } from "../../protocols/events.ts";
 import { sealBody } from "../../protocols/event-body.ts";
 import { idOf, type EpochId, type MeshId } from "../../protocols/ids.ts";
-import { encodeStamp } from "../../sync/clock.ts";
+import { systemRandom, systemTime } from "../../node/system.ts";
+import { CLOCK_BOUND_KEY, createClock, encodeStamp } from "../../sync/clock.ts";
+import { openLog } from "../../sync/log.ts";
+import type { EventStore } from "../../sync/store.ts";
 
 export const mesh: MeshId = idOf(bytesOf("mesh"));
 export const epoch: EpochId = idOf(bytesOf("epoch"));
@@ -87,4 +90,17 @@ export function makeChain(
     return signHead(key, { log, seq, id: event.id, hlc: event.header.hlc });
   };
   return { key, opening, log, events, headAt };
+}
+
+/** Ana's log in a store, by the machine's clock. */
+export async function openAnasLog(store: EventStore) {
+  return openLog({
+    store,
+    mesh,
+    key: deviceOf("ana").key,
+    incarnation: bytesOf("incarnation").subarray(0, 16),
+    chain: "mesh",
+    clock: createClock({ time: systemTime, bound: await store.value(CLOCK_BOUND_KEY) }),
+    random: systemRandom,
+  });
 }

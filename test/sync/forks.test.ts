@@ -53,6 +53,17 @@ async function rounds(members: TestMember[], count = 4): Promise<void> {
   }
 }
 
+/** Li's log was written twice: Ana has a1, Ben has b1 and b2. */
+async function partedTeam() {
+  const { ana, ben, li } = await team();
+  const twin = await twinOf(li);
+  await li.replica.append([note("a1")]);
+  await twin.replica.append([note("b1"), note("b2")]);
+  await meet(li, ana);
+  await meet(twin, ben);
+  return { ana, ben, li, twin };
+}
+
 async function refusalOf(work: Promise<unknown>): Promise<string> {
   return work.then(
     () => "done",
@@ -262,12 +273,7 @@ test("R2: a device has at most 16 open logs; one that was written twice is not o
 });
 
 test("a proof that does not say where the histories part is refused from a peer, and read where the first release kept it", async () => {
-  const { ana, ben, li } = await team();
-  const twin = await twinOf(li);
-  await li.replica.append([note("a1")]);
-  await twin.replica.append([note("b1"), note("b2")]);
-  await meet(li, ana);
-  await meet(twin, ben);
+  const { ana, ben } = await partedTeam();
   await rounds([ana, ben]);
   const [proof] = ana.replica.forks() as [ForkProof];
   const { parting: _, ...old } = proof;
@@ -287,12 +293,7 @@ test("a proof that does not say where the histories part is refused from a peer,
 });
 
 test("R5: removing whose log was written twice keeps what others had built on, on every history (R2)", async () => {
-  const { ana, ben, li } = await team();
-  const twin = await twinOf(li);
-  await li.replica.append([note("a1")]);
-  await twin.replica.append([note("b1"), note("b2")]);
-  await meet(li, ana);
-  await meet(twin, ben);
+  const { ana, ben, li, twin } = await partedTeam();
   await ana.replica.append([note("on a1")]);
   await ben.replica.append([note("on b2")]);
   await li.replica.close();
