@@ -6,8 +6,8 @@ import { equal } from "../protocols/bytes.ts";
 import type { SealingKey } from "../protocols/crypto/keys.ts";
 import { epochKeyHash, newEpochKey, openEpochKey, sealEpochKeys } from "../protocols/epoch.ts";
 import { errorShape } from "../protocols/errors.ts";
-import type { BodyKeys } from "../protocols/event-body.ts";
-import type { EventKind, StoredEvent } from "../protocols/events.ts";
+import { epochOf } from "../protocols/event-body.ts";
+import type { StoredEvent } from "../protocols/events.ts";
 import { idBytes, idOf, type DeviceId, type EpochId, type PersonId, type RecordId } from "../protocols/ids.ts";
 import { epochHeads, usableEpochs, type Epoch, type Membership } from "../protocols/membership.ts";
 import { personIdOf, type RosterBody, type RosterRecord } from "../protocols/roster-record.ts";
@@ -33,7 +33,6 @@ export interface EpochsDeps {
   keys: EpochKeys;
   /** Newest first. */
   sealingKeys: readonly SealingKey[];
-  bodyKeys: BodyKeys;
   read: Reading["read"];
   /** Writes sealed keys as events of ours, with `values`. */
   write: (entries: NewEntry[], values: NonNullable<StoreBatch["values"]>) => Promise<unknown>;
@@ -61,7 +60,7 @@ export interface Epochs {
 }
 
 export function createEpochs(deps: EpochsDeps): Epochs {
-  const { ground, membership, keys, bodyKeys } = deps;
+  const { ground, membership, keys } = deps;
   const { mesh, device, store, random } = ground;
   const locked = new Set<EpochId>();
   const shared = new Set<string>();
@@ -137,13 +136,12 @@ export function createEpochs(deps: EpochsDeps): Epochs {
 
   /** Tells the bodies that waited for this epoch's key. */
   async function unlock(epoch: EpochId): Promise<void> {
-    const onlyIt: BodyKeys = { ...bodyKeys, epochKey: (id) => (id === epoch ? keys.get(id) : undefined) };
     for await (const events of scan()) {
       const opened: ReadableEvent[] = [];
       for (const event of events) {
-        if (event.header.audience !== "mesh" || isClearKind(event.header.kind)) continue;
-        const readable = await deps.read(event, onlyIt);
-        if (readable.unreadable === null && readable.standing.state === "good") opened.push(readable);
+        if (event.header.audience !== "mesh" || event.body === null || epochOf(event.body) !== epoch) continue;
+        const readable = await deps.read(event);
+        if (readable.standing.state === "good") opened.push(readable);
       }
       if (opened.length > 0) ground.emit({ type: "applied", events: opened });
     }
@@ -248,9 +246,4 @@ function pastOf(id: RecordId, records: ReadonlyMap<RecordId, RosterRecord>): Rea
       next.push(parent);
     }
   return past;
-}
-
-/** Kinds whose mesh body is never sealed. */
-function isClearKind(kind: EventKind): boolean {
-  return kind === "roster" || kind === "agent-key" || kind === "log-opened" || kind === "re-issued";
 }

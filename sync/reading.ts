@@ -20,7 +20,7 @@ const MAX_AWAITED_DEPS = 10_000;
 
 export interface Reading {
   /** @throws KinError NOT_FOUND if we do not have the event's log */
-  read: (event: StoredEvent, keys?: BodyKeys) => Promise<ReadableEvent>;
+  read: (event: StoredEvent) => Promise<ReadableEvent>;
   /** The epoch that the body is sealed under, and whether we hold its key; null: it is sealed under none, or not here. */
   sealing: (event: StoredEvent) => { epoch: EpochId; isHeld: boolean } | null;
   /** Runs `work` while the values of these own events are known: what we have just written need not be opened again. */
@@ -49,15 +49,15 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
   const awaitedDeps = new Map<EventId, { log: LogId; hlc: Uint8Array }>();
   const justSaid = new Map<EventId, Value>();
 
-  async function read(event: StoredEvent, keys: BodyKeys = bodyKeys): Promise<ReadableEvent> {
+  async function read(event: StoredEvent): Promise<ReadableEvent> {
     const { header, id } = event;
     const author = logs.get(header.log)?.opening.device;
     const isMissing = event.body === null && deps.isMissing(id);
     if (author === undefined)
       throw new KinError("NOT_FOUND", `event ${id} is of log ${header.log}, which we do not have`);
     // Most events are waited for nowhere here: a run has a thousand of them.
-    const opened = header.audience === "direct" ? await openDirect(event, author, keys) : null;
-    const said = sayingOf(event, author, keys, opened);
+    const opened = header.audience === "direct" ? await openDirect(event, author) : null;
+    const said = sayingOf(event, author, opened);
     const repeats = reissues.originOf(id) === null ? undefined : await repeatedBy(id, author);
     const standing =
       header.deps.length === 0 && reissues.before(id).length === 0
@@ -78,22 +78,21 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
   }
 
   /** One to single devices takes a private key, and is opened at once. */
-  async function openDirect({ id, header, body }: StoredEvent, author: DeviceId, keys: BodyKeys) {
-    return body === null || justSaid.has(id) ? null : openBody({ mesh, author }, header, body, keys);
+  async function openDirect({ id, header, body }: StoredEvent, author: DeviceId) {
+    return body === null || justSaid.has(id) ? null : openBody({ mesh, author }, header, body, bodyKeys);
   }
 
   /** Opens the body when it is called first, with the key that is there now. */
   function sayingOf(
     { id, header, headerBytes, body }: StoredEvent,
     author: DeviceId,
-    keys: BodyKeys,
     before: OpenedBody | null,
   ): () => OpenedBody | null {
     if (body === null) return () => null;
     const value = justSaid.get(id);
     let opened: OpenedBody | null = value === undefined ? before : { state: "open", value };
     const epoch = opened === null ? epochOf(body) : null;
-    const key = epoch === null ? undefined : keys.epochKey(epoch);
+    const key = epoch === null ? undefined : bodyKeys.epochKey(epoch);
     return () => (opened ??= openShared({ mesh, author }, { header, headerBytes, body }, { epochKey: () => key }));
   }
 

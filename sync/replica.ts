@@ -338,7 +338,6 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     get sealingKeys() {
       return options.sealingKeys;
     },
-    bodyKeys,
     read: reading.read,
     write: (entries, values) => writing.write({ entries, values }),
   });
@@ -451,7 +450,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
     on: ground.on,
     append: writing.append,
     act: writing.act,
-    read: (event) => reading.read(event),
+    read: reading.read,
     event: async (id) => {
       const found = await find(id);
       return found === undefined ? undefined : reading.read(found);
