@@ -23,7 +23,7 @@ import { diffText } from "./text-diff.ts";
 import {
   applyUpdates,
   encodeState,
-  firstUnder,
+  firstOf,
   loadDocument,
   runsFrom,
   seenBy,
@@ -200,12 +200,13 @@ function compare(a: string, b: string): number {
 /** All texts and all that ever stood under each key. */
 function* chainsOf(doc: YDoc): Generator<Value> {
   for (const [name, root] of [...doc.share].toSorted(([a], [b]) => compare(a, b))) {
-    const chains: [string | null, YItem | null][] =
-      root._map.size === 0
-        ? [[null, root._start]]
-        : [...root._map.keys()].toSorted().map((key) => [key, firstUnder(root, key)]);
-    for (const [key, first] of chains)
-      yield [name, key, runsFrom(first).map(({ client, clock, length, text }) => [client, clock, text ?? length])];
+    const keys = root._map.size === 0 ? [null] : [...root._map.keys()].toSorted();
+    for (const key of keys)
+      yield [
+        name,
+        key,
+        runsFrom(firstOf(root, key)).map(({ client, clock, length, text }) => [client, clock, text ?? length]),
+      ];
   }
 }
 

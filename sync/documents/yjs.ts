@@ -305,9 +305,9 @@ export function valueOf({ deleted, content }: Y.Item): string | null {
   return deleted ? null : textOf(content);
 }
 
-/** What stands first under a key. */
-export function firstUnder(root: Root, key: string): Y.Item | null {
-  let item = root._map.get(key) ?? null;
+/** What stands first in a text (null), or under a key. */
+export function firstOf(root: Root, key: string | null): Y.Item | null {
+  let item = key === null ? root._start : (root._map.get(key) ?? null);
   while (item !== null && item.left !== null) item = item.left;
   return item;
 }
@@ -370,15 +370,14 @@ function whyMisplaced(doc: Y.Doc, update: Update, shape: Shape, nameOf: (root: R
     const root = parent as Root;
     const refusal = shape.refuses(nameOf(root), key, insert.value);
     if (refusal !== null) return refusal;
-    const first = key === null ? root._start : firstUnder(root, key);
-    if (!isBetween(first, doc.store, update, insert))
+    if (!isBetween(() => firstOf(root, key), doc.store, update, insert))
       return `what it puts at clock ${insert.clock} does not stand between units that were neighbours for its author`;
   }
   return null;
 }
 
 function isBetween(
-  first: Y.Item | null,
+  first: () => Y.Item | null,
   store: Y.Doc["store"],
   update: Update,
   { clock, left, right }: Insert,
@@ -398,12 +397,13 @@ function isBetween(
 
 /** What stands in a chain after `left` (null: everything), to the end. */
 function* unitsAfter(
-  first: Y.Item | null,
+  first: () => Y.Item | null,
   store: Y.Doc["store"],
   left: Unit | null,
 ): Generator<Unit & { length: number }> {
-  let item = first;
-  if (left !== null) {
+  let item: Y.Item | null;
+  if (left === null) item = first();
+  else {
     const holder = Y.getItem(store, Y.createID(left.client, left.clock));
     const rest = holder.id.clock + holder.length - left.clock - 1;
     if (rest > 0) yield { client: left.client, clock: left.clock + 1, length: rest };

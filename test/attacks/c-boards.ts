@@ -7,7 +7,7 @@ import { yjsClientOf, type NoteId } from "../../protocols/document.ts";
 import { logIdOf } from "../../protocols/events.ts";
 import type { DeviceId } from "../../protocols/ids.ts";
 import { createBoard, type Card } from "../../sync/documents/board.ts";
-import { firstUnder, loadDocument, runsFrom, type YItem } from "../../sync/documents/yjs.ts";
+import { firstOf, loadDocument, runsFrom } from "../../sync/documents/yjs.ts";
 import type { NewEntry } from "../../sync/replica.ts";
 import type { Writer } from "../documents/scene.ts";
 import { info, noteEdited, text, uint, updateOf } from "./yjs-bytes.ts";
@@ -238,9 +238,7 @@ export function boardSceneOf(attacker: Writer, victim: Writer, board: NoteId): B
   const { board: state } = attacker.documents.boards.get(board)!;
   const doc = loadDocument(state.state());
   const chain = (root: string, key: string | null): [number, number][] => {
-    const all = doc.share.get(root)!;
-    const first: YItem | null = key === null ? all._start : firstUnder(all, key);
-    return runsFrom(first).flatMap(({ client, clock, length }) =>
+    return runsFrom(firstOf(doc.share.get(root)!, key)).flatMap(({ client, clock, length }) =>
       Array.from({ length }, (_, i): [number, number] => [client, clock + i]),
     );
   };
