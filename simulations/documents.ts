@@ -85,11 +85,14 @@ function checkFacts({ world, witness }: Team, { name, process }: Machine, events
   }
 }
 
-function checkTyped({ world, witness }: Team, { name, process }: Machine, events: readonly ReadableEvent[]): void {
+function checkTyped(team: Team, { name, process }: Machine, events: readonly ReadableEvent[]): void {
+  const { world, witness } = team;
   const good = new Set(events.filter(({ standing }) => standing.state === "good").map(({ id }) => id));
-  for (const { event, note: id, word } of witness.words) {
+  const living = new Set(team.living().map((machine) => machine.name));
+  for (const { event, author, note: id, word } of witness.words) {
     const note = process!.documents.notes.get(id);
-    if (note === undefined || !good.has(event) || witness.isStruck(word)) continue;
+    // What a traitor types may be refused by all.
+    if (note === undefined || !good.has(event) || !living.has(author) || witness.isStruck(word)) continue;
     const times = note.text.text().split(word).length - 1;
     if (times !== 1) world.violate(`${name} shows "${word.slice(0, 12)}" ${times} times in note ${id.slice(0, 8)}`);
   }

@@ -99,7 +99,8 @@ export function createEditing(team: Team, dice: Dice): Editing {
     const note = dice.pick(notes);
     const typed = await write(machine, documents, note);
     const event = written.findLast(({ kind }) => kind === "note-edited");
-    if (typed !== null && event !== undefined) witness.typed(event.id, note.id, typed);
+    if (typed !== null && event !== undefined)
+      witness.typed({ event: event.id, author: machine.name, note: note.id, word: typed });
   }
 
   /** Puts a word in, or takes one out. Returns what stands there now. */

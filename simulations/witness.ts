@@ -33,6 +33,13 @@ export interface AskedCall {
   withdrawn: boolean;
 }
 
+export interface Typed {
+  event: EventId;
+  author: string;
+  note: NoteId;
+  word: string;
+}
+
 export interface Witness {
   acknowledged: Acknowledged[];
   acknowledge(author: string, events: readonly ReadableEvent[]): void;
@@ -55,8 +62,8 @@ export interface Witness {
   /** What `fact-set` events say, as any machine has read them: bodies may be pruned since. */
   readonly facts: ReadonlyMap<EventId, Value>;
   /** A word of its own that an acknowledged edit has put into a note. */
-  typed(event: EventId, note: NoteId, word: string): void;
-  readonly words: readonly { event: EventId; note: NoteId; word: string }[];
+  typed(word: Typed): void;
+  readonly words: readonly Typed[];
   /** Somebody means to take this out. */
   strike(text: string): void;
   isStruck(word: string): boolean;
@@ -74,7 +81,7 @@ export function createWitness(world: World): Witness {
   const effects = new Map<string, string[]>();
   const ends = new Map<string, CallEvent[]>();
   const facts = new Map<EventId, Value>();
-  const words: { event: EventId; note: NoteId; word: string }[] = [];
+  const words: Typed[] = [];
   const struck: string[] = [];
   const secrets = new Map<NoteId, Set<PersonId>>();
   const witness: Witness = {
@@ -112,7 +119,7 @@ export function createWitness(world: World): Witness {
     excused: new Set(),
     outlaws: new Map(),
     facts,
-    typed: (event, note, word) => void words.push({ event, note, word }),
+    typed: (word) => void words.push(word),
     words,
     strike: (text) => void struck.push(text),
     // Two words stand together where others have taken out what was between them.

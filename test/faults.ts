@@ -1823,6 +1823,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "board-replicas",
+    file: "sync/documents/yjs.ts",
+    search: "  doc.clientID = client;",
+    replace: "  doc.clientID = client + 1;",
+  },
+  {
     requirement: "board-private",
     file: "sync/documents.ts",
     search: "noteSharedValue({ note: id, title, form, privacy",
@@ -1983,6 +1989,12 @@ export const FAULTS: readonly Fault[] = [
     file: "sync/documents.ts",
     search: "foldUpdate(placed(event));",
     replace: "foldUpdate(event);",
+  },
+  {
+    requirement: "stopped-callee",
+    file: "sync/outbox.ts",
+    search: 'stopping.abort(new KinError("OUTCOME_UNKNOWN", "this device was stopped while the call ran"));',
+    replace: "stopping.abort();",
   },
   {
     requirement: "simulator-seed",

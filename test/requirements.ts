@@ -1223,6 +1223,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Who looks at a note or board is told which edits have no effect, and kin sync why says why, also after a restart.",
   },
   {
+    id: "board-replicas",
+    source: "issue 4 part 6",
+    sentence:
+      "Replicas that changed boards apart, over restarts, are the same bytes when they met, and refuse nothing of each other.",
+  },
+  {
     id: "board-private",
     source: "issue 4 part 6",
     sentence: "A private board is read by its people only, also by who is let in later and by their new machines.",
@@ -1348,6 +1354,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "What was written into documents while a clock was ahead counts when its log's owner says it again, in its first place.",
   },
   {
+    id: "stopped-callee",
+    source: "RULES R8",
+    sentence: "A call that its node stops in the middle of is recorded as unknown: it may have had its effect.",
+  },
+  {
     id: "simulator-seed",
     source: "issue 4 part 8",
     sentence: "The same seed plays the same events, in any process: the same traceHash.",
@@ -1362,6 +1373,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "issue 4 part 8",
     sentence:
       "Under every fault of the scenarios: equal after each heal, nothing acknowledged lost, nothing twice, nothing without a right.",
+  },
+  {
+    id: "simulator-documents",
+    source: "issue 4 part 8",
+    sentence:
+      "After each heal facts, notes, settings and cards read alike on every node, pruned or not, and each word of an acknowledged edit stands in its note once.",
   },
   {
     id: "simulator-plants",

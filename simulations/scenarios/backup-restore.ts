@@ -12,6 +12,10 @@ import { idsIn, processOf, type Team } from "../team.ts";
 import type { Scenario } from "../scenario.ts";
 
 const PART_MS = 2 * 60_000;
+const OTHERS_EVERY_MS = 2_500;
+const HIS_EVERY_MS = 8_000;
+/** Who is in reach is heard within this. */
+const HEARD_MS = 5_000;
 
 export const backupRestore: Scenario = {
   name: "backup-restore",
@@ -22,8 +26,10 @@ export const backupRestore: Scenario = {
     const others = team.machines.filter((machine) => machine !== restored);
     const isAlone = dice.chance(0.4);
     const isMarkerOld = dice.chance(0.7);
-    work.go(3 * PART_MS, 2_000, { ask: 4 });
-    await team.pass(PART_MS * dice.between(0.2, 1));
+    const [first, last] = [PART_MS * dice.between(0.2, 1), dice.between(0, 20_000)];
+    work.go(3 * PART_MS, OTHERS_EVERY_MS, { ask: 4 }, others);
+    work.go(first + PART_MS + last, HIS_EVERY_MS, { ask: 4 }, [restored]);
+    await team.pass(first);
     if (dice.chance(0.5)) await endInOrder(team, restored);
     const copy = restored.disk.backup();
     const { incarnation, offers, kept } = restored;
@@ -33,7 +39,7 @@ export const backupRestore: Scenario = {
     await team.pass(PART_MS / 2);
     for (let i = 0; i < 3; i++)
       for (const from of others) if (from.process !== null) void work.ask(from, restored).catch(refused);
-    await team.pass(dice.between(0, 20_000));
+    await team.pass(last);
 
     restored.kill({ power: true });
     restored.disk.restore(copy);
@@ -48,6 +54,9 @@ export const backupRestore: Scenario = {
     await excuseWhatNobodyHas();
     await team.pass(dice.between(100, 5_000));
     await team.complete(restored.start());
+    // What a person writes goes on the disk at once; only what a node writes by itself waits until it has heard somebody.
+    if (!isAlone) await team.pass(HEARD_MS);
+    work.go(PART_MS / 2, HIS_EVERY_MS, { ask: 4 }, [restored]);
     await team.pass(PART_MS / 2);
     await team.heal();
     const forks = team.living()[0]!.process!.replica.forks().length;

@@ -46,9 +46,4 @@ export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: num
     seed: 1,
     bug: "a folder restored with its marker told its cards before a peer was heard, and forked its log",
   },
-  {
-    scenario: "backup-restore",
-    seed: 9,
-    bug: "a node that was stopped in order while a call ran recorded that it had failed, not that nobody knows",
-  },
 ];

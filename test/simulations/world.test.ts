@@ -43,6 +43,28 @@ describe("the heap", () => {
     expect([...new Set(drawn)].toSorted((x, y) => x - y)).toEqual([3, 4, 5]);
   });
 
+  test("AbortSignal.timeout fires in virtual time", async () => {
+    const world = createWorld(1);
+    const signal = AbortSignal.timeout(60_000);
+    await world.run(59_999);
+    expect(signal.aborted).toBe(false);
+    await world.run(60_000);
+    expect((signal.reason as Error).name).toBe("TimeoutError");
+  });
+
+  test("a timer never comes early, so that who waits for the rest of a wait gets past it", async () => {
+    const world = createWorld(1);
+    let asked = 0;
+    const due = 0.1 + 0.2;
+    const wait = (): void => {
+      asked++;
+      if (world.now() < due) world.after(due - world.now(), "rest", wait);
+    };
+    wait();
+    await world.run(1, () => asked > 10);
+    expect(asked).toBeLessThan(4);
+  });
+
   test("a dead process's timers never fire; clocks drift and jump", async () => {
     const world = createWorld(1);
     const clock = createClock(world);

@@ -167,6 +167,25 @@ async function killedWhileRunning() {
   return { ben, bens, id, again, effects: () => sideEffects, time };
 }
 
+test("a node that stops tells what runs that nobody will know its end [stopped-callee]", async () => {
+  const { ben, ana } = await ben_ana();
+  const bens = await outboxOf(ben);
+  await bens.outbox.ask(await requestTo(ben, ana), "offline");
+  await syncOnce(ben, ana);
+  const anas = await outboxOf(ana);
+  const told: unknown[] = [];
+  let runs = 0;
+  anas.outbox.onAsked(async function* (_, signal) {
+    runs++;
+    yield { type: "accepted", index: 0 };
+    await new Promise((resolve) => signal.addEventListener("abort", resolve));
+    told.push(signal.reason);
+  });
+  await until(() => runs === 1, "the ask has started");
+  await anas.outbox.close();
+  expect(told.map((reason) => errorShape(reason).code)).toEqual(["OUTCOME_UNKNOWN"]);
+});
+
 test("killed after started: answered OUTCOME_UNKNOWN after the restart, never run again (R8) [killed-callee-durable]", async () => {
   const { ben, bens, id, again, effects } = await killedWhileRunning();
   const { outbox } = await outboxOf(again);
