@@ -1,4 +1,5 @@
 /** Boards over real replicas: apart and together, private ones, removed members, what a start goes on from, agents' tools. */
+import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { decode, encode, type Value } from "../../protocols/bytes.ts";
 import { idBytes, type PersonId } from "../../protocols/ids.ts";
@@ -10,7 +11,7 @@ import { boardTools } from "../../node/tools/builtin/boards.ts";
 import { documentTools } from "../../node/tools/builtin/documents.ts";
 import { resultText } from "../../node/tools/output.ts";
 import { removePerson } from "../../sync/acts.ts";
-import { newCardId, type CardPlace } from "../../sync/documents/board.ts";
+import { newCardId, type BoardAct, type CardPlace } from "../../sync/documents/board.ts";
 import { parseSavedRow, savedRow, type DocumentKeep } from "../../sync/documents/saved.ts";
 import { addDevice } from "../invoke/durable-scene.ts";
 import { seededRandom } from "../sync/chains.ts";
@@ -167,6 +168,80 @@ function asOlder(row: Uint8Array): Uint8Array {
   const [version, ...others] = decode(goodFor) as Value[];
   expect(version).toBe(2);
   return savedRow(tag, encode(others), ...rest);
+}
+
+test("board-replicas: three who change boards while some are apart or start again end with the same bytes; each card is there once", async () => {
+  const step = fc.record({
+    who: fc.nat(2),
+    does: fc.constantFrom("add", "move", "move", "edit", "remove", "columns", "meet", "restart"),
+    with: fc.nat(2),
+    at: fc.nat(9),
+  });
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 6, maxLength: 20 }), async (steps) => {
+      const ana = await withDocuments(await foundMesh("ana", testTime()));
+      const all = [
+        ana,
+        await withDocuments(await admitMember(ana.member, "ben")),
+        await withDocuments(await admitMember(ana.member, "li")),
+      ];
+      const board = await openBoard(ana);
+      await add(ana, board, "first");
+      for (const other of all.slice(1)) await meet(ana, other);
+      for (const { who, does, with: other, at } of steps) {
+        const writer = all[who]!;
+        const columns = writer.documents.boards.get(board as never)!.board.columns();
+        const cards = columns.flatMap(({ cards: inIt }) => inIt);
+        const card = cards[at % Math.max(1, cards.length)];
+        const act = (one: BoardAct) => writer.documents.boards.edit(board as never, one);
+        if (does === "add") await add(writer, board, `card ${at}`);
+        if (does === "columns")
+          await act({
+            act: "columns",
+            names: [...columns.map(({ name }) => name), `c${at}`].slice(-9).filter(isFirst),
+          }).catch(expectRefusal);
+        if (does === "move" && card !== undefined)
+          await act({
+            act: "move",
+            card: card.id,
+            column: columns[other % columns.length]!.name,
+            place: at % 2 === 0 ? "top" : "end",
+          });
+        if (does === "edit" && card !== undefined)
+          await act({ act: "edit", card: card.id, text: `${card.text}.${at}` });
+        if (does === "remove" && card !== undefined && at < 3) await act({ act: "remove", card: card.id });
+        if (does === "meet" && who !== other) await meet(writer, all[other]!);
+        if (does === "restart") {
+          await writer.documents.close();
+          all[who] = await withDocuments(await writer.member.reopen());
+        }
+      }
+      for (const [a, b] of [
+        [0, 1],
+        [1, 2],
+        [0, 1],
+      ] as const)
+        await meet(all[a]!, all[b]!);
+      expect(new Set(await Promise.all(all.map(({ documents }) => hashOf(documents)))).size).toBe(1);
+      expect(new Set(all.map((one) => shows(one, board))).size).toBe(1);
+      expect(all.flatMap(({ documents, failures }) => [...documents.refused(), ...failures])).toEqual([]);
+      const ids = all[2]!.documents.boards
+        .get(board as never)!
+        .board.columns()
+        .flatMap(({ cards }) => cards.map(({ id }) => id));
+      expect(new Set(ids).size).toBe(ids.length);
+    }),
+    { numRuns: 8 },
+  );
+}, 60_000);
+
+function isFirst(name: string, i: number, all: string[]): boolean {
+  return all.indexOf(name) === i;
+}
+
+/** Cards stand in a column that was to go. */
+function expectRefusal(error: unknown): void {
+  expect(error).toMatchObject({ code: "BAD_REQUEST" });
 }
 
 test("board-tools: steps show boards to who may read them; only the node's owner changes them, beside other people", async () => {
