@@ -140,7 +140,7 @@ function whereItIs(node: MeshNode, mesh: Mesh, ask: AskState, state: string): st
     );
   if (state === "here") said.push("nobody else has it yet: it leaves with the next sync, whoever that is with");
   if (state === "sent") said.push(`it was sent to ${who}, which has not answered yet`);
-  if (!isThere) said.push(awaySentence(node, mesh, ask.executor), lastInStep(mesh, ask.executor));
+  if (!isThere) said.push(`now: ${awaySentence(node, mesh, ask.executor)}`, lastInStep(mesh, ask.executor));
   else if (state === "sent") said.push(`${who} is connected: the call runs there, or waits for its turn`);
   if (ask.attached.length > 0)
     said.push(
