@@ -18,7 +18,7 @@ import {
   encodeUnsealed,
   isBodyOf,
   sortedDeps,
-  unsealedBytes,
+  unsealedParts,
   type EventHeader,
   type StoredEvent,
   type UnsealedHeader,
@@ -89,7 +89,7 @@ export function sealBody(
     case "clear":
       return encode({ n, c: plan.value });
     case "mesh": {
-      const aad = additionalData(context, encoded ?? inOrder(header), plan.epoch);
+      const aad = additionalData(context, plan.epoch, encoded ?? inOrder(header));
       const x = aeadSeal(meshKey(plan.key, header), nonceOf(n), encode(plan.value), aad);
       return encode({ n, e: idBytes(plan.epoch), x });
     }
@@ -110,7 +110,7 @@ async function sealDirect(
   const misfit = whyNotRecipients(devices);
   if (misfit !== null) throw new KinError("BAD_REQUEST", misfit);
   const key = random.bytes(KEY_BYTES);
-  const aad = additionalData(context, inOrder(header));
+  const aad = additionalData(context, undefined, inOrder(header));
   const info = directInfo(context, header, devices);
   const x = aeadSeal(key, nonceOf(n), encode(plan.value), aad);
   const r = await Promise.all(
@@ -153,7 +153,7 @@ export function openShared(
     const parsed = parseFitting(header, body);
     return parsed.form === "direct"
       ? refused("the body is sealed to single devices")
-      : openForAll(context, header, parsed, keys, unsealedBytes(headerBytes));
+      : openForAll(context, header, parsed, keys, unsealedParts(headerBytes));
   } catch (error) {
     return refusedFor(error);
   }
@@ -164,12 +164,17 @@ function openForAll(
   header: EventHeader,
   body: ClearBody | MeshBody,
   keys: Pick<BodyKeys, "epochKey">,
-  encoded = inOrder(header),
+  encoded: readonly Uint8Array[] = [inOrder(header)],
 ): OpenedBody {
   if (body.form === "clear") return { state: "open", value: body.value };
   const key = keys.epochKey(body.epoch);
   if (key === undefined) return { state: "locked", why: "epoch", epoch: body.epoch };
-  const plain = aeadOpen(meshKey(key, header), nonceOf(body.n), body.x, additionalData(context, encoded, body.epoch));
+  const plain = aeadOpen(
+    meshKey(key, header),
+    nonceOf(body.n),
+    body.x,
+    additionalData(context, body.epoch, ...encoded),
+  );
   if (plain === null) return refused(`the body is not sealed for this event under epoch ${body.epoch}`);
   return { state: "open", value: decode(plain) };
 }
@@ -195,7 +200,7 @@ async function openDirect(
   if (!recipients.includes(keys.device)) return { state: "locked", why: "recipients", recipients };
   const key = await unwrapKey(context, header, body, keys);
   if (key === null) return refused("the body is not sealed to a sealing key of this device for this event");
-  const plain = aeadOpen(key, nonceOf(body.n), body.x, additionalData(context, inOrder(header)));
+  const plain = aeadOpen(key, nonceOf(body.n), body.x, additionalData(context, undefined, inOrder(header)));
   return plain === null
     ? refused("the content key of a direct body does not open it")
     : { state: "open", value: decode(plain) };
@@ -210,7 +215,7 @@ async function unwrapKey(
   const recipients = body.wrapped.map((entry) => entry.device);
   const ours = body.wrapped.find((entry) => entry.device === keys.device);
   if (ours === undefined) return null;
-  const aad = additionalData(context, inOrder(header));
+  const aad = additionalData(context, undefined, inOrder(header));
   const info = directInfo(context, header, recipients);
   for (const sealingKey of keys.sealingKeys()) {
     const key = await hpkeOpen(sealingKey, ours, info, aad);
@@ -247,7 +252,7 @@ export function openWithKey(
 ): Value | undefined {
   const parsed = parseFitting(header, body);
   if (parsed.form !== "direct") return undefined;
-  const plain = aeadOpen(key, nonceOf(parsed.n), parsed.x, additionalData(context, inOrder(header)));
+  const plain = aeadOpen(key, nonceOf(parsed.n), parsed.x, additionalData(context, undefined, inOrder(header)));
   return plain === null ? undefined : decode(plain);
 }
 
@@ -339,14 +344,20 @@ function whyMisfit(header: UnsealedHeader, form: BodyPlan["form"]): string | nul
 // ── What a body is bound to ──
 
 /** The header is the last of the three, so it is put there as it is encoded already. */
-function additionalData({ mesh }: BodyContext, header: Uint8Array, epoch?: EpochId): Uint8Array {
-  const before = encode({
-    mesh: idBytes(mesh),
-    epoch: epoch === undefined ? undefined : idBytes(epoch),
-    header: null,
-  });
-  return concat(before.subarray(0, -1), header);
+function additionalData({ mesh }: BodyContext, epoch: EpochId | undefined, ...header: Uint8Array[]): Uint8Array {
+  if (before === null || before.mesh !== mesh || before.epoch !== epoch) {
+    const bytes = encode({
+      mesh: idBytes(mesh),
+      epoch: epoch === undefined ? undefined : idBytes(epoch),
+      header: null,
+    });
+    before = { mesh, epoch, bytes: bytes.subarray(0, -1) };
+  }
+  return concat(before.bytes, ...header);
 }
+
+/** What comes before the header is the same for all events of an epoch. */
+let before: { mesh: MeshId; epoch: EpochId | undefined; bytes: Uint8Array } | null = null;
 
 function inOrder(header: UnsealedHeader): Uint8Array {
   return encodeUnsealed({ ...header, deps: sortedDeps(header.deps) });

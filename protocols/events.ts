@@ -168,11 +168,12 @@ function withBodyHash(unsealed: Uint8Array, bodyHash: Uint8Array): Uint8Array {
   return bytes;
 }
 
-/** {@link encodeUnsealed} of the header that these are the bytes of. */
-export function unsealedBytes(headerBytes: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(headerBytes.subarray(0, -(BODY_HASH_KEY.length + BODY_HASH_BYTES)));
-  bytes[0]!--;
-  return bytes;
+/** {@link encodeUnsealed} of the header that these are the bytes of, in parts. */
+export function unsealedParts(headerBytes: Uint8Array): Uint8Array[] {
+  return [
+    Uint8Array.of(headerBytes[0]! - 1),
+    headerBytes.subarray(1, headerBytes.length - BODY_HASH_KEY.length - BODY_HASH_BYTES),
+  ];
 }
 
 /** {@link encodeUnsealed} before it is encoded. */

@@ -149,8 +149,9 @@ export function createReissues(ground: Pick<Ground, "store" | "logs">): Reissues
     },
     isPartOf: ({ id, header }) => header.kind === REISSUED || copies.has(id) || byOriginal.has(id),
     hasEnded(original, device, hlc) {
+      const by = byOriginal.get(original);
+      if (by === undefined) return false;
       const { ms } = decodeStamp(hlc);
-      const by = byOriginal.get(original) ?? [];
       return by.some((marker) => marker.device === device && ms > marker.ms + SKEW_LIMIT_MS);
     },
     isRepeatedBy: (device, original) => (byOriginal.get(original) ?? []).some((marker) => marker.device === device),

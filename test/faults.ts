@@ -59,8 +59,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "F5",
     file: "protocols/event-body.ts",
-    search: "return concat(before.subarray(0, -1), header);",
-    replace: "return before;",
+    search: "return concat(before.bytes, ...header);",
+    replace: "return before.bytes;",
   },
   {
     requirement: "export-proves",
@@ -1770,19 +1770,19 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "board-move",
-    file: "sync/documents/board.ts",
+    file: "sync/documents/board-acts.ts",
     search: "(doc) => void doc.getMap(root).set(key, value)",
     replace: '(doc) => void doc.getMap(root).set(`${key}${root === PLACES ? doc.clientID : ""}`, value)',
   },
   {
     requirement: "board-edit",
-    file: "sync/documents/board.ts",
+    file: "sync/documents/board-acts.ts",
     search: "const found = diffText(shown.text, wanted);",
     replace: "const found = [{ at: 0, removed: shown.text.length, inserted: wanted }];",
   },
   {
     requirement: "board-remove",
-    file: "sync/documents/board.ts",
+    file: "sync/documents/board-acts.ts",
     search: "set(MARKS, `${card}/${doc.clientID}`, YES)(doc)",
     replace: "set(MARKS, `${card}/0`, YES)(doc)",
   },
@@ -2043,5 +2043,35 @@ export const FAULTS: readonly Fault[] = [
     file: "sync/stores/log-file-ids.ts",
     search: "ids (start, position) VALUES (?, ?)",
     replace: "ids (position, start) VALUES (?, ?)",
+  },
+  {
+    requirement: "fork-witness",
+    file: "sync/witness.ts",
+    search: "return from.device !== to.device && from.seq",
+    replace: "return from.seq",
+  },
+  {
+    requirement: "skew-liars",
+    file: "sync/skew.ts",
+    search: "held === undefined || Math.abs(skewMs) < Math.abs(held)",
+    replace: "held !== skewMs",
+  },
+  {
+    requirement: "facts-converge",
+    file: "sync/documents/facts.ts",
+    search: "return order === 0 ? a.id > b.id : order > 0;",
+    replace: "return order >= 0;",
+  },
+  {
+    requirement: "damage-mended",
+    file: "sync/mending.ts",
+    search: "await missBodies(whole.filter(({ body }) => body === null));",
+    replace: "",
+  },
+  {
+    requirement: "damage-mended",
+    file: "sync/mending.ts",
+    search: "await ground.inOrder(() => deliverLate(whole.filter(({ body }) => body !== null)));",
+    replace: "",
   },
 ];
