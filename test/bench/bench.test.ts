@@ -31,10 +31,16 @@ test("bench-figures: resync and appends print the promised rows", async () => {
   const rowsOf = async (...args: string[]) =>
     (JSON.parse(await bench(...args, "--json")) as { rows: { [field: string]: unknown }[] }).rows;
   const resync = await rowsOf("resync");
-  expect(resync.map(({ name }) => name)).toEqual(["kin", "unsigned-floor", "automerge", "find-100-differences"]);
-  for (const row of resync.slice(0, 3))
+  expect(resync.map(({ name }) => name)).toEqual([
+    "kin",
+    "kin-viewed",
+    "unsigned-floor",
+    "automerge",
+    "find-100-differences",
+  ]);
+  for (const row of resync.slice(0, 4))
     for (const field of ["events", "seconds", "rssMb"]) expect(row[field], String(row["name"])).toBeGreaterThan(0);
-  expect(resync[3]).toMatchObject({ events: 100_000, roundTrips: 1 });
+  expect(resync[4]).toMatchObject({ events: 100_000, roundTrips: 1 });
   const appends = await rowsOf("appends");
   expect(appends.map(({ name, writers }) => `${String(name)} ${String(writers)}`)).toEqual([
     "kin 1",

@@ -1,8 +1,9 @@
 /**
  * How long a member who was away takes to have what a colleague wrote: two processes, one TCP connection on loopback, both
- * `log.db` on this disk. kin: everything a node does but the libp2p stream under it: runs, hashes, one signature a run, bodies
- * opened, one transaction a run, fsynced, told to views. The floor: the same bytes over the same connection into the same table with as
- * many transactions, without hash, signature, opening or view. In turn, several rounds; medians.
+ * `log.db` on this disk. kin: everything a node does but the libp2p stream under it: runs, hashes, one signature a run, one
+ * transaction a run, fsynced, told to views; a body is opened when somebody asks what it says, and nobody does. kin-viewed: a
+ * view asks it of each, as a node's views do of facts, notes and calls, and has folded all. The floor: the same bytes over the same
+ * connection into the same tables with as many transactions, without hash, signature, opening or view. In turn, several rounds; medians.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -62,6 +63,7 @@ async function resyncs(folder: string, options: BenchOptions): Promise<Row[]> {
   const { events, rounds, flushes } = options.quick ? QUICK : FULL;
   const systems = [
     ...flushes.map((flush) => ({ name: "kin", flush })),
+    { name: "kin-viewed", flush: flushes[0]! },
     { name: "unsigned-floor", flush: flushes[0]! },
   ].filter(({ name }) => wants(options, name));
   const logs = new Map<number, string>();

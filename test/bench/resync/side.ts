@@ -1,7 +1,7 @@
 /**
  * One of the two processes of a resync, connected by TCP on loopback.
  *
- *   side.ts source|sink  kin|unsigned-floor  <folder> <log.db>
+ *   side.ts source|sink  kin|kin-viewed|unsigned-floor  <folder> <log.db>
  *   a source says { port }; a sink is asked with it and answers { seconds, rssMb, events, bytes }
  */
 import { createServer, connect, type Socket } from "node:net";
@@ -11,6 +11,8 @@ import { decodeShared, encode, fromHex } from "../../../protocols/bytes.ts";
 import { keysOf } from "../../sync/mesh.ts";
 import { systemTime } from "../../../node/system.ts";
 import type { Wire } from "../../../protocols/effects.ts";
+import { openProjection, type Projection } from "../../../sync/projection.ts";
+import type { Replica } from "../../../sync/replica.ts";
 import { runSync } from "../../../sync/session.ts";
 import { openLibsqlStore } from "../../../sync/stores/libsql.ts";
 import { createIdIndex, ID_TABLE } from "../../../sync/stores/log-file-ids.ts";
@@ -34,7 +36,7 @@ export interface Resynced {
 const [role, system, folder, file] = process.argv.slice(2) as [string, string, string, string];
 
 if (role === "source") {
-  const serve = system === "kin" ? await kinSource() : await floorSource();
+  const serve = system === "unsigned-floor" ? await floorSource() : await kinSource();
   const server = createServer((socket) => void serve(socketWire(socket)));
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -42,7 +44,7 @@ if (role === "source") {
   server.close();
   process.exit(0);
 } else {
-  const sink = system === "kin" ? kinSink : floorSink;
+  const sink = system === "unsigned-floor" ? floorSink : kinSink;
   await serveParent("ready", async ({ port }: { port: number }) => {
     const socket = connect(port, "127.0.0.1");
     await once(socket, "connect");
@@ -60,6 +62,7 @@ async function kinSource(): Promise<(wire: Wire) => Promise<unknown>> {
 
 async function kinSink(socket: Socket): Promise<Resynced> {
   const replica = await openSide(folder, "ben", file);
+  const view = system === "kin-viewed" ? await viewOf(replica) : null;
   const wire = socketWire(socket);
   const began = usage();
   const caughtUp = await new Promise<boolean>((resolve) => {
@@ -67,10 +70,21 @@ async function kinSink(socket: Socket): Promise<Resynced> {
     void runSync(wire, replica, options).then(() => resolve(false));
   });
   if (!caughtUp) throw new Error("the sync ended too early");
+  await view?.settled();
   const spent = since(began);
   // Beside it a few records of Ana's roster, in another log of hers.
   const events = Math.max(...[...replica.vector().values()].map(({ seq }) => seq + 1));
   return { ...spent, events, bytes: wire.bytesRead() };
+}
+
+/** Asks each note what it says. */
+async function viewOf(replica: Replica): Promise<Projection> {
+  let characters = 0;
+  return openProjection(replica, {
+    kinds: new Set(["note"]),
+    fold: ({ value }) => void (characters += (value as string).length),
+    clear: () => void (characters = 0),
+  });
 }
 
 // ── the floor: the same bytes into the same table, and nothing else ──
