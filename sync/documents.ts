@@ -32,7 +32,7 @@ import { sha256 } from "#crypto";
 import { idBytes, idOf, type DeviceId, type EventId, type LogId, type PersonId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
 import type { Setting } from "./documents/automerge.ts";
-import { writeBoard, type BoardAct } from "./documents/board.ts";
+import { writeBoard, type BoardAct } from "./documents/board-acts.ts";
 import { placed } from "./documents/arrivals.ts";
 import type { DocumentEvent } from "./documents/arrivals.ts";
 import type { DocumentFold } from "./documents/collection.ts";

@@ -23,7 +23,6 @@ import type { Tried } from "./arrivals.ts";
 
 export type YDoc = Y.Doc;
 export type YText = Y.Text;
-export type YItem = Y.Item;
 
 export interface Unit {
   client: number;

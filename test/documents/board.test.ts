@@ -4,15 +4,9 @@ import { describe, expect, test } from "vitest";
 import { toHex } from "../../protocols/bytes.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { idOf, type PersonId } from "../../protocols/ids.ts";
-import {
-  BOARD_SHAPE,
-  createBoard,
-  newCardId,
-  writeBoard,
-  type BoardAct,
-  type BoardState,
-  type Card,
-} from "../../sync/documents/board.ts";
+import { BOARD_SHAPE, createBoard, newCardId, type BoardState, type Card } from "../../sync/documents/board.ts";
+import { writeBoard, type BoardAct } from "../../sync/documents/board-acts.ts";
+import { findCard, findColumn, shortIds } from "../../sync/documents/board-names.ts";
 import { isOrder, MAX_ORDER_DIGITS, orderBetween } from "../../sync/documents/order.ts";
 import { parseUpdate, tryUpdates, type MadeUpdate } from "../../sync/documents/yjs.ts";
 import { bytesOf, seededRandom } from "../sync/chains.ts";
@@ -242,6 +236,36 @@ describe("places", () => {
     expect(longest).toBeGreaterThan(MAX_ORDER_DIGITS - 8);
     expect(Math.max(...ana.cards().map(({ order }) => order!.length))).toBeLessThan(longest);
   }, 30_000);
+});
+
+test("a card is meant by its id, all it says, or how either begins; what may mean two is said to", () => {
+  const card = (id: string, text: string): Card => ({
+    id: id.padEnd(16, "0"),
+    text,
+    runs: [],
+    column: "",
+    order: null,
+    assigned: [],
+  });
+  const columns = [
+    { name: "Todo", order: "1", cards: [card("add1", "fix login"), card("add2", "Fix")] },
+    { name: "To test", order: "2", cards: [card("3e0", "add it")] },
+  ];
+  const meant = (typed: string): string => findCard(columns, typed, "b").text;
+  expect([...shortIds(columns).values()]).toEqual(["3e0", "add1", "add2"]);
+  expect([meant("fix l"), meant("FIX"), meant("add2"), meant(`add1${"0".repeat(12)}`), meant("add it")]).toEqual([
+    "fix login",
+    "Fix",
+    "Fix",
+    "fix login",
+    "add it",
+  ]);
+  expect(() => meant("add")).toThrow('3 of "b" are meant by the card "add"');
+  expect(() => meant("a")).toThrow('there is no card "a" on "b"');
+  expect(findColumn(columns, "to t", "b")).toBe("To test");
+  expect(findColumn(columns, "TODO", "b")).toBe("Todo");
+  expect(() => findColumn(columns, "to", "b")).toThrow("2 of");
+  expect(() => findColumn(columns, "", "b")).toThrow("there is no column");
 });
 
 test.each<[string, (replica: Replica, card: string) => BoardAct, string]>([

@@ -11,14 +11,8 @@ import {
 import { idBytes, idOf, type DeviceId, type EventId, type LogId, type MeshId, type PersonId } from "../../protocols/ids.ts";
 import { stampOf } from "../../protocols/roster-record.ts";
 import type { Random } from "../../protocols/effects.ts";
-import {
-  BOARD_SHAPE,
-  createBoard,
-  newCardId,
-  writeBoard,
-  type BoardAct,
-  type BoardState,
-} from "../../sync/documents/board.ts";
+import { BOARD_SHAPE, createBoard, newCardId, type BoardState } from "../../sync/documents/board.ts";
+import { writeBoard, type BoardAct } from "../../sync/documents/board-acts.ts";
 import { createFacts } from "../../sync/documents/facts.ts";
 import { parseUpdate } from "../../sync/documents/yjs.ts";
 import { bytesOf, hexOf } from "./basics.ts";

@@ -1,14 +1,9 @@
 /** `kin board show|add|move|edit|assign|rm|columns`: cards that several people and agents move and edit, offline too. */
 import { KinError } from "../../../protocols/errors.ts";
 import type { PersonId } from "../../../protocols/ids.ts";
-import {
-  findCard,
-  findColumn,
-  newCardId,
-  type BoardAct,
-  type CardId,
-  type CardPlace,
-} from "../../../sync/documents/board.ts";
+import { newCardId, type CardId } from "../../../sync/documents/board.ts";
+import type { BoardAct, CardPlace } from "../../../sync/documents/board-acts.ts";
+import { findCard, findColumn } from "../../../sync/documents/board-names.ts";
 import type { Board } from "../../../sync/documents/notes.ts";
 import type { BoardResult, CardPlaceParam, Params, Result } from "../control-api.ts";
 import { needMembership, type Mesh, type MeshNode } from "../mesh.ts";

@@ -2,7 +2,8 @@
 import type { NoteId } from "../../../protocols/document.ts";
 import { formatText, idBytes, type PersonId } from "../../../protocols/ids.ts";
 import { displayName } from "../../../protocols/membership.ts";
-import { formatBoard, shortIds, type Card } from "../../../sync/documents/board.ts";
+import type { Card } from "../../../sync/documents/board.ts";
+import { formatBoard, shortIds } from "../../../sync/documents/board-names.ts";
 import type { Board, Note } from "../../../sync/documents/notes.ts";
 import type { Run } from "../../../sync/documents/yjs.ts";
 import type { CardItem, ColumnItem, NoteItem, NoteRun } from "../control-api.ts";

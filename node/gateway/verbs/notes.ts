@@ -3,7 +3,7 @@ import type { NoteId, Seen } from "../../../protocols/document.ts";
 import { KinError } from "../../../protocols/errors.ts";
 import { idOf, parseText, type PersonId } from "../../../protocols/ids.ts";
 import type { NoteBase } from "../../../sync/documents.ts";
-import { checkColumns } from "../../../sync/documents/board.ts";
+import { checkColumns } from "../../../sync/documents/board-acts.ts";
 import type { Board, Note } from "../../../sync/documents/notes.ts";
 import { didYouMean } from "../../did-you-mean.ts";
 import type { NoteRun, Params, Result } from "../control-api.ts";

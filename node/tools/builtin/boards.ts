@@ -7,14 +7,9 @@ import type { Random } from "../../../protocols/effects.ts";
 import { KinError } from "../../../protocols/errors.ts";
 import type { Json } from "../../../protocols/tool.ts";
 import type { Documents } from "../../../sync/documents.ts";
-import {
-  findCard,
-  findColumn,
-  formatBoard,
-  newCardId,
-  type BoardAct,
-  type CardPlace,
-} from "../../../sync/documents/board.ts";
+import { newCardId } from "../../../sync/documents/board.ts";
+import type { BoardAct, CardPlace } from "../../../sync/documents/board-acts.ts";
+import { findCard, findColumn, formatBoard } from "../../../sync/documents/board-names.ts";
 import type { Board } from "../../../sync/documents/notes.ts";
 import { textResult } from "../output.ts";
 import { textArgument, type Arguments, type Tool } from "../registry.ts";
