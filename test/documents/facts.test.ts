@@ -46,7 +46,7 @@ const histories = fc
       }
       const replaces = mine.facts.standing(null, key);
       const value = factSetValue({ scope: null, key, json: unset ? null : String(i), replaces });
-      const event = { ...setEvent(`event ${i}`, { ms: 1000 + i }), value };
+      const event = { ...setEvent(`event ${i}`, { ms: 1000 + (i >> 2) }), value }; // some at the same time
       events.push(event);
       mine.facts.fold(event);
       mine.has.add(event);

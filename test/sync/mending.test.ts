@@ -134,7 +134,7 @@ test("P18: who reads the store itself is told of damage by an error, and it is m
   await ana.replica.store.close();
 });
 
-test("P18: a peer that brings another event for a damaged place mends nothing", async () => {
+test("P18: a peer that brings another event for a damaged place mends nothing [damage-mended]", async () => {
   const { ana, ben, log } = await damagedAna("UPDATE events SET body = x'00' WHERE log = :log AND seq = 9");
   await notesOf(ana);
   await ana.replica.idle();
@@ -146,8 +146,25 @@ test("P18: a peer that brings another event for a damaged place mends nothing", 
   const own = (await ben.replica.runFrom(ownLog(ana), 0))!.run;
   await expect(ana.replica.mend({ ...run, events: own.events })).rejects.toMatchObject({ code: /FORKED|BAD_REQUEST/ });
   expect(ana.replica.damage().get(log)?.events).toEqual([9]);
+  const changes = heard(ana);
   expect(await ana.replica.mend(run)).toBe(1);
   expect(ana.replica.damage().size).toBe(0);
+  const told = changes.flatMap((change) => (change.type === "applied" ? change.events : []));
+  expect(told.map(({ id }) => id)).toEqual([run.events[0]!.id]); // who folds what comes hears of it
+  await ana.replica.close();
+  await ana.replica.store.close();
+});
+
+test("P18: a peer that has no body any more mends the row that is gone; the body is asked of the others [damage-mended]", async () => {
+  const { ana, ben, log } = await damagedAna("DELETE FROM events WHERE log = :log AND seq = 9");
+  await notesOf(ana);
+  await ana.replica.idle();
+  const { run } = (await ben.replica.runFrom(log, 9))!;
+  expect(await ana.replica.mend({ ...run, events: run.events.map((event) => ({ ...event, body: null })) })).toBe(1);
+  expect(await ana.replica.missingBodies(9)).toEqual([run.events[0]!.id]);
+  await syncOnce(ana, ben);
+  await until(async () => (await notesOf(ana)).length === EVERY_NOTE.length, "the body came");
+  expect(await notesOf(ana)).toEqual(EVERY_NOTE);
   await ana.replica.close();
   await ana.replica.store.close();
 });
