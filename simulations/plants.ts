@@ -57,10 +57,10 @@ const PLANTS: readonly Plant[] = [
   },
   {
     name: "fork",
-    what: "another history of a log is taken for its next events",
+    what: "another history of a log is taken for the one that is here",
     file: "sync/runs.ts",
-    search: 'if (from === have + 1) return events[0]!.header.prev === tip.id ? events : "fork";',
-    replace: "if (from === have + 1) return events;",
+    search: "events[last - from]!.id === mine ? events.slice",
+    replace: "last >= from ? events.slice",
     scenario: "malicious-peer",
     seed: 4,
   },

@@ -102,7 +102,7 @@ export function createWorld(seed: number): World {
   function after(delayMs: number, what: string, go: () => void): () => void {
     // Whole microseconds: sums of fractions must not depend on the order of adding. Never early: who asks for the rest of a
     // wait again and again must get past it.
-    const at = Math.ceil((now + Math.max(0, delayMs)) * 1000) / 1000;
+    const at = (Math.round(now * 1000) + Math.ceil(Math.max(0, delayMs) * 1000)) / 1000;
     const one: Scheduled = { at, nth: asked++, what, run: go };
     heap.push(one);
     return () => (one.run = null);
