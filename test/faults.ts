@@ -2074,34 +2074,4 @@ export const FAULTS: readonly Fault[] = [
     search: "await ground.inOrder(() => deliverLate(whole.filter(({ body }) => body !== null)));",
     replace: "",
   },
-  {
-    requirement: "fork-witness",
-    file: "sync/witness.ts",
-    search: "return from.device !== to.device && from.seq",
-    replace: "return from.seq",
-  },
-  {
-    requirement: "skew-liars",
-    file: "sync/skew.ts",
-    search: "held === undefined || Math.abs(skewMs) < Math.abs(held)",
-    replace: "held !== skewMs",
-  },
-  {
-    requirement: "facts-converge",
-    file: "sync/documents/facts.ts",
-    search: "return order === 0 ? a.id > b.id : order > 0;",
-    replace: "return order >= 0;",
-  },
-  {
-    requirement: "damage-mended",
-    file: "sync/mending.ts",
-    search: "await missBodies(whole.filter(({ body }) => body === null));",
-    replace: "",
-  },
-  {
-    requirement: "damage-mended",
-    file: "sync/mending.ts",
-    search: "await ground.inOrder(() => deliverLate(whole.filter(({ body }) => body !== null)));",
-    replace: "",
-  },
 ];
