@@ -491,6 +491,7 @@ export interface ControlApi {
   ];
   /** `column`: null: that of the card beside it, or its own. */
   "board-move": [{ board: string; card: string; column: string | null; place: CardPlaceParam }, never, BoardResult];
+  /** `base`: what an editor was opened with; then `card` is the whole id. */
   "board-edit": [
     { board: string; card: string; text: string; base: { runs: NoteRun[]; text: string } | null },
     never,

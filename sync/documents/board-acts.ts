@@ -33,7 +33,7 @@ export type BoardAct =
   | { act: "columns"; names: readonly string[] }
   | { act: "add"; card: CardId; text: string; column: string | null; place: CardPlace; assigned: readonly PersonId[] }
   | { act: "move"; card: CardId; column: string | null; place: CardPlace }
-  /** `base`: what its author was shown. */
+  /** `base`: what its author was shown, if that was before. */
   | { act: "edit"; card: CardId; text: string; base?: { runs: readonly Run[]; text: string } }
   | { act: "assign"; card: CardId; to: readonly PersonId[]; notTo: readonly PersonId[] }
   | { act: "remove"; card: CardId };
@@ -181,10 +181,10 @@ function indexOf(cards: Card[], place: CardPlace): number {
   return "before" in place ? at : at + 1;
 }
 
+/** Who was shown the card may have it open while somebody removes it: what he makes of it brings it back. */
 function edit(columns: BoardColumn[], { card, text, base }: BoardAct & { act: "edit" }): Step[] {
-  const { runs, text: now } = cardIn(columns, card);
   checkText(text);
-  const shown = base ?? { runs, text: now };
+  const shown = base ?? cardIn(columns, card);
   const wanted = text.toWellFormed();
   const found = diffText(shown.text, wanted);
   const hunks = found.length > MAX_HUNKS ? [{ at: 0, removed: shown.text.length, inserted: wanted }] : found;

@@ -149,6 +149,18 @@ describe("acts at once", () => {
     expect(() => ana.act({ act: "edit", card, text: "x" })).toThrow("no card");
   });
 
+  test("board-remove: an editor that was open while the card was removed brings it back with what was written", () => {
+    const { ana, ben, card } = two();
+    const { runs, text } = ana.cards()[0]!;
+    ben.act({ act: "remove", card });
+    equalise(ana, ben);
+    expect(ana.cards()).toEqual([]);
+    expect(ana.act({ act: "edit", card, text, base: { runs, text } })).toBe(false);
+    ana.act({ act: "edit", card, text: "a, and more", base: { runs, text } });
+    equalise(ana, ben);
+    expect(ben.shows()[0]).toBe("todo: a, and more");
+  });
+
   test("board-remove: three at once, also where the remover has seen one of the two others", () => {
     for (const winner of [3, 9]) {
       const { ana, ben, card } = two();

@@ -27,7 +27,8 @@ export async function boardMove(node: MeshNode, params: Params<"board-move">): P
 
 export async function boardEdit(node: MeshNode, params: Params<"board-edit">): Promise<Result<"board-edit">> {
   const { mesh, board } = await needBoard(node, params.board);
-  const card = cardNamed(board, params.card);
+  // What an editor was opened with may be removed by now: its id was said.
+  const card = params.base === null ? cardNamed(board, params.card) : params.card;
   const base = params.base === null ? {} : { base: baseOf(board.board.seen(), params.base, board.title) };
   return edited(mesh, board, card, { act: "edit", card, text: params.text, ...base });
 }
