@@ -9,7 +9,7 @@ const LEAST_DIGITS = 3;
 /** The fewest digits that say which card of its board it is. */
 export function shortIds(columns: readonly BoardColumn[]): Map<CardId, string> {
   const ids = columns.flatMap(({ cards }) => cards.map(({ id }) => id)).toSorted();
-  const common = (a: string, b = ""): number => [...a].findIndex((digit, i) => digit !== b[i]);
+  const common = (a: string, b = ""): number => Array.from(a).findIndex((digit, i) => digit !== b[i]);
   return new Map(
     ids.map((id, i) => [
       id,

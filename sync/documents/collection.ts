@@ -101,11 +101,11 @@ export function createCollection<Id extends string, State extends Arriving<Id>>(
 
 /** What this device made of what it has needs no trial. */
 export async function attempt(
-  { isTrusted, runTrial }: DocumentDeps,
+  deps: Pick<DocumentDeps, "isTrusted" | "runTrial">,
   events: readonly EventId[],
   trial: () => Trial,
 ): Promise<Tried> {
-  return events.every(isTrusted) ? { right: events.length, refused: null } : runTrial(trial());
+  return events.every((id) => deps.isTrusted(id)) ? { right: events.length, refused: null } : deps.runTrial(trial());
 }
 
 /** Why an event has no effect, where that was thrown. */

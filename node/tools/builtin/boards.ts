@@ -32,7 +32,8 @@ const people = { type: "array", items: { type: "string" }, description: "members
 const top = { type: "boolean", description: "above the other cards" };
 
 export function boardTools(deps: BoardToolsDeps): Tool[] {
-  const { documents, nameOf } = deps;
+  const { documents } = deps;
+  const nameOf = (person: PersonId): string => deps.nameOf(person);
 
   async function show({ title, board: state }: Board) {
     const columns = state.columns();
@@ -72,7 +73,9 @@ export function boardTools(deps: BoardToolsDeps): Tool[] {
   const columnOf = (on: Board, args: Arguments): string | null =>
     args["column"] === undefined ? null : findColumn(on.board.columns(), textArgument(args, "column"), on.title);
   const peopleOf = (args: Arguments, name: string): PersonId[] =>
-    (Array.isArray(args[name]) ? args[name] : []).map((one) => deps.personNamed(String(one)));
+    (Array.isArray(args[name]) ? args[name] : []).flatMap((one) =>
+      typeof one === "string" ? [deps.personNamed(one)] : [],
+    );
 
   function placeOf(on: Board, args: Arguments): CardPlace {
     const said = ["top", "before", "after"].filter((name) => args[name] !== undefined && args[name] !== false);
