@@ -1914,6 +1914,13 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "documents-twice",
+    file: "sync/documents/snapshot-views.ts",
+    search: "      if (event.repeats !== undefined) return addPlace(again, event);",
+    replace:
+      "      if (event.repeats !== undefined) return void documents.fold({ ...event, ...event.repeats, isAgain: true } as never);",
+  },
+  {
+    requirement: "documents-twice",
     file: "sync/documents/arrivals.ts",
     search: "Number(a.isAgain ?? false) - Number(b.isAgain ?? false) || a.seq - b.seq",
     replace: "a.seq - b.seq",

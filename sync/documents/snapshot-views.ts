@@ -3,7 +3,7 @@
  * needed to judge further ones ({@link noteRows}, {@link recordRows}). Two sorts of updates they do not stand for, so their bodies stay:
  *
  *   [8, log, [seq…]]   sealed: edits of private notes. Who folds need not be able to read them, and nobody may read them here
- *   [9, log, [seq…]]   waiting for something that is not up to the vector; when it comes, they are decided
+ *   [9, log, [seq…]]   waiting for something that is not up to the vector, or said again (R2): decided by who begins with the rows
  *
  * at most 1,024 a row, ascending. A row begins with its kind, so these are found without reading the others.
  */
@@ -13,7 +13,6 @@ import { KinError } from "../../protocols/errors.ts";
 import { idBytes, idOf, type EventId, type LogId, type MeshId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
 import type { KeptEvent, SnapshotFold, SnapshotPart, SnapshotView } from "../snapshot-view.ts";
-import { placed } from "./arrivals.ts";
 import type { DocumentDeps, DocumentFold } from "./collection.ts";
 import { createNotes } from "./notes.ts";
 import { createRecords } from "./records.ts";
@@ -63,23 +62,26 @@ function openFold(
     held: () => (isHeld = true),
   });
   const sealed: Places = new Map();
-  /** What is said again of what is not here. */
-  const unplaced: Places = new Map();
+  /**
+   * What is said again comes after all that counts in the log where it was said first. A vector ends where that log was written
+   * twice, and what counts beyond may be here or come: so no vector decides it, and what has seen it waits.
+   */
+  const again: Places = new Map();
   const places = new Map<EventId, { log: LogId; seq: number }>();
 
   return {
     fold(event) {
       if (isSealed(event)) return addPlace(sealed, event);
-      if (event.repeats === null) return addPlace(unplaced, event);
+      if (event.repeats !== undefined) return addPlace(again, event);
       places.set(event.id, { log: event.log, seq: event.seq });
-      documents.fold(placed(event));
+      documents.fold(event);
     },
     async settle() {
       await documents.pump();
       return isHeld ? "an update of a document could not be tried on this machine" : null;
     },
     *rows() {
-      const waiting: Places = new Map([...unplaced].map(([log, seqs]) => [log, new Set(seqs)]));
+      const waiting: Places = new Map([...again].map(([log, seqs]) => [log, new Set(seqs)]));
       for (const id of documents.pending()) addPlace(waiting, places.get(id)!);
       yield* documents.rows();
       yield* placeRows(SEALED, sealed);
