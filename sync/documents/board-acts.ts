@@ -40,7 +40,8 @@ export type BoardAct =
 
 /** What people oversee. What others make at the same time may be more. */
 const MAX_COLUMNS = 32;
-const MAX_CARDS = 1024;
+/** New orders for all of them, and a card with all that it may have, are one update (`MAX_UPDATE_STRUCTS`). */
+const MAX_CARDS = 900;
 const MAX_ASSIGNED = 32;
 /** A card is a few lines; a text is a note. In UTF-16 units. */
 const MAX_CARD_UNITS = 8192;
