@@ -21,7 +21,7 @@ import {
   type SignedHead,
   type StoredEvent,
 } from "../../protocols/events.ts";
-import { idOf, type EventId, type LogId } from "../../protocols/ids.ts";
+import { idOf, type DeviceId, type EventId, type LogId } from "../../protocols/ids.ts";
 import type { Damage, LogState, StoreRepair } from "../store.ts";
 import {
   planBatch,
@@ -642,7 +642,7 @@ function logOf([row, id, device, incarnation, chain, sum]: [
   const where = `log ${row} (${toHex(id)})`;
   if (device === null) throw corrupt(`the author of ${where} is missing`);
   const opening: LogOpening = {
-    device: idOf(plain(device)),
+    device: toHex(device) as DeviceId, // of whatever length: the sum says whether it is right
     incarnation: plain(incarnation),
     chain: textOf(chain) as Chain,
   };

@@ -233,6 +233,9 @@ test("a damaged log, a foreign file and a newer format are refused at open", asy
   const authorless = await filled();
   damage(authorless, "PRAGMA foreign_keys = OFF; DELETE FROM authors");
   await expect(openLibsqlStore({ file: authorless })).rejects.toMatchObject({ code: "CORRUPT" });
+  const shortened = await filled();
+  damage(shortened, "UPDATE authors SET device = x'07'");
+  await expect(openLibsqlStore({ file: shortened })).rejects.toMatchObject({ code: "CORRUPT" });
   const foreign = newFile();
   damage(foreign, "CREATE TABLE theirs (a)");
   await expect(openLibsqlStore({ file: foreign })).rejects.toMatchObject({ code: "CORRUPT" });
