@@ -2081,4 +2081,10 @@ export const FAULTS: readonly Fault[] = [
     search: "await ground.inOrder(() => deliverLate(whole.filter(({ body }) => body !== null)));",
     replace: "",
   },
+  {
+    requirement: "late-edits",
+    file: "sync/documents/arrivals.ts",
+    search: "if (began !== generation) return;",
+    replace: "",
+  },
 ];
