@@ -98,14 +98,14 @@ export async function findNote(mesh: Mesh, typed: string): Promise<Note | Board>
   const found = exact.length > 0 ? exact : begun;
   if (found.length === 1) return found[0]!;
   if (found.length > 1)
-    throw new KinError("USAGE", `${found.length} notes are called "${typed}"`, {
+    throw new KinError("USAGE", `${found.length} notes and boards are called "${typed}"`, {
       hint: `say which: ${found.map(({ id }) => formatNoteId(id)).join(" or ")}`,
     });
   const near = didYouMean(
     typed,
     all.map(({ title }) => title),
   );
-  throw new KinError("NOT_FOUND", `there is no note "${typed}" that you can read`, {
+  throw new KinError("NOT_FOUND", `there is no note or board "${typed}" that you can read`, {
     hint: near === null ? "kin note ls" : `did you mean "${near}"?`,
   });
 }
@@ -123,7 +123,7 @@ function noteById(mesh: Mesh, typed: string): Note | Board | undefined {
   if (!parsed.ok) throw new KinError("WRONG_KIND_OF_TEXT", parsed.message, { hint: "kin note ls" });
   const note = noteOf(mesh, idOf(parsed.body));
   if (note === undefined)
-    throw new KinError("NOT_FOUND", `there is no note ${typed} that you can read`, { hint: "kin note ls" });
+    throw new KinError("NOT_FOUND", `there is no note or board ${typed} that you can read`, { hint: "kin note ls" });
   return note;
 }
 
