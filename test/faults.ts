@@ -1915,9 +1915,10 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "documents-twice",
     file: "sync/documents/snapshot-views.ts",
-    search: "      if (event.repeats !== undefined) return addPlace(again, event);",
+    search:
+      "      if (event.repeats !== undefined) return addPlace(again, event);\n      places.set(event.id, { log: event.log, seq: event.seq });\n      documents.fold(event);",
     replace:
-      "      if (event.repeats !== undefined) return void documents.fold({ ...event, ...event.repeats, isAgain: true } as never);",
+      "      places.set(event.id, { log: event.log, seq: event.seq });\n      documents.fold({ ...event, ...event.repeats, isAgain: event.repeats !== undefined } as typeof event);",
   },
   {
     requirement: "documents-twice",
