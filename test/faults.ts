@@ -2088,4 +2088,16 @@ export const FAULTS: readonly Fault[] = [
     search: "if (began !== generation) return;",
     replace: "",
   },
+  {
+    requirement: "R8",
+    file: "sync/asks.ts",
+    search: "if (envelope.re !== re || envelope.from.device !== device",
+    replace: "if (envelope.from.device !== device",
+  },
+  {
+    requirement: "R7",
+    file: "sync/asks.ts",
+    search: 'if (event.audience !== "direct") throw',
+    replace: "if (false) throw",
+  },
 ];

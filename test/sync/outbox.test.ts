@@ -277,6 +277,23 @@ test("only the executing device runs an ask, others of the mesh cannot even read
   expect(seen).toMatchObject([{ value: undefined, unreadable: "not-for-us" }]);
 });
 
+/** As an event holds it. */
+async function sealedMap(sealed: ReturnType<typeof requestTo>) {
+  const { bytes, seal } = await sealed;
+  return { b: bytes, k: seal.key, s: seal.sig };
+}
+
+/** A sealed no of this device to a call of the other's. */
+async function refusalBy(from: TestMember, to: TestMember, re: EnvelopeId) {
+  const envelope = {
+    to: { person: memberOf(to, to.name).person, device: to.replica.device, agent: null },
+    kind: "invoke/refused" as const,
+    re,
+    body: { code: "DENIED", message: `${from.name} says no` },
+  };
+  return sealedMap(sealEnvelope(invokeDeps(from), null, envelope, 60_000).sealed);
+}
+
 test("an answer of another device than the asked one does not count", async () => {
   const { ben, ana } = await ben_ana();
   const li = await admitMember(ben, "li");
@@ -284,22 +301,7 @@ test("an answer of another device than the asked one does not count", async () =
   await syncOnce(ben, ana);
   const bens = await outboxOf(ben);
   const id = await bens.outbox.ask(await requestTo(ben, ana), "offline");
-  const deps = invokeDeps(li);
-  const { sealed } = sealEnvelope(
-    deps,
-    null,
-    {
-      to: { person: memberOf(ben, "ben").person, device: ben.replica.device, agent: null },
-      kind: "invoke/refused",
-      re: id,
-      body: { code: "DENIED", message: "li says no for ana" },
-    },
-    60_000,
-  );
-  const forged = {
-    re: idBytes(id),
-    ev: [{ b: (await sealed).bytes, k: (await sealed).seal.key, s: (await sealed).seal.sig }],
-  };
+  const forged = { re: idBytes(id), ev: [await refusalBy(li, ben, id)] };
   await li.replica.append([
     { kind: "invocation-answered", audience: "direct", value: forged, to: [ben.replica.device] },
   ]);
@@ -307,6 +309,42 @@ test("an answer of another device than the asked one does not count", async () =
   await ben.replica.idle();
   expect(bens.outbox.waiting()).toHaveLength(1);
   expect(await answerOf(bens.outbox, id)).toBeNull();
+});
+
+test("an answer that holds the answer to another call does not count (R8)", async () => {
+  const { ben, ana } = await ben_ana();
+  const bens = await outboxOf(ben);
+  const one = await bens.outbox.ask(await requestTo(ben, ana), "offline");
+  const other = await bens.outbox.ask(await requestTo(ben, ana), "offline");
+  await syncOnce(ben, ana);
+  const wrong = { re: idBytes(one), ev: [await refusalBy(ana, ben, other)] };
+  const right = { re: idBytes(other), ev: [await refusalBy(ana, ben, other)] };
+  for (const value of [wrong, right])
+    await ana.replica.append([{ kind: "invocation-answered", audience: "direct", value, to: [ben.replica.device] }]);
+  await syncOnce(ana, ben);
+  await until(() => bens.outbox.waiting().length === 1, "the right one counts");
+  expect(bens.outbox.waiting()).toMatchObject([{ id: one }]);
+  expect(bens.warned).toEqual([expect.stringContaining("another call")]);
+});
+
+test("an ask that all could read is not run (R7)", async () => {
+  const { ben, ana } = await ben_ana();
+  const asked = async (audience: "mesh" | "direct") => {
+    const exp = ana.time.now() + 86_400_000;
+    const value = { q: await sealedMap(requestTo(ana, ben)), device: idBytes(ben.replica.device), exp };
+    await ana.replica.append([
+      { kind: "invocation-asked", audience, value, ...(audience === "direct" && { to: [ben.replica.device] }) },
+    ]);
+  };
+  await asked("mesh");
+  await asked("direct");
+  await syncOnce(ana, ben);
+  const bens = await outboxOf(ben);
+  const { handle, runs } = handler();
+  bens.outbox.onAsked(handle);
+  await answered(bens.outbox);
+  expect(runs).toHaveLength(1);
+  expect(bens.warned).toEqual([expect.stringContaining("sealed to devices")]);
 });
 
 test("nothing is run for who was removed meanwhile", async () => {
