@@ -95,6 +95,8 @@ if (!Number.isInteger(seeds) || seeds < 1 || plants.length === 0) {
   process.exit(2);
 }
 
+const interrupted = new AbortController();
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => interrupted.abort());
 const copy = mkdtempSync(join(tmpdir(), "kin-plants-"));
 let failed = 0;
 try {
@@ -145,9 +147,11 @@ async function tryPlant(plant: Plant): Promise<boolean> {
 async function violations(scenario: string, seed: number): Promise<string[]> {
   const args = [join(copy, "simulations", "run.ts"), scenario, "--seed", String(seed), "--json"];
   try {
-    const { stdout } = await run(process.execPath, args, { timeout: SEED_LIMIT_MS, maxBuffer: 2 ** 26 });
+    const options = { timeout: SEED_LIMIT_MS, maxBuffer: 2 ** 26, signal: interrupted.signal };
+    const { stdout } = await run(process.execPath, args, options);
     return (JSON.parse(stdout) as Result).violations;
   } catch (error) {
+    interrupted.signal.throwIfAborted(); // the copy goes too
     const { stdout, killed } = error as { stdout?: string; killed?: boolean };
     if (killed === true) return []; // a busy machine is no catch
     if (stdout === undefined || !stdout.startsWith("{")) throw error;

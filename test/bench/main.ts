@@ -5,6 +5,7 @@
 import { execFileSync } from "node:child_process";
 import { cpus, totalmem } from "node:os";
 import { parseArgs } from "node:util";
+import { endAll, endAllWhenInterrupted, takeOwnTemp } from "../own-temp.ts";
 import { absenceBench } from "./absence.ts";
 import { appendsBench } from "./appends.ts";
 import { callsBench } from "./calls.ts";
@@ -66,11 +67,11 @@ if (bench === undefined) {
   process.exit(2);
 }
 
-const rows = await bench.measure({
-  quick: values.quick,
-  only: values.only,
-  say: (line) => console.error(line),
-});
+const folder = takeOwnTemp("kin-bench-");
+endAllWhenInterrupted(folder);
+const rows = await bench
+  .measure({ quick: values.quick, only: values.only, say: (line) => console.error(line) })
+  .finally(() => endAll(folder));
 const header = { bench: name, machine: machine(), commit: commit() };
 if (values.json) console.log(JSON.stringify({ ...header, rows }));
 else {
