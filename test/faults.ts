@@ -2100,4 +2100,10 @@ export const FAULTS: readonly Fault[] = [
     search: 'if (event.audience !== "direct") throw',
     replace: "if (false) throw",
   },
+  {
+    requirement: "R2",
+    file: "sync/session.ts",
+    search: "if (entry.opening.device === replica.device) replica.noticeOwnLog(entry.log, entry.seq, entry.id);",
+    replace: "",
+  },
 ];

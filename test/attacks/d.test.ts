@@ -161,6 +161,25 @@ test("D14: two syncs at once with the same peer end equal, with nothing fetched 
   expect(stateOf(victim)).toEqual(stateOf(attacker));
 });
 
+test("R2: who hears in a sync that a peer has more of his log than he has writes nothing into it before that came", async () => {
+  const { victim, attacker } = await victimAndAttacker();
+  const backup = victim.disk.crash();
+  const [lost] = await victim.replica.append([note("after the backup")]);
+  await syncOnce(victim, attacker);
+  const restored = await victim.reopen(backup);
+  const session = await attacked(restored, attacker, [encodeSyncFrame(vectorOf(attacker))]);
+  await until(() => session.said.includes("want"), "it asks for what it lacks");
+  let written = false;
+  const writing = restored.replica.append([note("hasty")]).finally(() => (written = true));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(written).toBe(false);
+  await session.stop();
+  await syncOnce(restored, attacker);
+  expect((await writing)[0]!.log).not.toBe(lost!.log);
+  await syncOnce(restored, attacker);
+  expect(attacker.replica.forks()).toEqual([]);
+});
+
 test("who is no member gets nothing but the reason", async () => {
   const { victim, time } = await victimAndAttacker();
   const stranger = await foundMesh("stranger", testTime());
