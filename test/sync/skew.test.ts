@@ -40,7 +40,7 @@ test("R13: a person's devices are one voice, and his best one [skew-liars]", () 
     [9 * HOUR, 10],
     [10, 9 * HOUR],
   ])
-    expect(medianSkew([...his.map((skewMs) => ({ person: one, skewMs })), ...samples(-4, -5)], 2)).toBe(-4);
+    expect(medianSkew([...his.map((skewMs) => ({ person: one, skewMs })), ...samples(20)], 2)).toBe(10);
 });
 
 test("R13: when most say so, the refusal names by how much and to which side", () => {
