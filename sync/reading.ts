@@ -55,8 +55,14 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
     const isMissing = event.body === null && deps.isMissing(id);
     if (author === undefined)
       throw new KinError("NOT_FOUND", `event ${id} is of log ${header.log}, which we do not have`);
-    // Most events are waited for nowhere here: a run has a thousand of them.
-    const opened = header.audience === "direct" ? await openDirect(event, author) : null;
+    // Most events are waited for nowhere here: a run has a thousand of them. What is just said is asked for once: it is over soon.
+    const value = justSaid.get(id);
+    const opened: OpenedBody | null =
+      value !== undefined
+        ? { state: "open", value }
+        : header.audience === "direct"
+          ? await openDirect(event, author)
+          : null;
     const said = sayingOf(event, author, opened);
     const repeats = reissues.originOf(id) === null ? undefined : await repeatedBy(id, author);
     const standing =
@@ -78,19 +84,18 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
   }
 
   /** One to single devices takes a private key, and is opened at once. */
-  async function openDirect({ id, header, body }: StoredEvent, author: DeviceId) {
-    return body === null || justSaid.has(id) ? null : openBody({ mesh, author }, header, body, bodyKeys);
+  async function openDirect({ header, body }: StoredEvent, author: DeviceId) {
+    return body === null ? null : openBody({ mesh, author }, header, body, bodyKeys);
   }
 
   /** Opens the body when it is called first, with the key that is there now. */
   function sayingOf(
-    { id, header, headerBytes, body }: StoredEvent,
+    { header, headerBytes, body }: StoredEvent,
     author: DeviceId,
     before: OpenedBody | null,
   ): () => OpenedBody | null {
     if (body === null) return () => null;
-    const value = justSaid.get(id);
-    let opened: OpenedBody | null = value === undefined ? before : { state: "open", value };
+    let opened = before;
     const epoch = opened === null ? epochOf(body) : null;
     const key = epoch === null ? undefined : bodyKeys.epochKey(epoch);
     return () => (opened ??= openShared({ mesh, author }, { header, headerBytes, body }, { epochKey: () => key }));

@@ -46,4 +46,9 @@ export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: num
     seed: 1,
     bug: "a folder restored with its marker told its cards before a peer was heard, and forked its log",
   },
+  {
+    scenario: "clock-skew",
+    seed: 24,
+    bug: "an own event to single devices that was read in the moment of its telling seemed damaged, and no view showed it",
+  },
 ];

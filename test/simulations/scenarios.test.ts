@@ -33,7 +33,6 @@ const EXERCISED: { name: string; seeds: number[]; figures: string[] }[] = [
       "frames duplicated",
       "frames reordered",
       "power cuts",
-      "stops",
     ],
   },
   {
@@ -49,7 +48,7 @@ const EXERCISED: { name: string; seeds: number[]; figures: string[] }[] = [
   {
     name: "churn",
     seeds: [1, 2, 3, 4],
-    figures: ["kills", "power cuts", "machines that went offline", "joins", "removals", "proofs presented"],
+    figures: ["kills", "stops", "power cuts", "machines that went offline", "joins", "removals", "proofs presented"],
   },
   {
     name: "malicious-peer",
@@ -75,7 +74,7 @@ const EXERCISED: { name: string; seeds: number[]; figures: string[] }[] = [
   },
   {
     name: "disk-faults",
-    seeds: [1, 2, 3, 4],
+    seeds: [1, 2, 5],
     figures: [
       "disk ENOSPC",
       "disk EIO",
