@@ -29,9 +29,11 @@ export function takeOwnTemp(name: string): string {
 export function straysIn(folder: string): Stray[] {
   return processes().flatMap((pid) => {
     const command = readOf(pid, "cmdline").replaceAll("\0", " ").trim();
+    // TMPDIR; where that was not passed on, HOME or KIN_HOME.
     const isIn = readOf(pid, "environ")
       .split("\0")
-      .some((one) => one === `TMPDIR=${folder}` || one.startsWith(`TMPDIR=${folder}/`));
+      .map((one) => one.slice(one.indexOf("=") + 1))
+      .some((value) => value === folder || value.startsWith(`${folder}/`));
     if (pid === process.pid || !(isIn || command.includes(`${folder}/`))) return [];
     // `pid (command) state parent …`; a zombie has ended.
     const stat = readOf(pid, "stat");

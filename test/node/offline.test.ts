@@ -132,6 +132,8 @@ test("[kill-node] a node that is killed comes back with all it had", async () =>
   const { ben, ana } = await twoPeople(world, folder);
   process.kill(await ben.pid(), "SIGKILL");
   await until(async () => (await ben.kin(["up"])).code === 0);
+  // On a busy machine an ask may come before they have found each other again: it would be queued.
+  await until(async () => (await ana.json<{ items: { inStep: boolean }[] }>(["sync", "now"])).items[0]?.inStep);
   const asked = await ana.kin(["ask", "ben/reviewer", "what changed?"]);
   expect(asked, asked.out + asked.err + (await ana.log()) + (await ben.log())).toMatchObject({ code: 0 });
   expect((await ben.json<{ items: unknown[] }>(["members"])).items).toHaveLength(2);
