@@ -27,7 +27,7 @@ export interface Editing {
   act(what: EditingAct, machine: Machine): Promise<void>;
 }
 
-export const EDITING_ACTS = ["fact", "open", "edit", "share", "setting", "offer", "snapshot", "prune"] as const;
+const EDITING_ACTS = ["fact", "open", "edit", "share", "setting", "offer", "snapshot", "prune"] as const;
 export type EditingAct = (typeof EDITING_ACTS)[number];
 
 export function isEditingAct(what: string): what is EditingAct {

@@ -1,7 +1,7 @@
 /**
  * `Network` of `node/net/network.ts` over simulated wires, as much of it as sync and calls stand on: it dials members, says the
- * real hello, presents the real proofs to who takes us for a stranger, serves `/kin/join/1`, and tries again when the real
- * `reconnectDelay` says so. Only libp2p itself is replaced.
+ * real hello, presents the real proofs to who takes us for a stranger, serves `/kin/join/1` and lets guests dial it, and tries
+ * again when the real `reconnectDelay` says so. Only libp2p itself is replaced, with addresses and the looking for them.
  */
 import type { SigningKey } from "../protocols/crypto/keys.ts";
 import type { Random, Time, Wire } from "../protocols/effects.ts";
