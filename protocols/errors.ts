@@ -68,6 +68,7 @@ export const LOCAL_CODES = [
   "CORRUPT",
   "NOT_PROVEN", // an export is not what it says it is
   "FORKED",
+  "EARLIER_WAITS", // what this device wrote before does not count here yet
   "CLOSED",
 ] as const;
 

@@ -29,7 +29,7 @@ import type { Random, Time } from "../protocols/effects.ts";
 import { KinError } from "../protocols/errors.ts";
 import { logIdOf } from "../protocols/events.ts";
 import { sha256 } from "#crypto";
-import { idBytes, idOf, type DeviceId, type EventId, type LogId, type PersonId } from "../protocols/ids.ts";
+import { formatText, idBytes, idOf, type DeviceId, type EventId, type LogId, type PersonId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
 import type { Setting } from "./documents/automerge.ts";
 import { writeBoard, type BoardAct } from "./documents/board-acts.ts";
@@ -405,12 +405,13 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
    * Writes events that are made for one log: if it ended meanwhile they went to another, where nobody takes them, and are made
    * again. False: `make` had nothing to write.
    */
-  function write(make: (log: LogId) => NewEntry[]): Promise<boolean> {
+  function write(id: string, make: (log: LogId) => NewEntry[]): Promise<boolean> {
     return inOrder(async () => {
       for (let tries = 0; tries < MAX_TRIES; tries++) {
         await settled();
         checkWhole();
         const log = ownLog();
+        await checkGoesOn(id, log);
         const entries = make(log);
         if (entries.length === 0) return false;
         const written = await appendOwn(entries);
@@ -426,6 +427,26 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       throw new KinError("CORRUPT", "the snapshot that this node begins with is damaged, and not fetched again yet", {
         hint: "kin sync now, while somebody is there who has it",
       });
+  }
+
+  /**
+   * What is written goes on from what counts here. While an earlier edit of this log does not (its stamp is held since the clock was
+   * set back; what it stands on was cut off), the next would begin where that one began, and be refused everywhere.
+   */
+  async function checkGoesOn(id: string, log: LogId): Promise<void> {
+    const ids = new Set([id]);
+    for (const waiting of [...projection.waiting(), ...unplaced, ...folds.flatMap((one) => one.pending())]) {
+      const event = await replica.event(waiting);
+      if (event?.log !== log || !isOf(event, ids)) continue;
+      const since = `an earlier change of this device to it, of ${new Date(event.at).toISOString()}`;
+      if (event.standing.state === "held")
+        throw new KinError("CLOCK_SKEW", `${since}, is ahead of this machine's clock and does not count yet`, {
+          hint: "set this machine's clock (usually by turning on its network time), then try again",
+        });
+      throw new KinError("EARLIER_WAITS", `${since}, does not count here yet`, {
+        hint: `try again in a minute; if it stays so: kin sync why ${formatText("kine", idBytes(event.id))}`,
+      });
+    }
   }
 
   async function appendOwn(entries: NewEntry[]): Promise<ReadableEvent[]> {
@@ -487,7 +508,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     form: Form,
     make: (note: (Note | Board) & { form: Form }, client: number) => MadeUpdate[],
   ): Promise<boolean> {
-    return write((log) => {
+    return write(id, (log) => {
       const note = noteOf(id, form);
       const client = yjsClientOf(log, id);
       const seen = documentOf(note).seen();
@@ -541,7 +562,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   function setSetting(name: string, key: string, value: Setting | undefined): Promise<boolean> {
     const id = recordDocumentId(replica.mesh, person, "agent", name);
-    return write((log) => {
+    return write(id, (log) => {
       const change = records.stateOf(person, name).change(automergeActorOf(log, id), key, value);
       if (change === null) return [];
       return [entryFor("record-changed", recordChangedValue({ about: "agent", name, change }), null)];

@@ -510,6 +510,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (sum.length === 0) throw corrupt(",
   },
   {
+    requirement: "earlier-waits",
+    file: "sync/documents.ts",
+    search: "await checkGoesOn(id, log);",
+    replace: "",
+  },
+  {
     requirement: "since-kinds",
     file: "sync/stores/log-file-kinds.ts",
     search: "if (!equal(sumOf(encode(block), bytes), sum)) return undefined;",

@@ -274,6 +274,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { id: "K3", source: "ATTACKS K3", sentence: "A full disk fails the append by name and keeps what was acknowledged." },
   { id: "K6", source: "ATTACKS K6", sentence: "A damaged row is an error that names it, never a wrong answer." },
   {
+    id: "earlier-waits",
+    source: "issue 4 part 6",
+    sentence:
+      "While an own earlier change of a note, board or setting does not count here, the next is refused with why: written, nobody would take it.",
+  },
+  {
     id: "since-kinds",
     source: "issue 4 part 1",
     sentence: "A view of some kinds gets all events of these, whatever became of what the file remembers of kinds.",

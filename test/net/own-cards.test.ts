@@ -89,7 +89,7 @@ test("[own-writes-wait] a device alone in its mesh tells its cards at once, and 
   expect(await written(ben)).toEqual(["agent-key", "card", "card"]);
   // Nobody can have had more of its log: that somebody has come since changes nothing.
   await admitMember(ben, "ana");
-  offered[0] = { ...offered[0]!, description: "reads all" };
+  offered[0] = { ...offered[0], description: "reads all" };
   await cards.refresh();
   expect(await written(ben)).toEqual(["agent-key", "card", "card", "card"]);
 });
