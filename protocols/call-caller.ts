@@ -293,6 +293,12 @@ export function createCaller(deps: CallerDeps): Caller {
   }
 
   function hearEvent(session: Session, call: Call, event: CallEvent, sealed: Sealed): void {
+    // Whatever came between is lost, and with it whether it was ever begun.
+    if (event.index > call.next)
+      throw new KinError(
+        "OUTCOME_UNKNOWN",
+        `the call was sent, its answer can't be taken: ${event.type} ${event.index} came, event ${call.next} did not`,
+      );
     if (event.index !== call.next || (event.index === 0) !== (event.type === "accepted"))
       throw new KinError(
         "BAD_REQUEST",

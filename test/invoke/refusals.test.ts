@@ -339,8 +339,9 @@ const LIES: { name: string; code: string; lie: Lie }[] = [
     }),
   },
   {
+    // What came between is lost: it may have begun, and have had its effect (simulator, partition-heal seed 1015).
     name: "with a gap in its numbers",
-    code: "BAD_REQUEST",
+    code: "OUTCOME_UNKNOWN",
     lie: () => ({
       t: "progress",
       kind: "invoke/progress",
