@@ -59,6 +59,8 @@ export interface Epochs {
   shareAgain: () => Promise<void>;
 }
 
+type ReadEpoch = Pick<Epoch, "id" | "keyHash" | "recipients" | "keys"> & { author: { device: DeviceId } };
+
 export function createEpochs(deps: EpochsDeps): Epochs {
   const { ground, membership, keys } = deps;
   const { mesh, device, store, random } = ground;
@@ -66,6 +68,8 @@ export function createEpochs(deps: EpochsDeps): Epochs {
   const shared = new Set<string>();
   /** Rows of locked epochs that the disk did not take yet: a full one must not stop events that are stored from counting. */
   const unmarked = new Set<EpochId>();
+  /** What the roster has for us and no key of ours opens: a later one would not either. */
+  const unopened = new Set<EpochId>();
   /** Keys that the key store did not take yet. */
   const unput = new Map<EpochId, Uint8Array>();
 
@@ -94,14 +98,31 @@ export function createEpochs(deps: EpochsDeps): Epochs {
     return { records: [record], epochKey: key } satisfies RosterAct;
   }
 
+  /**
+   * Those of the fold, and those whose records count no longer because who opened them was removed at the same time. Nobody writes under
+   * these any more; what members wrote under them before they knew counts, and is to be read.
+   */
+  function toReadUnder(): ReadEpoch[] {
+    const { epochs } = membership();
+    const cut = deps.records().flatMap(({ id, body, author }): ReadEpoch[] => {
+      const epoch = id as string as EpochId;
+      if (body.type !== "epoch" || epochs.has(epoch)) return [];
+      const { keyHash, keys } = body;
+      return [{ id: epoch, author, keyHash, keys, recipients: keys.map((key) => key.device) }];
+    });
+    return [...epochs.values(), ...cut];
+  }
+
   async function takeFromRoster(): Promise<void> {
     await putAgain();
-    for (const epoch of membership().epochs.values()) {
+    for (const epoch of toReadUnder()) {
       const sealed = epoch.keys.find((key) => key.device === device);
-      if (sealed === undefined || keys.get(epoch.id) !== undefined) continue;
+      if (sealed === undefined || keys.get(epoch.id) !== undefined || unopened.has(epoch.id)) continue;
+      unopened.add(epoch.id);
       for (const sealingKey of deps.sealingKeys) {
         const key = await openEpochKey(mesh, epoch.keyHash, sealed, epoch.author.device, sealingKey);
         if (key === null) continue;
+        unopened.delete(epoch.id);
         await keep(epoch.id, key);
         break;
       }
@@ -112,7 +133,8 @@ export function createEpochs(deps: EpochsDeps): Epochs {
   async function takeFromEvent({ value }: ReadableEvent): Promise<void> {
     const { e, k } = asMap(value, "an epoch-sealed event");
     if (!(k instanceof Uint8Array) || !(e instanceof Uint8Array) || e.length !== 32) return;
-    const epoch = membership().epochs.get(idOf(e));
+    const id = idOf<"epoch">(e);
+    const epoch = membership().epochs.get(id) ?? toReadUnder().find((one) => one.id === id);
     if (epoch === undefined || keys.get(epoch.id) !== undefined || !equal(epochKeyHash(k), epoch.keyHash)) return;
     unput.set(epoch.id, k);
     await putAgain();
@@ -184,7 +206,7 @@ export function createEpochs(deps: EpochsDeps): Epochs {
     const entries: NewEntry[] = [];
     const rows: NonNullable<StoreBatch["values"]> = [];
     const mayRead = readersOf(membership(), deps.records());
-    for (const epoch of membership().epochs.values()) {
+    for (const epoch of toReadUnder()) {
       const key = keys.get(epoch.id);
       if (key === undefined) continue;
       for (const to of membership().devices.keys()) {
@@ -225,7 +247,7 @@ export function createEpochs(deps: EpochsDeps): Epochs {
 export function readersOf(
   membership: Membership,
   records: readonly RosterRecord[],
-): (epoch: Epoch, device: DeviceId) => boolean {
+): (epoch: Pick<Epoch, "id">, device: DeviceId) => boolean {
   if (membership.policy === "reads-all") return () => true;
   const byId = new Map(records.map((record) => [record.id, record]));
   const admissions = new Map<PersonId, ReadonlySet<string>>();

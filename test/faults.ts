@@ -463,8 +463,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "keys-again",
     file: "sync/epochs.ts",
-    search: "await putAgain();\n    for (const epoch of membership()",
-    replace: "for (const epoch of membership()",
+    search: "await putAgain();\n    for (const epoch of toReadUnder()",
+    replace: "for (const epoch of toReadUnder()",
   },
   {
     requirement: "mute-record",
@@ -508,6 +508,12 @@ export const FAULTS: readonly Fault[] = [
     file: "sync/stores/log-file.ts",
     search: "if (!equal(sumOf(bytes, sig), sum)) throw corrupt(",
     replace: "if (sum.length === 0) throw corrupt(",
+  },
+  {
+    requirement: "cut-epoch",
+    file: "sync/epochs.ts",
+    search: "return [...epochs.values(), ...cut];",
+    replace: "return [...epochs.values()];",
   },
   {
     requirement: "earlier-waits",

@@ -274,6 +274,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
   { id: "K3", source: "ATTACKS K3", sentence: "A full disk fails the append by name and keeps what was acknowledged." },
   { id: "K6", source: "ATTACKS K6", sentence: "A damaged row is an error that names it, never a wrong answer." },
   {
+    id: "cut-epoch",
+    source: "RULES R6",
+    sentence: "What a member wrote under an epoch of somebody who was removed at the same time is read by all members.",
+  },
+  {
     id: "earlier-waits",
     source: "issue 4 part 6",
     sentence:

@@ -51,4 +51,21 @@ export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: num
     seed: 24,
     bug: "an own event to single devices that was read in the moment of its telling seemed damaged, and no view showed it",
   },
+  {
+    scenario: "partition-heal",
+    seed: 177,
+    peers: 3,
+    bug: "an edit that was made while an own earlier one was held took its place, and was refused everywhere",
+  },
+  {
+    scenario: "partition-heal",
+    seed: 1015,
+    peers: 3,
+    bug: "a call whose first answer was lost said BAD_REQUEST although it had its effect",
+  },
+  {
+    scenario: "member-removed-while-away",
+    seed: 58,
+    bug: "what a member wrote under an epoch of somebody who was removed at the same time was read by nobody else",
+  },
 ];

@@ -146,6 +146,27 @@ test("R6: an epoch that was opened at the same time as a removal, for the remove
   }
 });
 
+test("[cut-epoch] what a member wrote under an epoch of somebody who was removed at the same time is read by all, who joins later too; nobody writes under it", async () => {
+  const time = testTime();
+  const ana = await foundMesh("ana", time);
+  const ben = await admitMember(ana, "ben");
+  const li = await admitMember(ana, "li");
+  await settle([ana, ben, li]);
+  await openEpoch(li.replica);
+  await meet(ben, li);
+  await ben.replica.append([note("with li")]);
+  await removePerson(ana.replica, personOf(ana, li));
+  await settle([ana, ben]);
+  const dan = await admitMember(ana, "dan");
+  await settle([ana, ben, dan]);
+  for (const member of [ana, ben, dan]) expect(await notesOf(member), member.name).toEqual(["with li"]);
+  const [event] = await ben.replica.append([note("without li")]);
+  await settle([ana, ben, dan]);
+  const reader = await stolenReader(li, ana);
+  expect((await reader.replica.event(event!.id))?.unreadable).toBe("no-key");
+  await reader.replica.close();
+});
+
 /** The removed one's keys over a living member's disk: he got hold of all ciphertext. */
 async function stolenReader(thief: TestMember, victim: TestMember): Promise<TestMember> {
   return openMember(thief.name, victim.replica.mesh, {
