@@ -78,14 +78,6 @@ export function createEpochs(deps: EpochsDeps): Epochs {
     for (const { key } of await store.values("shared/")) shared.add(key.slice(7));
   }
 
-  function writable(): OpenEpoch | undefined {
-    for (const { id } of usableEpochs(membership())) {
-      const key = keys.get(id);
-      if (key !== undefined) return { epoch: id, key };
-    }
-    return undefined;
-  }
-
   async function open(from: Membership, recipients: Parameters<Epochs["open"]>[1]) {
     const key = newEpochKey(random);
     const devices = [...recipients].map((one) => one.device);
@@ -134,7 +126,7 @@ export function createEpochs(deps: EpochsDeps): Epochs {
     const { e, k } = asMap(value, "an epoch-sealed event");
     if (!(k instanceof Uint8Array) || !(e instanceof Uint8Array) || e.length !== 32) return;
     const id = idOf<"epoch">(e);
-    const epoch = membership().epochs.get(id) ?? toReadUnder().find((one) => one.id === id);
+    const epoch = toReadUnder().find((one) => one.id === id);
     if (epoch === undefined || keys.get(epoch.id) !== undefined || !equal(epochKeyHash(k), epoch.keyHash)) return;
     unput.set(epoch.id, k);
     await putAgain();
@@ -237,7 +229,20 @@ export function createEpochs(deps: EpochsDeps): Epochs {
     await share();
   }
 
+  const writable = (): OpenEpoch | undefined => heldEpoch(membership(), (id) => keys.get(id));
   return { load, writable, open, takeFromRoster, takeFromEvent, noteLocked, share, shareAgain };
+}
+
+/** An epoch to seal under whose key we hold, the best first. */
+export function heldEpoch(
+  membership: Membership,
+  keyOf: (epoch: EpochId) => Uint8Array | undefined,
+): OpenEpoch | undefined {
+  for (const { id } of usableEpochs(membership)) {
+    const key = keyOf(id);
+    if (key !== undefined) return { epoch: id, key };
+  }
+  return undefined;
 }
 
 /**

@@ -1,7 +1,6 @@
 /** `/kin/snapshot/1` at a node: gives the state that it begins with, and asks connected members for one that it lacks (R16). */
 import { KinError } from "../../protocols/errors.ts";
 import type { EpochId, MeshId } from "../../protocols/ids.ts";
-import { usableEpochs, type Membership } from "../../protocols/membership.ts";
 import {
   answerSnapshot,
   askSnapshot,
@@ -18,18 +17,6 @@ const FETCH_TIMEOUT_MS = 70_000;
 /** Serves what `holder` has, to members. */
 export function serveSnapshots(network: Pick<Network, "handleForMembers">, holder: SnapshotHolder): void {
   network.handleForMembers(SNAPSHOT_PROTOCOL, (_peer, wire) => answerSnapshot(wire, holder));
-}
-
-/** An epoch to seal under whose key we hold, the best first. */
-export function heldEpoch(
-  membership: Membership,
-  keyOf: (epoch: EpochId) => Uint8Array | undefined,
-): ReturnType<SnapshotHolder["epoch"]> {
-  for (const { id } of usableEpochs(membership)) {
-    const key = keyOf(id);
-    if (key !== undefined) return { epoch: id, key };
-  }
-  return undefined;
 }
 
 export interface SnapshotFetchDeps {

@@ -1,9 +1,9 @@
 /** A small mesh whose members keep facts, or all documents, make snapshots, prune and fetch states from each other over wires in memory. */
 import { answerSnapshot, askSnapshot, type Snapshot } from "../../protocols/snapshot.ts";
-import { usableEpochs } from "../../protocols/membership.ts";
 import { factSetValue, type FactScope, type NoteId } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { toHex } from "../../protocols/bytes.ts";
+import { heldEpoch } from "../../sync/epochs.ts";
 import { openDocuments, type Documents } from "../../sync/documents.ts";
 import { factsView, type Facts } from "../../sync/documents/facts.ts";
 import { documentViews } from "../../sync/documents/snapshot-views.ts";
@@ -108,10 +108,7 @@ async function fetchFrom(mate: Mate, snapshot: Snapshot): Promise<Uint8Array> {
     const answering = answerSnapshot(right, {
       mesh: replica.mesh,
       random: seededRandom(`parts ${snapshot.id}`),
-      epoch: () => {
-        const epoch = usableEpochs(replica.membership()).find(({ id }) => epochKeys.get(id) !== undefined)!;
-        return { epoch: epoch.id, key: epochKeys.get(epoch.id)! };
-      },
+      epoch: () => heldEpoch(replica.membership(), (id) => epochKeys.get(id)),
       state: () => peer.give(snapshot),
     });
     try {
