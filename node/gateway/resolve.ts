@@ -22,9 +22,14 @@ export function resolveMember(membership: Membership, who: Pick<Address, "person
 }
 
 /** `ana`, `ana~k3f9`. @throws KinError as {@link resolveMember} */
-export function personNamed(membership: Membership, typed: string): PersonId {
+export function memberTyped(membership: Membership, typed: string): Member {
   const [person, tag] = typed.split("~");
-  return resolveMember(membership, { person: person!, tag }).person;
+  return resolveMember(membership, { person: person!, tag });
+}
+
+/** Whom {@link memberTyped} finds. @throws KinError as {@link resolveMember} */
+export function personNamed(membership: Membership, typed: string): PersonId {
+  return memberTyped(membership, typed).person;
 }
 
 /** Devices that an address can mean: all of the person's, or the one behind `@`. @throws KinError NOT_FOUND */

@@ -10,7 +10,7 @@ import { shortAddress } from "../../net/dial.ts";
 import { joinByTicket } from "../../net/ticket-join.ts";
 import type { Item, Params, Result } from "../control-api.ts";
 import { needMembership, type Mesh, type MeshNode } from "../mesh.ts";
-import { resolveMember } from "../resolve.ts";
+import { memberTyped } from "../resolve.ts";
 import { inviteEntry } from "../shares.ts";
 import { agentItems } from "./listing.ts";
 import { grantShare, guestRights, newShare, shareItem } from "./shares.ts";
@@ -169,8 +169,7 @@ export async function remove(node: MeshNode, params: Params<"remove">): Promise<
   checkNotMe(needMembership(node), params.name);
   const mesh = needAdmin(node, "remove members");
   const membership = mesh.replica.membership();
-  const [person, tag] = params.name.split("~");
-  const member = resolveMember(membership, { person: person!, tag });
+  const member = memberTyped(membership, params.name);
   const name = displayName(membership, member.person);
   checkRemovable(mesh, member);
   const made = await removePerson(mesh.replica, member.person);

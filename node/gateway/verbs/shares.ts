@@ -7,7 +7,7 @@ import { addShareConfig, removeShareConfig, widenShareConfig, type ShareConfig }
 import { checkShare, shareProblem } from "../../tools/share.ts";
 import type { Params, Result, ShareItem } from "../control-api.ts";
 import { needMembership, type Mesh, type MeshNode } from "../mesh.ts";
-import { resolveMember } from "../resolve.ts";
+import { personNamed } from "../resolve.ts";
 import { audienceNames, pinPeople, sharesOf } from "../shares.ts";
 
 /**
@@ -76,10 +76,7 @@ export async function shareAdd(node: MeshNode, params: Params<"share-add">): Pro
   if (params.for !== "mesh") {
     if (mesh === null)
       throw new KinError("NOT_IN_MESH", "there is nobody to share with yet", { hint: "kin invite --share FOLDER" });
-    for (const who of params.for) {
-      const [person, tag] = who.split("~");
-      resolveMember(mesh.replica.membership(), { person: person!, tag });
-    }
+    for (const who of params.for) personNamed(mesh.replica.membership(), who);
   }
   const share = await grantShare(node, await newShare(node, params.folder, params.name), params.for);
   const will = mesh === null ? [] : guestRights(node, mesh, share.name);

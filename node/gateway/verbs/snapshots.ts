@@ -5,7 +5,7 @@ import { displayName } from "../../../protocols/membership.ts";
 import type { SnapshotInfo } from "../../../sync/snapshot.ts";
 import type { Params, Result, SnapshotItem } from "../control-api.ts";
 import { needMembership, needMesh, type Mesh, type MeshNode } from "../mesh.ts";
-import { peerName, personOf, resolveMember } from "../resolve.ts";
+import { memberTyped, peerName, personOf } from "../resolve.ts";
 
 /** Characters of an id that people see and type. */
 const SHOWN_ID = 12;
@@ -55,8 +55,7 @@ export async function snapshotDormant(
 ): Promise<Result<"snapshot-dormant">> {
   const mesh = needMembership(node);
   const membership = mesh.replica.membership();
-  const [person, tag] = params.name.split("~");
-  const member = resolveMember(membership, { person: person!, tag });
+  const member = memberTyped(membership, params.name);
   await mesh.snapshots.setDormant(member.person, params.on);
   return { name: displayName(membership, member.person), dormant: params.on };
 }
