@@ -4,7 +4,7 @@ import { dirname, join, resolve } from "node:path";
 import type { Result } from "../gateway/control-api.ts";
 import type { Context } from "./context.ts";
 import { connectControl } from "./control-client.ts";
-import { EXIT } from "./output.ts";
+import { EXIT, counted } from "./output.ts";
 import { KinError } from "../../protocols/errors.ts";
 
 interface Options {
@@ -61,24 +61,20 @@ export function described(made: Result<"export">): string[] {
   const { records, keys, logs, events, opened, said, bodiless, hereEvents } = made;
   const lines = [
     `${made.file}: ${megabytes(made.bytes)}, ${made.all ? "all that this node has" : "a part"} of ${made.meshName}`,
-    `  ${count(records, "roster record")}, ${count(keys, "agent key")}, ${count(events, "event")} of ${count(logs, "log")}`,
+    `  ${counted(records, "roster record")}, ${counted(keys, "agent key")}, ${counted(events, "event")} of ${counted(logs, "log")}`,
     "Whoever has it can read:",
     "  - who is in the mesh and was: names, roles, devices, invites",
     "  - of each event who wrote it, when by his clock, of what kind, how long it is; agents' cards that are not sealed",
   ];
-  if (opened > said) lines.push(`  - what ${count(opened - said, "event")} for single devices says, by its own key`);
+  if (opened > said) lines.push(`  - what ${counted(opened - said, "event")} for single devices says, by its own key`);
   if (said > 0)
-    lines.push(`  - what ${count(said, "event")} for the mesh says, on your word: its key would open more than that`);
+    lines.push(`  - what ${counted(said, "event")} for the mesh says, on your word: its key would open more than that`);
   if (hereEvents > 0)
-    lines.push(`  - your own audit, ${count(hereEvents, "event")} in clear: who called what on this machine`);
+    lines.push(`  - your own audit, ${counted(hereEvents, "event")} in clear: who called what on this machine`);
   lines.push("All other bodies stay sealed: it holds no key of the mesh.");
   if (bodiless > 0)
-    lines.push(`Of ${count(bodiless, "event")} this node has no body; the file proves that they were written.`);
+    lines.push(`Of ${counted(bodiless, "event")} this node has no body; the file proves that they were written.`);
   return lines;
-}
-
-function count(number: number, what: string): string {
-  return `${number} ${what}${number === 1 ? "" : "s"}`;
 }
 
 function megabytes(bytes: number): string {

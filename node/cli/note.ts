@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Context } from "./context.ts";
 import { connectControl } from "./control-client.ts";
-import { EXIT, duration, table } from "./output.ts";
+import { EXIT, counted, duration, table } from "./output.ts";
 import { readPiped } from "./piped.ts";
 import type { NoteItem, Params, Result, Verb } from "../gateway/control-api.ts";
 import { KinError } from "../../protocols/errors.ts";
@@ -61,7 +61,7 @@ export async function noteShow(context: Context, name: string): Promise<number> 
   if (note.columns === null) context.output.line(note.text.replace(/\n$/, ""));
   else await (await import("./board-columns.ts")).showColumns(context.output, note.columns);
   for (const { by, device, edits, at } of note.editors)
-    context.output.line(`${by}@${device} · ${edits} ${edits === 1 ? "edit" : "edits"}, ${ago(at)}`, "dim");
+    context.output.line(`${by}@${device} · ${counted(edits, "edit")}, ${ago(at)}`, "dim");
   for (const { by, device, message } of note.refused.slice(-SHOWN_REFUSED))
     context.output.line(`an edit by ${by}@${device} has no effect: ${message}`, "dim");
   if (note.refused.length > 0) context.output.line(context.command(`sync why ${note.refused.at(-1)!.event}`), "dim");
@@ -83,7 +83,7 @@ export async function noteList(context: Context): Promise<number> {
     note.title,
     whom(note),
     note.editedBy === null ? `${note.openedBy}, ${ago(note.at)}` : `${note.editedBy}, ${ago(note.at)}`,
-    note.cards === null ? String(note.characters) : counted(note.cards),
+    note.cards === null ? String(note.characters) : counted(note.cards, "card"),
     note.id,
   ]);
   if (rows.length === 0) context.output.line(`no notes: ${context.command("note new <title>")}`);
@@ -163,10 +163,6 @@ export function whom(note: NoteItem): string {
 
 export function ago(at: number): string {
   return `${duration(Date.now() - at)} ago`;
-}
-
-function counted(cards: number): string {
-  return `${cards} ${cards === 1 ? "card" : "cards"}`;
 }
 
 function quoted(title: string): string {

@@ -2,7 +2,7 @@
 import type { Context } from "./context.ts";
 import { connectControl } from "./control-client.ts";
 import { rewriteCommands } from "./hint.ts";
-import { EXIT, duration } from "./output.ts";
+import { EXIT, counted, duration } from "./output.ts";
 import type { NodeStatus } from "../gateway/control-api.ts";
 
 export async function status(context: Context): Promise<number> {
@@ -30,7 +30,7 @@ export async function status(context: Context): Promise<number> {
 }
 
 function standing(mesh: NonNullable<NodeStatus["mesh"]>): string {
-  const members = `${mesh.members} ${mesh.members === 1 ? "member" : "members"}`;
+  const members = counted(mesh.members, "member");
   if (mesh.role === "removed") return `${members}; you were removed`;
   return `${mesh.members === 1 ? "only you" : members}, you are ${mesh.role}`;
 }

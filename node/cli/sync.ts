@@ -2,7 +2,7 @@
 import type { Context } from "./context.ts";
 import { connectControl } from "./control-client.ts";
 import { rewriteCommands } from "./hint.ts";
-import { EXIT, duration, table } from "./output.ts";
+import { EXIT, counted, duration, table } from "./output.ts";
 import type { SyncPeer, SyncStatus } from "../gateway/control-api.ts";
 
 export async function syncStatus(context: Context): Promise<number> {
@@ -24,10 +24,6 @@ export async function syncStatus(context: Context): Promise<number> {
     const inStep = item.inStepAt === null ? "never" : ago(now - item.inStepAt);
     return [item.peer, item.online ? "yes" : "no", inStep, count(item.theyLack), count(item.weLack)];
   }
-}
-
-function counted(count: number, what: string): string {
-  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function ago(ms: number): string {
