@@ -46,7 +46,12 @@ export async function columnLines(columns: ColumnItem[], width: number): Promise
 }
 
 /** Its first line, and whose it is. */
-function cardLine({ short, text, for: people }: CardItem): string {
+function cardLine(card: CardItem): string {
+  const people = card.for.length > 0 ? ` (${card.for.join(", ")})` : "";
+  return `${card.short} ${firstLine(card).replaceAll("\t", " ")}${people}`;
+}
+
+export function firstLine({ text }: CardItem): string {
   const [first = "", ...more] = text.trim().split("\n");
-  return `${short} ${first.replaceAll("\t", " ")}${more.length > 0 ? " …" : ""}${people.length > 0 ? ` (${people.join(", ")})` : ""}`;
+  return more.length > 0 ? `${first} …` : first;
 }

@@ -1,4 +1,5 @@
 /** `kin board new | ls | show | add | move | edit | assign | rm | columns | share`. */
+import { firstLine } from "./board-columns.ts";
 import type { Context } from "./context.ts";
 import { EXIT, table } from "./output.ts";
 import { ago, columnNames, editorOf, editText, names, noteNew, noteShow, request, whom } from "./note.ts";
@@ -147,9 +148,4 @@ function told({ output }: Context, result: BoardResult, says: (card: CardItem, c
   output.object(result);
   output.line(result.changed ? says(result.card, result.column) : "that is so already");
   return EXIT.ok;
-}
-
-function firstLine({ text }: CardItem): string {
-  const [first = "", ...more] = text.trim().split("\n");
-  return more.length > 0 ? `${first} …` : first;
 }
