@@ -9,6 +9,7 @@ import type { Arrived, Written } from "./absence/member.ts";
 import { startChild, type Child } from "./child.ts";
 import { makeHome, removeHome } from "./kin-node.ts";
 import type { Bench, BenchOptions, Row } from "./main.ts";
+import { rounded } from "./measure.ts";
 
 const FULL = { events: 100_000, keys: 5_000, few: 100 };
 const QUICK = { events: 1_000, keys: 100, few: 10 };
@@ -63,12 +64,11 @@ async function comeBack(
   const ana = await startMember(home);
   try {
     const arrived = await ana.ask<Arrived>({ do: "await", device, last });
-    const round = (value: number): number => Math.round(value * 100) / 100;
     return {
       name: events === 0 ? "nothing" : `${events.toLocaleString("en-US")} events`,
       events,
-      seconds: round(arrived.seconds),
-      cpuSeconds: round(arrived.cpuSeconds),
+      seconds: rounded(arrived.seconds, 2),
+      cpuSeconds: rounded(arrived.cpuSeconds, 2),
       eventsPerSecond: Math.round(events / arrived.seconds),
       rssMb: Math.round(arrived.rssMb),
       bytes: arrived.bytes,

@@ -11,7 +11,7 @@ import { openLogFile } from "../../sync/stores/log-file.ts";
 import { packBatches } from "../../sync/stores/packed-batch.ts";
 import { epoch, epochKey, makeChain, openAnasLog, type ChainOfEvents } from "../sync/chains.ts";
 import type { Bench, Row } from "./main.ts";
-import { median } from "./measure.ts";
+import { median, rounded } from "./measure.ts";
 
 const WRITERS = [1, 16, 64];
 /** Appends of each writer in one round. */
@@ -69,12 +69,12 @@ export const appendsBench: Bench = {
     return seen.map(({ name, writers, perSecond, perCommit }): Row => {
       const appendsPerSecond = median(perSecond);
       const times = (base: number | undefined): number | string =>
-        base === undefined ? "" : Math.round((appendsPerSecond / base) * 10) / 10;
+        base === undefined ? "" : rounded(appendsPerSecond / base, 1);
       return {
         name,
         writers,
         appendsPerSecond: Math.round(appendsPerSecond),
-        appendsPerCommit: Math.round(median(perCommit) * 10) / 10,
+        appendsPerCommit: rounded(median(perCommit), 1),
         timesSingle: times(of("single-commits")),
         timesFdatasync: times(of("fdatasync")),
       };

@@ -20,6 +20,7 @@ import {
   type TestTime,
 } from "../sync/mesh.ts";
 import type { Bench, Row } from "./main.ts";
+import { rounded } from "./measure.ts";
 import { usage } from "./usage.ts";
 
 const FULL = { events: 50_000, keys: 5_000, tail: 500 };
@@ -145,12 +146,12 @@ async function catchUp(name: string, mate: Mate, from: Mate, file: string): Prom
   return {
     name,
     events: after - before,
-    wireMib: round(wireBytes / MIB),
-    stateMib: round(stateBytes / MIB),
-    seconds: round(tookSeconds),
-    cpuSeconds: round(cpuSeconds),
-    foldSeconds: round(foldSeconds),
-    fileMib: round(((await stat(file)).size + (await stat(`${file}-wal`)).size) / MIB),
+    wireMib: rounded(wireBytes / MIB, 2),
+    stateMib: rounded(stateBytes / MIB, 2),
+    seconds: rounded(tookSeconds, 2),
+    cpuSeconds: rounded(cpuSeconds, 2),
+    foldSeconds: rounded(foldSeconds, 2),
+    fileMib: rounded(((await stat(file)).size + (await stat(`${file}-wal`)).size) / MIB, 2),
   };
 }
 
@@ -177,8 +178,4 @@ function personNamed({ member }: Mate, name: string) {
 
 function seconds(ms: number): string {
   return (ms / 1000).toFixed(1);
-}
-
-function round(value: number): number {
-  return Math.round(value * 100) / 100;
 }

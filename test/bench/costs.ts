@@ -15,7 +15,7 @@ import { systemRandom, systemTime } from "../../node/system.ts";
 import { echoTool } from "./calls/echo-tool.ts";
 import { makeHome, removeHome, startNode, type BenchNode } from "./kin-node.ts";
 import type { Bench, Row } from "./main.ts";
-import { median } from "./measure.ts";
+import { median, rounded } from "./measure.ts";
 import { usage } from "./usage.ts";
 
 const IN_FLIGHT = [1, 16, 64];
@@ -46,7 +46,7 @@ export const costsBench: Bench = {
           }
       return names.flatMap((name) =>
         IN_FLIGHT.map((count): Row => {
-          const cpuUs = Math.round(median(seen.get(`${name} ${count}`)!) * 10) / 10;
+          const cpuUs = rounded(median(seen.get(`${name} ${count}`)!), 1);
           return { name, inFlight: count, cpuUs };
         }),
       );

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { startChild } from "./child.ts";
 import type { Bench, BenchOptions, Row } from "./main.ts";
-import { median } from "./measure.ts";
+import { median, rounded } from "./measure.ts";
 import { prepareLog } from "./resync/prepare.ts";
 
 const FULL = { events: 100_000, rounds: 3, flushes: [64, 8, 1] };
@@ -60,7 +60,7 @@ async function measureOne(folder: string, flush: number, options: BenchOptions):
       name,
       flush,
       events: done,
-      seconds: Math.round(seconds * 100) / 100,
+      seconds: rounded(seconds, 2),
       eventsPerSecond,
       rssMb: Math.round(of("rssMb")),
       bytes,

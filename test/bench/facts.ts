@@ -13,7 +13,7 @@ import { createFacts, type Facts } from "../../sync/documents/facts.ts";
 import { bytesOf } from "../sync/chains.ts";
 import { makeHome, removeHome, startNode } from "./kin-node.ts";
 import type { Bench, BenchOptions, Row } from "./main.ts";
-import { median } from "./measure.ts";
+import { median, rounded } from "./measure.ts";
 import { usage } from "./usage.ts";
 
 const FULL = { facts: 20_000, rounds: 5, writes: { kin: 5_000, yjs: 2_000, automerge: 100, durable: 200 } };
@@ -54,7 +54,7 @@ export const factsBench: Bench = {
     const kin = rows.find(({ name }) => name === "kin");
     const ratio = (row: Row, field: string): number | string => {
       const [one, other] = [row[field], kin?.[field]];
-      return typeof one === "number" && typeof other === "number" ? Math.round((one / other) * 10) / 10 : "";
+      return typeof one === "number" && typeof other === "number" ? rounded(one / other, 1) : "";
     };
     return rows.map((row) => ({ ...row, writeRatio: ratio(row, "writeUs"), mergeRatio: ratio(row, "mergeUs") }));
   },
@@ -85,8 +85,8 @@ async function measureSubject(subject: Subject, { facts, rounds }: Sizes, now = 
   return {
     name: subject.name,
     writes: subject.writes,
-    writeUs: rounded(median(writeUs)),
-    mergeUs: subject.merge === null ? "" : rounded(median(mergeUs)),
+    writeUs: rounded(median(writeUs), 1),
+    mergeUs: subject.merge === null ? "" : rounded(median(mergeUs), 1),
     bytes: Math.round(bytes),
   };
 }
@@ -195,8 +195,4 @@ function cpuUs(): number {
 
 function keyOf(i: number): string {
   return `team/fact-${i}`;
-}
-
-function rounded(us: number): number {
-  return Math.round(us * 10) / 10;
 }

@@ -88,6 +88,11 @@ export function percentile(sorted: ArrayLike<number>, ratio: number): number {
   return sorted[Math.max(0, Math.ceil(sorted.length * ratio) - 1)] ?? 0;
 }
 
+/** To so many digits after the point. */
+export function rounded(value: number, digits: number): number {
+  return Math.round(value * 10 ** digits) / 10 ** digits;
+}
+
 export function median(values: readonly number[]): number {
   return percentile(
     values.toSorted((a, b) => a - b),

@@ -15,7 +15,7 @@ import { takeClaim, wantsOf, type PeerLogs } from "../../sync/reconcile.ts";
 import { bytesOf, deviceOf, mesh } from "../sync/chains.ts";
 import { startChild } from "./child.ts";
 import type { Bench, BenchOptions, Row } from "./main.ts";
-import { median } from "./measure.ts";
+import { median, rounded } from "./measure.ts";
 import { prepareLog } from "./resync/prepare.ts";
 import type { Resynced } from "./resync/side.ts";
 
@@ -87,11 +87,11 @@ async function resyncs(folder: string, options: BenchOptions): Promise<Row[]> {
       name,
       flush,
       events,
-      seconds: rounded(seconds),
-      cpuSeconds: rounded(of(runs, "cpuSeconds")),
+      seconds: rounded(seconds, 2),
+      cpuSeconds: rounded(of(runs, "cpuSeconds"), 2),
       ...(floor !== undefined && {
-        ratio: rounded(seconds / of(floor.runs, "seconds")),
-        cpuRatio: rounded(of(runs, "cpuSeconds") / of(floor.runs, "cpuSeconds")),
+        ratio: rounded(seconds / of(floor.runs, "seconds"), 2),
+        cpuRatio: rounded(of(runs, "cpuSeconds") / of(floor.runs, "cpuSeconds"), 2),
       }),
       eventsPerSecond: Math.round(events / seconds),
       rssMb: Math.round(of(runs, "rssMb")),
@@ -130,8 +130,8 @@ async function automerge(folder: string, options: BenchOptions): Promise<Row> {
     name: "automerge",
     flush: 1,
     events: automergeEvents,
-    seconds: rounded(seconds),
-    cpuSeconds: rounded(median(runs.map((run) => run.cpuSeconds))),
+    seconds: rounded(seconds, 2),
+    cpuSeconds: rounded(median(runs.map((run) => run.cpuSeconds)), 2),
     eventsPerSecond: Math.round(automergeEvents / seconds),
     rssMb: Math.round(median(runs.map((run) => run.rssMb))),
     bytes: runs[0]!.bytes,
@@ -168,8 +168,4 @@ function finding(): Row {
   const want = encodeSyncFrame({ type: "want", logs: wanted, bodies: [] });
   const bytes = frame(entries).length + frame(lacking).length + want.length;
   return { name: "find-100-differences", events, bytes, roundTrips: 1 };
-}
-
-function rounded(value: number): number {
-  return Math.round(value * 100) / 100;
 }

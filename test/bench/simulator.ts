@@ -8,6 +8,7 @@ import { foundTeam, type Team } from "../../simulations/team.ts";
 import { createWork } from "../../simulations/work.ts";
 import { createWorld, type World } from "../../simulations/world.ts";
 import type { Bench, Row } from "./main.ts";
+import { rounded } from "./measure.ts";
 
 interface Profile {
   machines: number;
@@ -77,8 +78,8 @@ async function measureProfile({ machines, meshPeers, everyMs }: Profile): Promis
     eventsPerCpuSecond: Math.round(events / ((cpu.user + cpu.system) / 1e6)),
     frames: since("frames"),
     acknowledged: since("acknowledged"),
-    seconds: Math.round(seconds * 10) / 10,
-    setupSeconds: Math.round(Number(startAt - setUpAt) / 1e8) / 10,
+    seconds: rounded(seconds, 1),
+    setupSeconds: rounded(Number(startAt - setUpAt) / 1e9, 1),
     rssMb: Math.round(process.memoryUsage.rss() / 2 ** 20),
   };
 }

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { join } from "node:path";
 import { startChild } from "./child.ts";
 import type { Bench, Row } from "./main.ts";
-import { median } from "./measure.ts";
+import { median, rounded } from "./measure.ts";
 import type { Usage } from "./usage.ts";
 
 interface Program {
@@ -86,6 +86,6 @@ async function measureStart(program: Program, home: string | undefined, settleMs
 function medians(runs: readonly { [field: string]: unknown }[]): { [field: string]: number } {
   const fields = Object.keys(runs[0] ?? {});
   return Object.fromEntries(
-    fields.map((field) => [field, Math.round(median(runs.map((run) => run[field] as number)) * 10) / 10]),
+    fields.map((field) => [field, rounded(median(runs.map((run) => run[field] as number)), 1)]),
   );
 }

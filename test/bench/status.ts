@@ -7,7 +7,7 @@ import { once } from "node:events";
 import { join } from "node:path";
 import { makeHome, removeHome } from "./kin-node.ts";
 import type { Bench } from "./main.ts";
-import { median, percentile } from "./measure.ts";
+import { median, percentile, rounded } from "./measure.ts";
 
 const MAIN = join(import.meta.dirname, "../../node/main.ts");
 const FULL = { runs: 21, warmUps: 3 };
@@ -32,14 +32,15 @@ export const statusBench: Bench = {
       const floor = median(seen[0]!.wallMs);
       return seen.map(({ name, wallMs }) => ({
         name,
-        wallMs: tenths(median(wallMs)),
-        p95Ms: tenths(
+        wallMs: rounded(median(wallMs), 1),
+        p95Ms: rounded(
           percentile(
             wallMs.toSorted((a, b) => a - b),
             0.95,
           ),
+          1,
         ),
-        ratio: tenths(median(wallMs) / floor),
+        ratio: rounded(median(wallMs) / floor, 1),
         runs,
       }));
     } finally {
@@ -55,8 +56,4 @@ async function run(args: readonly string[], env: NodeJS.ProcessEnv): Promise<num
   const [code] = (await once(child, "exit")) as [number | null];
   if (code !== 0) throw new Error(`${args.join(" ")} ended with ${code}`);
   return performance.now() - began;
-}
-
-function tenths(value: number): number {
-  return Math.round(value * 10) / 10;
 }
