@@ -2,11 +2,11 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import { toHex } from "../../protocols/bytes.ts";
 import type { NoteId } from "../../protocols/document.ts";
-import { KinError } from "../../protocols/errors.ts";
-import { admitMember, foundMesh, memberOf, testTime } from "../sync/mesh.ts";
-import { bodiesOf, meet, syncAll, writerOf, type Writer } from "./team.ts";
+import { memberOf } from "../sync/mesh.ts";
+import { foundTeam, play, tried, turnsOf, type Turn } from "./schedule.ts";
+import { bodiesOf, writerOf, type Writer } from "./team.ts";
 
-const NAMES = ["ana", "ben", "cem"];
+const NAMES = ["ana", "ben", "cem"] as const;
 const KINDS = [
   "append",
   "append",
@@ -25,21 +25,7 @@ const KINDS = [
   "everybody",
   "everybody",
 ] as const;
-const step = fc.record({
-  do: fc.constantFrom(...KINDS),
-  who: fc.nat({ max: NAMES.length - 1 }),
-  with: fc.nat({ max: NAMES.length - 1 }),
-  at: fc.nat({ max: 30 }),
-});
-
-type Step = typeof step extends fc.Arbitrary<infer T> ? T : never;
-
-/** What may be refused in the middle of things: nothing to make or to prune, a card that another has removed. */
-async function tried(work: Promise<unknown>): Promise<void> {
-  await work.catch((error: unknown) => {
-    if (!(error instanceof KinError && error.code === "NOT_FOUND")) throw error;
-  });
-}
+const TURNS = turnsOf({ kinds: KINDS, mates: NAMES.length, mostAt: 30 }, { minLength: 16, maxLength: 32 });
 
 interface Ids {
   text: NoteId;
@@ -102,58 +88,25 @@ interface Restore {
 }
 
 /** Plays and compares. True: somebody has pruned. */
-async function play(steps: readonly Step[], restore: Restore | null): Promise<boolean> {
-  const time = testTime();
-  const founder = await foundMesh("ana", time);
-  const mates = [await writerOf(founder)];
-  for (const name of NAMES.slice(1)) mates.push(await writerOf(await admitMember(founder, name, { role: "admin" })));
-  // Eve hears everything at once and keeps every body.
-  const eve = await writerOf(await admitMember(founder, "eve"));
-  const all = (): Writer[] => [...mates, eve];
-  const introduce = (): void => all().forEach((mate) => (mate.peers = all().filter((other) => other !== mate)));
-  introduce();
+async function playAndCompare(turns: readonly Turn[], restore: Restore | null): Promise<boolean> {
+  const team = await foundTeam(NAMES, (member) => writerOf(member));
+  const { mates, eve, all } = team;
   const { notes } = mates[0]!.documents;
   const ids = {
     text: await notes.open({ title: "plan", persons: null }),
     board: await notes.open({ title: "work", form: "board", persons: null }),
-    secret: await notes.open({ title: "secret", persons: [memberOf(founder, "ben").person] }),
+    secret: await notes.open({ title: "secret", persons: [memberOf(mates[0]!.member, "ben").person] }),
   };
-  await syncAll(...all());
-  let copy: ReturnType<Writer["member"]["disk"]["crash"]> | undefined;
-  for (const [i, { do: what, who, with: other, at }] of steps.entries()) {
-    const mate = mates[who]!;
-    await write(mate, what, ids, at, i);
-    if (what === "meet" && who !== other) await meet(mate, mates[other]!);
-    if (what === "make") await tried(mate.snapshots.make());
-    if (what === "look") await mate.snapshots.look();
-    if (what === "prune") await tried(mate.snapshots.prune());
-    if (what === "everybody") {
-      await tried(mate.snapshots.make());
-      await syncAll(...all());
-      for (const one of all()) await one.snapshots.look();
-      await syncAll(...all());
-      await tried(mate.snapshots.prune());
-    }
-    if (i === restore?.copyAt) copy = mates[1]!.member.disk.crash();
-    if (i === restore?.at) {
-      await mates[1]!.close();
-      mates[1] = await writerOf(await mates[1]!.member.reopen(copy));
-      introduce();
-      await write(mates[1], "append", ids, at, 1000 + i);
-    }
-    if (what === "restart") {
-      await mate.close();
-      mates[who] = await writerOf(await mate.member.reopen());
-      introduce();
-    }
-    await meet(mates[who]!, eve);
-    time.pass(61_000);
-  }
-  for (let round = 0; round < 3; round++) {
-    await syncAll(...all());
-    time.pass(61_000);
-    for (const mate of mates) await mate.snapshots.look();
-  }
+  let copy: Writer["member"]["disk"] | undefined;
+  await play(team, turns, {
+    write: (mate, { do: what, at }, i) => write(mate, what, ids, at, i),
+    async between({ at }, i) {
+      if (i === restore?.copyAt) copy = mates[1]!.member.disk.crash();
+      if (i !== restore?.at) return;
+      await team.restart(1, copy);
+      await write(mates[1]!, "append", ids, at, 1000 + i);
+    },
+  });
   const seen = await seenBy(eve, ids);
   for (const mate of mates) {
     expect(await seenBy(mate, ids), mate.member.name).toEqual(seen);
@@ -171,16 +124,16 @@ async function play(steps: readonly Step[], restore: Restore | null): Promise<bo
 
 test("whatever is written into notes, boards and settings, signed, pruned, restarted and met, all end as who has never pruned [snapshot-notes]", async () => {
   let prunedRuns = 0;
-  const property = fc.asyncProperty(fc.array(step, { minLength: 16, maxLength: 32 }), async (steps) => {
-    if (await play(steps, null)) prunedRuns++;
+  const property = fc.asyncProperty(TURNS, async (turns) => {
+    if (await playAndCompare(turns, null)) prunedRuns++;
   });
   await fc.assert(property, { numRuns: 4 });
   expect(prunedRuns).toBeGreaterThan(0);
 }, 120_000);
 
 test("so do they when a disk is restored in between and goes on before it has heard of the rest [documents-twice]", async () => {
-  const property = fc.asyncProperty(fc.array(step, { minLength: 16, maxLength: 32 }), async (steps) => {
-    await play(steps, { copyAt: 5, at: 13 });
+  const property = fc.asyncProperty(TURNS, async (turns) => {
+    await playAndCompare(turns, { copyAt: 5, at: 13 });
   });
   // The second of this seed began with a copy of an edit in the place of what others had built on.
   await fc.assert(property, { seed: 1188623171, numRuns: 2, endOnFailure: true });
