@@ -1,16 +1,17 @@
 /** Calls to who is not there: asked and answered as events, run at most once (R8, P29). */
 import { afterEach, expect, test } from "vitest";
-import { equal, toHex } from "../../protocols/bytes.ts";
+import { equal, toHex, type Value } from "../../protocols/bytes.ts";
 import { errorShape } from "../../protocols/errors.ts";
-import { idBytes, type DeviceId, type EnvelopeId } from "../../protocols/ids.ts";
+import { idBytes, type DeviceId, type EnvelopeId, type EventId } from "../../protocols/ids.ts";
 import { requestBody } from "../../protocols/invoke-bodies.ts";
 import { sealEnvelope, type InvokeDeps } from "../../protocols/invoke-deps.ts";
 import type { CallEvent, CallRequest, HandleInvocation } from "../../protocols/invoke.ts";
-import { sealOne } from "../../protocols/signature.ts";
+import { sealedValue, sealOne } from "../../protocols/signature.ts";
 import { stampOf } from "../../protocols/roster-record.ts";
 import { removePerson } from "../../sync/acts.ts";
-import { createOutbox, type Outbox, type OutboxDeps } from "../../sync/outbox.ts";
-import { seededRandom } from "./chains.ts";
+import { createOutbox, MAX_WAITING_ASKS, type Outbox, type OutboxDeps } from "../../sync/outbox.ts";
+import type { ReadableEvent, Replica } from "../../sync/replica.ts";
+import { bytesOf, seededRandom } from "./chains.ts";
 import {
   admitMember,
   allEvents,
@@ -371,4 +372,30 @@ test("an ask that does not name one of its own devices and the signer is refused
   await expect(outbox.ask(await requestTo(ben, ana, { lifeMs: 400 * 86_400_000 }), "x")).rejects.toMatchObject({
     code: "BAD_REQUEST",
   });
+});
+
+test("so many calls wait at once and no more, until one of them is answered or taken back", async () => {
+  const { time, ben, ana } = await ben_ana();
+  const { outbox: before } = await outboxOf(ben);
+  const first = await before.ask(await requestTo(ben, ana), "offline");
+  await before.close();
+  // The others come as if they had been opened: sealing and opening 4,095 events takes ten seconds.
+  const event = (await allEvents(ben)).find(({ kind }) => kind === "invocation-asked")!;
+  const others: ReadableEvent[] = [];
+  for (let i = 1; i < MAX_WAITING_ASKS; i++) {
+    const q = sealedValue(await requestTo(ben, ana)) as Value;
+    const value = { q, device: idBytes(ana.replica.device), exp: time.now() + 86_400_000 };
+    others.push({ ...event, id: toHex(bytesOf(`ask ${i}`)) as EventId, value, unreadable: null });
+  }
+  const events: Replica["events"] = async (asked) => {
+    const page = await ben.replica.events(asked);
+    return asked?.position === 0 ? { ...page, events: [...page.events, ...others] } : page;
+  };
+  const { outbox } = await outboxOf({ ...ben, replica: { ...ben.replica, events } });
+  expect(outbox.waiting()).toHaveLength(MAX_WAITING_ASKS);
+  await expect(outbox.ask(await requestTo(ben, ana), "offline")).rejects.toMatchObject({ code: "OVERLOADED" });
+  await outbox.drop(first);
+  const last = await outbox.ask(await requestTo(ben, ana), "offline");
+  expect(outbox.look(last)).toMatchObject({ state: "waiting" });
+  await expect(outbox.ask(await requestTo(ben, ana), "offline")).rejects.toMatchObject({ code: "OVERLOADED" });
 });
