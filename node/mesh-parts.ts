@@ -140,6 +140,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     keep: documentKeep(views),
     time,
     random,
+    hasHeard,
     failed: (error) => lost("a document waits", error),
   });
   lifecycle.onStop("documents", () => documents.close());

@@ -11,10 +11,12 @@
  *   note-shared     { d: note, f, t, p, o, k }            audience direct: whoever has the key gives it to more people, or devices
  *   note-edited     { d: note, h: seen, u: update }       `update` is Yjs's, of form V1; seen = [[client id, clock]…], what the
  *                   { d: note, h: seen, n, x }             author had of the note; x = the update under a private note's key
+ *                   with l: 1 to 7 in a later life of its log in this note
  *   record-changed  { e: ["agent", name], u: change }     one change chunk of Automerge; the record is its author's person's
  *
  *   client id of Yjs = the low 53 bits of the first 8 bytes of SHA-256("kin/yjs/1" ‖ log ‖ note), actor of Automerge = the first 16 bytes of
- *   SHA-256("kin/automerge/1" ‖ log ‖ record), so that a new incarnation writes as somebody new;
+ *   SHA-256("kin/automerge/1" ‖ log ‖ record), so that a new incarnation writes as somebody new. A log whose edits of a document stand on
+ *   what a removal cut off can't go on there: it begins another life in it, as somebody new again (‖ one byte, the life, from 1 on);
  *   record id = SHA-256("kin/record/1" ‖ canonical [mesh, person, "agent", name])
  *   x = AES-256-GCM(k, nonce n of 12 bytes, update, AAD canonical ["kin/note/1", mesh, note, author's device])
  */
@@ -75,9 +77,14 @@ export interface NoteShared {
 }
 /** What an author had of a note when he wrote: how many units of each client id. */
 export type Seen = ReadonlyMap<number, number>;
+/** Of a log in one document; each begins where a removal has cut off what the one before it stood on. */
+export const MAX_LIVES = 8;
+
 export interface NoteEdited {
   note: NoteId;
   seen: Seen;
+  /** Of its log in this note, from 0 on. */
+  life: number;
   update: { open: Uint8Array } | { nonce: Uint8Array; sealed: Uint8Array };
 }
 export interface RecordChanged {
@@ -258,9 +265,9 @@ export function checkTitle(title: string): void {
 }
 
 /** @throws KinError TOO_LARGE */
-export function noteEditedValue({ note, seen, update }: NoteEdited): Value {
+export function noteEditedValue({ note, seen, life, update }: NoteEdited): Value {
   const u = "open" in update ? { u: update.open } : { n: update.nonce, x: update.sealed };
-  return { d: idBytes(note), h: [...seen].toSorted(([a], [b]) => a - b), ...u };
+  return { d: idBytes(note), h: [...seen].toSorted(([a], [b]) => a - b), ...(life > 0 && { l: life }), ...u };
 }
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE */
@@ -268,11 +275,12 @@ export function parseNoteEdited(value: unknown): NoteEdited {
   const fields = readFields(value, "an edit of a note");
   const note = fields.id<"event">("d");
   const seen = readSeen(fields);
+  const life = fields.has("l") ? fields.integer("l", 1, MAX_LIVES - 1) : 0;
   const update = fields.has("u")
     ? { open: bytesUpTo(fields, "u", MAX_UPDATE_BYTES) }
     : { nonce: fields.bytes("n", NONCE_BYTES), sealed: bytesUpTo(fields, "x", MAX_UPDATE_BYTES + 16) };
   fields.end();
-  return { note, seen, update };
+  return { note, seen, life, update };
 }
 
 function readSeen(fields: Fields): Seen {
@@ -336,16 +344,19 @@ export function recordDocumentId(mesh: MeshId, person: PersonId, about: "agent",
 // ── Who writes inside a document ──
 
 /** 53 bits: the most that Yjs carries. Somebody who wants another log's number must try 2^53 incarnations. */
-export function yjsClientOf(log: LogId, note: NoteId): number {
-  const hash = sha256(YJS_DOMAIN, concat(idBytes(log), idBytes(note)));
+export function yjsClientOf(log: LogId, note: NoteId, life = 0): number {
+  const hash = sha256(YJS_DOMAIN, authorOf(log, note, life));
   const view = new DataView(hash.buffer, hash.byteOffset, 8);
   return (view.getUint32(0) & 0x1fffff) * 2 ** 32 + view.getUint32(4);
 }
 
 /** Lower-case hex of 16 bytes. */
-export function automergeActorOf(log: LogId, record: RecordDocumentId): string {
-  const hash = sha256(AUTOMERGE_DOMAIN, concat(idBytes(log), idBytes(record)));
-  return idOf(hash).slice(0, 32);
+export function automergeActorOf(log: LogId, record: RecordDocumentId, life = 0): string {
+  return idOf(sha256(AUTOMERGE_DOMAIN, authorOf(log, record, life))).slice(0, 32);
+}
+
+function authorOf(log: LogId, document: NoteId | RecordDocumentId, life: number): Uint8Array {
+  return concat(idBytes(log), idBytes(document), life === 0 ? new Uint8Array() : Uint8Array.of(life));
 }
 
 // ── Small readers ──

@@ -3,7 +3,7 @@
  *
  *   equal     facts, shared notes, records and cards read the same on every node, whether it folded them or began with a snapshot
  *   facts     what stands is what no event that counts has replaced, computed anew from the events
- *   typed     each word of an acknowledged edit that counts stands in its note, once, unless it waits for a removed one's
+ *   typed     each word of an acknowledged edit that counts stands in its note, once, also beside a removed one's
  *   private   a private note is read by its people, by all of them and by nobody else
  *   signed    nobody found that another's snapshot is not what its events fold to
  */
@@ -105,18 +105,11 @@ function checkTyped(team: Team, { name, process }: Machine, events: readonly Rea
   const { world, witness } = team;
   const good = new Set(events.filter(({ standing }) => standing.state === "good").map(({ id }) => id));
   const living = new Set(team.living().map((machine) => machine.name));
-  // Text stands between other text: what was typed beside words that count no longer (R5) has no place, and its log's later edits
-  // of that note wait behind it. That is so on every node alike (`waiting` is compared), and it is all that may be missing.
-  const isSomebodyGone = process!.replica.membership().formerDevices.size > 0;
   for (const { event, author, note: id, word } of witness.words) {
     const note = process!.documents.notes.get(id);
     // What a traitor types may be refused by all.
     if (note === undefined || !good.has(event) || !living.has(author) || witness.isStruck(word)) continue;
     const times = note.text.text().split(word).length - 1;
-    if (times === 0 && note.waiting > 0 && isSomebodyGone) {
-      world.count("words that wait for what somebody removed has typed");
-      continue;
-    }
     if (times !== 1) world.violate(`${name} shows "${word.slice(0, 12)}" ${times} times in note ${id.slice(0, 8)}`);
   }
 }

@@ -280,6 +280,7 @@ export function createMachine(deps: MachineDeps, name: string): Machine {
       keep: keptOn(machine),
       time,
       random,
+      hasHeard,
       failed: broken,
     });
     stops.push(() => documents.close());

@@ -10,6 +10,7 @@
 import {
   automergeActorOf,
   DOCUMENT_KINDS,
+  MAX_LIVES,
   factSetValue,
   MAX_NOTE_CLIENTS,
   noteEditedValue,
@@ -23,11 +24,12 @@ import {
   type FactScope,
   type NoteForm,
   type NoteId,
+  type RecordDocumentId,
 } from "../protocols/document.ts";
 import { concat, encode, equal, type Value } from "../protocols/bytes.ts";
 import type { Random, Time } from "../protocols/effects.ts";
 import { KinError } from "../protocols/errors.ts";
-import { logIdOf } from "../protocols/events.ts";
+import { logIdOf, type EventKind } from "../protocols/events.ts";
 import { sha256 } from "#crypto";
 import { formatText, idBytes, idOf, type DeviceId, type EventId, type LogId, type PersonId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
@@ -35,7 +37,8 @@ import type { Setting } from "./documents/automerge.ts";
 import { writeBoard, type BoardAct } from "./documents/board-acts.ts";
 import { placed } from "./documents/arrivals.ts";
 import type { DocumentEvent } from "./documents/arrivals.ts";
-import type { DocumentFold } from "./documents/collection.ts";
+import { writeMeant } from "./documents/anew.ts";
+import type { Author, DocumentFold } from "./documents/collection.ts";
 import { createFacts, factsView, type Fact, type FactValue } from "./documents/facts.ts";
 import { writeText } from "./documents/note-text.ts";
 import { createNotes, documentOf, SHAPES, type Board, type Note } from "./documents/notes.ts";
@@ -61,6 +64,8 @@ export interface DocumentsDeps {
   keep?: DocumentKeep | undefined;
   time: Pick<Time, "after">;
   random: Random;
+  /** Whether a peer was heard in this run: before, nothing is written that nobody asked for. @default true */
+  hasHeard?: (() => boolean) | undefined;
   /** Told what failed for a reason of this machine, not of an event; it is tried again. */
   failed?: ((error: unknown) => void) | undefined;
 }
@@ -121,6 +126,8 @@ export interface Documents {
   refused(): RefusedUpdate[];
   /** An edit that waits for what it builds on, or for a key. */
   isWaiting(event: EventId): boolean;
+  /** An edit that stood on what a removal cut off, and has no effect: its author has made it anew. */
+  isMadeAnew(event: EventId): boolean;
   /** Resolves when all that the replica has now is folded, or waits for something that has not come. */
   settled(): Promise<void>;
   /** Of what is for the mesh: the same 32 bytes on every node that has the same events and can read them. */
@@ -128,10 +135,26 @@ export interface Documents {
   close(): Promise<void>;
 }
 
-/** What rows that are kept were folded by: another kin may have passed over what this one takes, or decided in another order (boards, what is said again: 2). */
-const FOLD_VERSION = 2;
+/** As whom the next update of a document is made. */
+interface Writer {
+  log: LogId;
+  /** Of the log, in the document. */
+  life: number;
+  /** Its updates that wait. */
+  waiting: EventId[];
+}
+/** Own updates that are to be made anew, and how. */
+interface Anew {
+  events: EventId[];
+  make: (as: Writer) => NewEntry[];
+}
+
+/** What rows that are kept were folded by: another kin may have passed over what this one takes, or decided in another order (boards, what is said again: 2; lives: 3). */
+const FOLD_VERSION = 3;
 /** In `log.db`: which run of the node may have kept rows last. */
 const RUN_KEY = "documents/run";
+/** In `log.db`, one for each: own edits that were made anew in a later life of their log, or in a later log. */
+const ANEW_KEY = "documents/anew/";
 const HEAD_ROW = "head";
 /** Refused events that are kept to be shown. */
 const MAX_REFUSED = 256;
@@ -168,6 +191,11 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   let closed = false;
   let cancelRetry: (() => void) | null = null;
   const inOrder = createQueue();
+  /** Own edits that stood on what a removal cut off, and were made anew. */
+  const anew = new Set((await replica.store.values(ANEW_KEY)).map(({ key }) => key.slice(ANEW_KEY.length) as EventId));
+  /** What waited when it was last looked for those, and who was a member. */
+  let lookedAt = "";
+  let isLooking = false;
   const parts = {
     mesh: replica.mesh,
     isTrusted: (id: EventId) => trusted.has(id),
@@ -193,6 +221,8 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     if (change.type === "rejudged") isStale = true;
     if (change.type === "grown" && unplaced.size > 0) pump().catch((error: unknown) => failed?.(error));
     if (change.type === "membership") shareKeys().catch((error: unknown) => failed?.(error));
+    if (change.type === "membership" || change.type === "rejudged" || change.type === "grown")
+      sayAnew().catch((error: unknown) => failed?.(error));
   });
   // Machines that came while nobody looked.
   shareKeys().catch((error: unknown) => failed?.(error));
@@ -302,17 +332,19 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     const ids = new Set(late);
     late.clear();
     for (const one of folds) for (const id of ids) one.begin(id);
-    const kinds = new Set(["note-edited", "record-changed"]);
-    const take = (events: ReadableEvent[]): void => {
-      for (const event of events)
-        if (event.standing.state === "good" && event.unreadable === null && isOf(event, ids)) fold(event);
-    };
-    take((await replica.branchEvents()).filter(({ kind }) => kinds.has(kind)));
+    for await (const event of editEvents())
+      if (event.standing.state === "good" && event.unreadable === null && isOf(event, ids)) fold(event);
+  }
+
+  /** Edits of all documents that the projection has come to. */
+  async function* editEvents(): AsyncGenerator<ReadableEvent> {
+    const kinds = new Set<EventKind>(["note-edited", "record-changed"]);
+    yield* (await replica.branchEvents()).filter(({ kind }) => kinds.has(kind));
     for (let position = 0; position < projection.position();) {
       const page = await replica.events({ position, limit: PAGE_EVENTS, kinds });
       if (page.next === position) return;
       position = page.next;
-      take(page.events);
+      yield* page.events;
     }
   }
 
@@ -405,19 +437,105 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
    * Writes events that are made for one log: if it ended meanwhile they went to another, where nobody takes them, and are made
    * again. False: `make` had nothing to write.
    */
-  function write(id: string, make: (log: LogId) => NewEntry[]): Promise<boolean> {
+  function write(id: string, of: DocumentFold<string>, make: (as: Writer) => NewEntry[]): Promise<boolean> {
     return inOrder(async () => {
-      for (let tries = 0; tries < MAX_TRIES; tries++) {
-        await settled();
-        checkWhole();
-        const log = ownLog();
-        await checkGoesOn(id, log);
-        const entries = make(log);
-        if (entries.length === 0) return false;
-        const written = await appendOwn(entries);
-        if (written.every((event) => event.log === log)) return true;
-      }
-      throw new KinError("FORKED", "this device's log ended again and again while a document was written");
+      await settled();
+      await goOn(id, of);
+      return writeOnce(id, of, make);
+    });
+  }
+
+  async function writeOnce(id: string, of: DocumentFold<string>, make: (as: Writer) => NewEntry[]): Promise<boolean> {
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      await settled();
+      checkWhole();
+      const as = writerOf(id, of);
+      await checkGoesOn(id, as);
+      const entries = make(as);
+      if (entries.length === 0) return false;
+      const written = await appendOwn(entries);
+      if (written.every((event) => event.log === as.log)) return true;
+    }
+    throw new KinError("FORKED", "this device's log ended again and again while a document was written");
+  }
+
+  /** A life that only holds what was made anew is over. @throws KinError TOO_LARGE */
+  function writerOf(id: string, of: DocumentFold<string>): Writer {
+    const log = ownLog();
+    const { life, waiting } = of.lastLife(id, log);
+    const isOver = waiting.length > 0 && anew.has(waiting[0]!);
+    if (isOver && life + 1 === MAX_LIVES)
+      throw new KinError("TOO_LARGE", `what this device wrote there was cut off ${MAX_LIVES} times: begin a new one`);
+    return { log, life: isOver ? life + 1 : life, waiting: isOver ? [] : waiting };
+  }
+
+  /** Own edits that stand on what a removal cut off are made anew, before anything else is written there. */
+  async function goOn(id: string, of: DocumentFold<string>): Promise<void> {
+    const waiting =
+      of
+        .waitingOf(own)
+        .find((one) => one.id === id)
+        ?.events.filter((event) => !anew.has(event)) ?? [];
+    const cut = waiting.length === 0 ? [] : await cutOff(id);
+    const by = { device: own, done: anew };
+    const found =
+      cut.length === 0 ? null : of === notes ? await noteAnew(id as NoteId, by, cut) : recordAnew(id, by, cut);
+    if (found === null) return;
+    for (const event of found.events) anew.add(event);
+    try {
+      await writeOnce(id, of, found.make);
+      await replica.store.append({
+        values: found.events.map((event) => ({ key: ANEW_KEY + event, value: new Uint8Array() })),
+      });
+    } catch (error) {
+      for (const event of found.events) anew.delete(event);
+      throw error;
+    }
+  }
+
+  async function noteAnew(id: NoteId, by: Author, cut: DocumentEvent[]): Promise<Anew | null> {
+    const found = await notes.meant(id, by, cut);
+    if (found === null) return null;
+    const make = (as: Writer): NewEntry[] => {
+      const note = headOf(id);
+      const client = clientOf(as, note);
+      return noteEntries(note, as, writeMeant(documentOf(note).state(), client, found.meant));
+    };
+    return { events: found.events, make };
+  }
+
+  function recordAnew(id: string, by: Author, cut: DocumentEvent[]): Anew | null {
+    const found = records.meant(id as RecordDocumentId, by, cut);
+    return found === null
+      ? null
+      : { events: found.events, make: (as) => settingEntries(found.name, as, found.settings) };
+  }
+
+  /** Edits of a document that count no more since their authors were removed. */
+  async function cutOff(id: string): Promise<DocumentEvent[]> {
+    const { formerDevices } = replica.membership();
+    const ids = new Set([id]);
+    const cut: DocumentEvent[] = [];
+    for await (const event of editEvents())
+      if (event.standing.state === "quarantined" && formerDevices.has(event.device) && isOf(event, ids))
+        if (event.unreadable === null && event.repeats === undefined) cut.push(event);
+    return cut;
+  }
+
+  /** What waits for a removed one's words is said anew as soon as that is known, if a peer was heard: a restored folder may not know. */
+  async function sayAnew(): Promise<void> {
+    if (isLooking || deps.hasHeard?.() === false || replica.membership().formerDevices.size === 0) return;
+    isLooking = true;
+    await inOrder(async () => {
+      isLooking = false;
+      await settled();
+      if (closed || !replica.membership().devices.has(own)) return;
+      const waiting = folds.flatMap((of) => of.waitingOf(own).map(({ id, events }) => ({ of, id, events })));
+      const left = waiting.filter(({ events }) => events.some((event) => !anew.has(event)));
+      const state = [...replica.rosterHeads(), ...left.flatMap(({ events }) => events)].join();
+      if (state === lookedAt) return;
+      lookedAt = state;
+      for (const { of, id } of left) await goOn(id, of).catch((error: unknown) => failed?.(error));
     });
   }
 
@@ -433,10 +551,10 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
    * What is written goes on from what counts here. While an earlier edit of this log does not (its stamp is held since the clock was
    * set back; what it stands on was cut off), the next would begin where that one began, and be refused everywhere.
    */
-  async function checkGoesOn(id: string, log: LogId): Promise<void> {
+  async function checkGoesOn(id: string, { log, waiting }: Writer): Promise<void> {
     const ids = new Set([id]);
-    for (const waiting of [...projection.waiting(), ...unplaced, ...folds.flatMap((one) => one.pending())]) {
-      const event = await replica.event(waiting);
+    for (const one of [...projection.waiting(), ...unplaced, ...waiting]) {
+      const event = await replica.event(one);
       if (event?.log !== log || !isOf(event, ids)) continue;
       const since = `an earlier change of this device to it, of ${new Date(event.at).toISOString()}`;
       if (event.standing.state === "held")
@@ -508,19 +626,29 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     form: Form,
     make: (note: (Note | Board) & { form: Form }, client: number) => MadeUpdate[],
   ): Promise<boolean> {
-    return write(id, (log) => {
+    return write(id, notes, (as) => {
       const note = noteOf(id, form);
-      const client = yjsClientOf(log, id);
-      const seen = documentOf(note).seen();
-      if (seen.size >= MAX_NOTE_CLIENTS && !seen.has(client))
-        throw new KinError("TOO_LARGE", `${MAX_NOTE_CLIENTS} logs have written in "${note.title}": begin a new one`);
-      return make(note, client).map((update) => {
-        // What no node takes is not written.
-        parseUpdate(update.bytes, client, update.seen, SHAPES[form]);
-        const at = { mesh: replica.mesh, note: id, author: own };
-        const sealed = note.key === null ? { open: update.bytes } : sealUpdate(at, note.key, update.bytes, random);
-        return entryFor("note-edited", noteEditedValue({ note: id, seen: update.seen, update: sealed }), null);
-      });
+      return noteEntries(note, as, make(note, clientOf(as, note)));
+    });
+  }
+
+  /** @throws KinError TOO_LARGE */
+  function clientOf({ log, life }: Writer, note: Note | Board): number {
+    const client = yjsClientOf(log, note.id, life);
+    const seen = documentOf(note).seen();
+    if (seen.size >= MAX_NOTE_CLIENTS && !seen.has(client))
+      throw new KinError("TOO_LARGE", `${MAX_NOTE_CLIENTS} logs have written in "${note.title}": begin a new one`);
+    return client;
+  }
+
+  function noteEntries(note: Note | Board, { log, life }: Writer, updates: readonly MadeUpdate[]): NewEntry[] {
+    const { id, form, key } = note;
+    return updates.map(({ bytes, seen }) => {
+      // What no node takes is not written.
+      parseUpdate(bytes, yjsClientOf(log, id, life), seen, SHAPES[form]);
+      const at = { mesh: replica.mesh, note: id, author: own };
+      const update = key === null ? { open: bytes } : sealUpdate(at, key, bytes, random);
+      return entryFor("note-edited", noteEditedValue({ note: id, seen, life, update }), null);
     });
   }
 
@@ -562,11 +690,18 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   function setSetting(name: string, key: string, value: Setting | undefined): Promise<boolean> {
     const id = recordDocumentId(replica.mesh, person, "agent", name);
-    return write(id, (log) => {
-      const change = records.stateOf(person, name).change(automergeActorOf(log, id), key, value);
-      if (change === null) return [];
-      return [entryFor("record-changed", recordChangedValue({ about: "agent", name, change }), null)];
-    });
+    return write(id, records, (as) => settingEntries(name, as, new Map([[key, value]])));
+  }
+
+  function settingEntries(
+    name: string,
+    { log, life }: Writer,
+    settings: ReadonlyMap<string, Setting | undefined>,
+  ): NewEntry[] {
+    const id = recordDocumentId(replica.mesh, person, "agent", name);
+    const change = records.stateOf(person, name).change(automergeActorOf(log, id, life), settings);
+    if (change === null) return [];
+    return [entryFor("record-changed", recordChangedValue({ about: "agent", name, change }), null)];
   }
 
   function headOf(id: NoteId): Note | Board {
@@ -618,6 +753,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     },
     refused: () => refused,
     isWaiting: (event) => unplaced.has(event) || folds.some((one) => one.pending().includes(event)),
+    isMadeAnew: (event) => anew.has(event) || folds.some((one) => one.left().includes(event)),
     settled,
     hash: async () => {
       await settled();

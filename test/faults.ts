@@ -518,7 +518,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "earlier-waits",
     file: "sync/documents.ts",
-    search: "await checkGoesOn(id, log);",
+    search: "await checkGoesOn(id, as);",
     replace: "",
   },
   {
@@ -1771,8 +1771,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "notes-private",
     file: "sync/documents.ts",
-    search: "const sealed = note.key === null ? {",
-    replace: "const sealed = at.note === note.id ? {",
+    search: "const update = key === null ? {",
+    replace: "const update = at.note === id ? {",
   },
   {
     requirement: "board-order",
@@ -1865,6 +1865,18 @@ export const FAULTS: readonly Fault[] = [
     replace: "    begin();",
   },
   {
+    requirement: "words-anew",
+    file: "sync/documents.ts",
+    search: "      if (state === lookedAt) return;",
+    replace: "      if (state !== lookedAt) return;",
+  },
+  {
+    requirement: "words-anew",
+    file: "sync/documents/anew.ts",
+    search: "if (is.gone(client, clock)) hunk().removed++;",
+    replace: "if (is.gone(client, clock)) open = null;",
+  },
+  {
     requirement: "documents-converge",
     file: "sync/documents/notes.ts",
     search: "documentOf(state.body).apply(edits.map(({ bytes }) => bytes));",
@@ -1953,7 +1965,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "trial-held",
     file: "sync/documents/arrivals.ts",
-    search: "retry: () => heldLogs.clear(),",
+    search: "retry: () => heldLanes.clear(),",
     replace: "retry: () => undefined,",
   },
   {

@@ -1260,6 +1260,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "What a removed member wrote into a note after his cut has no effect, also on who had seen it.",
   },
   {
+    id: "words-anew",
+    source: "RULES R5",
+    sentence:
+      "What a member made of a document beside words that a removal cut off is said anew by his device, once, where it stood.",
+  },
+  {
     id: "documents-converge",
     source: "issue 4 part 6",
     sentence: "Notes, facts and records that were written apart are the same bytes wherever the same events are.",

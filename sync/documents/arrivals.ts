@@ -6,6 +6,9 @@
  *                                             │ no key yet       ├─ waits: for what it has seen; those behind it wait too
  *                                             └ waits            └─ refused: for everybody, for ever; the next one is looked at
  *
+ * What stands on words that a removal cut off (R5) waits for ever. Its author goes on in another life of his log in this document,
+ * with a queue and a client id of its own (`anew.ts`).
+ *
  * What a device says again stands behind all that counts in the log where it said it first: a restored disk made it without what
  * others had built on there, and takes nothing of that away. If the log has gone on in this document, what is said again is refused.
  *
@@ -13,6 +16,7 @@
  * that those are decided again with it among them. A trial that this machine could not finish decides nothing: it is held and
  * tried later, here only.
  */
+import { MAX_LIVES } from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
 import type { EventId, LogId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
@@ -40,6 +44,10 @@ export interface Tried {
 
 /** One document of some form. */
 export interface Receiver<Update> {
+  /** Of its log, in which the event was written. */
+  lifeOf(event: DocumentEvent): number;
+  /** Whether anything counts that was written in this life of this log. */
+  hasLife(log: LogId, life: number): boolean;
   /** null: not to be read yet. @throws KinError refused for everybody */
   read(event: DocumentEvent): Update | null;
   /** Where it stands to what was noted. An error: refused for everybody. */
@@ -54,17 +62,24 @@ export interface Receiver<Update> {
   held(error: unknown): void;
 }
 
-export interface Arrivals {
+export interface Arrivals<Update> {
   /** "late": later events of its log were decided without it; the document must begin anew. */
   push(event: DocumentEvent): "queued" | "known" | "late";
   /** Decides all that can be decided now. One at a time. */
   pump(): Promise<void>;
   /** Held ones are tried again at the next pump. */
   retry(): void;
-  /** Events that wait for something. */
-  waiting(): number;
-  /** Those events. */
+  /** Events that wait for something, without those that their author has made anew in a later life. */
+  waiting(): DocumentEvent[];
+  /** All events that wait. */
   pending(): EventId[];
+  /** The last life in which a log wrote, and its events that wait there. */
+  lastLife(log: LogId): { life: number; waiting: EventId[] };
+  /**
+   * Which of `others` and of those that wait would count if all of `others` were to, in an order in which they could be applied.
+   * Decides nothing.
+   */
+  reach(others: readonly DocumentEvent[]): { event: DocumentEvent; update: Update }[];
   /** Events that are decided: for what is saved. */
   decided(): Decided[];
   /** Takes back what was saved; nothing was pushed yet. */
@@ -72,13 +87,14 @@ export interface Arrivals {
   clear(): void;
 }
 
-export type Decided = { id: EventId; log: LogId } & Place;
+export type Decided = { id: EventId; log: LogId; life: number } & Place;
 
 /** Updates of one trial: a copy is made for each trial. */
 const MAX_BATCH = 256;
 
 interface Entry<Update> {
   event: DocumentEvent;
+  life: number;
   /** Read once. */
   update: Update | null;
 }
@@ -88,26 +104,44 @@ interface Taken<Update> {
   undo: () => void;
 }
 
-export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
-  const queues = new Map<LogId, Entry<Update>[]>();
+/** A log in one of its lives. */
+type Lane = `${LogId}/${number}`;
+
+export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals<Update> {
+  const queues = new Map<Lane, Entry<Update>[]>();
   const decided = new Map<EventId, Decided>();
-  const lastDecided = new Map<LogId, Place>();
-  const heldLogs = new Set<LogId>();
+  const lastDecided = new Map<Lane, Place>();
+  const heldLanes = new Set<Lane>();
   /** Counts up when the document begins anew: what was under way then is void. */
   let generation = 0;
 
   function push(event: DocumentEvent): "queued" | "known" | "late" {
     if (decided.has(event.id)) return "known";
-    const last = lastDecided.get(event.log);
+    const entry = entryOf(event);
+    const lane = laneOf(entry);
+    const last = lastDecided.get(lane);
     if (last !== undefined && comparePlaces(event, last) <= 0) return "late";
-    const queue = queues.get(event.log) ?? [];
-    queues.set(event.log, queue);
+    const queue = queues.get(lane) ?? [];
+    queues.set(lane, queue);
+    return insert(queue, entry) ? "queued" : "known";
+  }
+
+  function entryOf(event: DocumentEvent): Entry<Update> {
+    return { event, life: receiver.lifeOf(event), update: null };
+  }
+
+  function laneOf({ event: { log }, life }: Entry<Update>): Lane {
+    return `${log}/${life}`;
+  }
+
+  /** False: it stands there already. */
+  function insert(queue: Entry<Update>[], entry: Entry<Update>): boolean {
     // Nearly always it is the last.
     let at = queue.length;
-    while (at > 0 && isAfter(queue[at - 1]!.event, event)) at--;
-    if (queue[at - 1]?.event.id === event.id) return "known";
-    queue.splice(at, 0, { event, update: null });
-    return "queued";
+    while (at > 0 && isAfter(queue[at - 1]!.event, entry.event)) at--;
+    if (queue[at - 1]?.event.id === entry.event.id) return false;
+    queue.splice(at, 0, entry);
+    return true;
   }
 
   async function pump(): Promise<void> {
@@ -130,7 +164,7 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
       const [failed] = rest;
       if (tried !== null && tried.refused !== null && failed !== undefined)
         refuse(failed.entry, new KinError("BAD_REQUEST", tried.refused));
-      if (tried === null && batch.length === 1) heldLogs.add(failed!.entry.event.log);
+      if (tried === null && batch.length === 1) heldLanes.add(laneOf(failed!.entry));
       // Which of many could not be tried is found in smaller trials.
       if (tried === null) most = Math.max(1, batch.length >> 2);
     }
@@ -148,15 +182,15 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
   /** Notes what comes next, log by log, until nothing does. They stay in their queues until they are decided. */
   function collect(most: number): Taken<Update>[] {
     const batch: Taken<Update>[] = [];
-    const places = new Map<LogId, number>();
+    const places = new Map<Lane, number>();
     for (let found = true; found;) {
       found = false;
-      for (const log of queues.keys()) {
+      for (const lane of queues.keys()) {
         while (batch.length < most) {
-          const taken = next(log, places, batch.length > 0);
+          const taken = next(lane, places, batch.length > 0);
           if (taken === null) break;
           batch.push({ ...taken, undo: receiver.note(taken.update) });
-          places.set(log, (places.get(log) ?? 0) + 1);
+          places.set(lane, (places.get(lane) ?? 0) + 1);
           found = true;
         }
         if (batch.length >= most) return batch;
@@ -167,13 +201,13 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
 
   /** @param isTentative something is noted that may yet prove wrong: nothing is refused for what was noted */
   function next(
-    log: LogId,
-    places: Map<LogId, number>,
+    lane: Lane,
+    places: Map<Lane, number>,
     isTentative: boolean,
   ): { entry: Entry<Update>; update: Update } | null {
     for (;;) {
-      const place = places.get(log) ?? 0;
-      const entry = heldLogs.has(log) ? undefined : queues.get(log)?.[place];
+      const place = places.get(lane) ?? 0;
+      const entry = heldLanes.has(lane) ? undefined : queues.get(lane)?.[place];
       if (entry === undefined) return null;
       const judged = judge(entry);
       if (judged === "next") return { entry, update: entry.update! };
@@ -198,26 +232,71 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
     receiver.refused(entry.event, error);
   }
 
-  function decide({ event: { id, log, seq, isAgain = false } }: Entry<Update>): void {
-    const queue = queues.get(log)!;
+  function decide(entry: Entry<Update>): void {
+    const { id, log, seq, isAgain = false } = entry.event;
+    const lane = laneOf(entry);
+    const queue = queues.get(lane)!;
     const at = queue.findIndex(({ event }) => event.id === id);
     queue.splice(at, 1);
-    if (queue.length === 0) queues.delete(log);
-    remember({ id, log, seq, isAgain });
+    if (queue.length === 0) queues.delete(lane);
+    remember({ id, log, life: entry.life, seq, isAgain });
   }
 
   function remember(one: Decided): void {
     decided.set(one.id, one);
-    const last = lastDecided.get(one.log);
-    if (last === undefined || comparePlaces(one, last) > 0) lastDecided.set(one.log, one);
+    const lane: Lane = `${one.log}/${one.life}`;
+    const last = lastDecided.get(lane);
+    if (last === undefined || comparePlaces(one, last) > 0) lastDecided.set(lane, one);
+  }
+
+  function isLeft({ event: { log }, life }: Entry<Update>): boolean {
+    for (let later = life + 1; later < MAX_LIVES; later++) if (receiver.hasLife(log, later)) return true;
+    return false;
+  }
+
+  function lastLife(log: LogId): { life: number; waiting: EventId[] } {
+    for (let life = MAX_LIVES - 1; life > 0; life--)
+      if (queues.has(`${log}/${life}`) || receiver.hasLife(log, life)) return { life, waiting: waitingIn(log, life) };
+    return { life: 0, waiting: waitingIn(log, 0) };
+  }
+
+  function waitingIn(log: LogId, life: number): EventId[] {
+    return (queues.get(`${log}/${life}`) ?? []).map(({ event }) => event.id);
+  }
+
+  function reach(others: readonly DocumentEvent[]): { event: DocumentEvent; update: Update }[] {
+    const lanes = new Map([...queues].map(([lane, queue]) => [lane, [...queue]]));
+    for (const event of others) {
+      const entry = entryOf(event);
+      const lane = laneOf(entry);
+      const queue = lanes.get(lane) ?? [];
+      lanes.set(lane, queue);
+      insert(queue, entry);
+    }
+    const reached: Taken<Update>[] = [];
+    for (let found = true; found;) {
+      found = false;
+      for (const queue of lanes.values())
+        for (let [entry] = queue; entry !== undefined; [entry] = queue) {
+          const judged = judge(entry);
+          if (judged === "waits") break;
+          queue.shift();
+          found = true;
+          if (judged === "next") reached.push({ entry, update: entry.update!, undo: receiver.note(entry.update!) });
+        }
+    }
+    for (const { undo } of reached.toReversed()) undo();
+    return reached.map(({ entry: { event }, update }) => ({ event, update }));
   }
 
   return {
     push,
     pump,
-    retry: () => heldLogs.clear(),
-    waiting: () => [...queues.values()].reduce((sum, queue) => sum + queue.length, 0),
+    retry: () => heldLanes.clear(),
+    waiting: () => [...queues.values()].flatMap((queue) => (isLeft(queue[0]!) ? [] : queue.map(({ event }) => event))),
     pending: () => [...queues.values()].flatMap((queue) => queue.map(({ event }) => event.id)),
+    lastLife,
+    reach,
     decided: () => [...decided.values()],
     restore(all) {
       for (const one of all) remember(one);
@@ -227,7 +306,7 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals {
       queues.clear();
       decided.clear();
       lastDecided.clear();
-      heldLogs.clear();
+      heldLanes.clear();
     },
   };
 }

@@ -94,6 +94,20 @@ export function parseChange(bytes: Uint8Array, actor: string): RecordChange {
   return { bytes, hash: toHex(hash), actor, seq, startOp, deps, ops: readOps(readColumns(reader), actors) };
 }
 
+/** Who is to have made it, as it says itself; null: that can't be read. */
+export function authorOf(bytes: Uint8Array): string | null {
+  const reader = createReader(bytes);
+  try {
+    reader.bytes(MAGIC.length + 4);
+    reader.byte();
+    reader.uint();
+    reader.list(MAX_DEPS, () => reader.bytes(HASH_BYTES));
+    return readActor(reader);
+  } catch {
+    return null;
+  }
+}
+
 function readActor(reader: Reader): string {
   if (reader.uint() !== ACTOR_BYTES) throw bad(`an actor is ${ACTOR_BYTES} bytes`);
   return toHex(reader.bytes(ACTOR_BYTES));
@@ -289,8 +303,8 @@ export interface RecordState {
   conflicts(): { [key: string]: Setting[] };
   /** Applies changes that were tried, all at once. */
   apply(changes: readonly Uint8Array[]): void;
-  /** The bytes of a change by `actor` that sets a key, or unsets it (undefined); null if that changes nothing. */
-  change(actor: string, key: string, value: Setting | undefined): Uint8Array | null;
+  /** The bytes of a change by `actor` that sets keys, or unsets them (undefined); null if that changes nothing. */
+  change(actor: string, settings: ReadonlyMap<string, Setting | undefined>): Uint8Array | null;
   /** All of it with its history, as Automerge saves it. */
   state(): Uint8Array;
   /** Hashes of the newest changes. */
@@ -317,11 +331,12 @@ export function createRecord(state: Uint8Array | null = null): RecordState {
     apply(changes) {
       [doc] = A.applyChanges(doc, [...changes]);
     },
-    change(actor, key, value) {
+    change(actor, settings) {
       const copy = A.clone(doc, { actor });
       const changed = A.change(copy, { time: 0 }, (record) => {
-        if (value === undefined) delete record[key];
-        else record[key] = typeof value === "string" ? new A.ImmutableString(value) : value;
+        for (const [key, value] of settings)
+          if (value === undefined) delete record[key];
+          else record[key] = typeof value === "string" ? new A.ImmutableString(value) : value;
       });
       if (A.equals(A.getHeads(changed), A.getHeads(doc))) return null;
       return A.getLastLocalChange(changed) ?? null;

@@ -3,7 +3,7 @@
  * does with each kind is {@link DocumentFold}.
  */
 import { KinError } from "../../protocols/errors.ts";
-import type { EventId, MeshId } from "../../protocols/ids.ts";
+import type { DeviceId, EventId, LogId, MeshId } from "../../protocols/ids.ts";
 import type { ReadableEvent } from "../replica.ts";
 import type { Arrivals, DocumentEvent, Tried } from "./arrivals.ts";
 import type { SavedRow } from "./saved.ts";
@@ -34,6 +34,12 @@ export interface DocumentFold<Id extends string> {
   retry(): void;
   /** Updates that wait. */
   pending(): EventId[];
+  /** Those of them that their authors have made anew. */
+  left(): EventId[];
+  /** Updates of this device that wait and that it has not made anew, by document. */
+  waitingOf(device: DeviceId): { id: Id; events: EventId[] }[];
+  /** The last life in which a log wrote in this document, and its updates that wait there. */
+  lastLife(id: Id, log: LogId): { life: number; waiting: EventId[] };
   saved(): Iterable<Uint8Array>;
   /** Takes one row back; false: it is none of this kind. */
   load(row: SavedRow): boolean;
@@ -52,12 +58,12 @@ export interface DocumentFold<Id extends string> {
 
 interface Arriving<Id> {
   id: Id;
-  arrivals: Arrivals;
+  arrivals: Omit<Arrivals<unknown>, "reach">;
 }
 
 export interface Collection<Id extends string, State extends Arriving<Id>> extends Pick<
   DocumentFold<Id>,
-  "pump" | "clear" | "retry" | "pending"
+  "pump" | "clear" | "retry" | "pending" | "left" | "waitingOf" | "lastLife"
 > {
   get(id: Id): State | undefined;
   /** The one of this id, made if there is none: something comes for it. */
@@ -96,7 +102,29 @@ export function createCollection<Id extends string, State extends Arriving<Id>>(
       }
     },
     pending: () => [...states.values()].flatMap(({ arrivals }) => arrivals.pending()),
+    left: () =>
+      [...states.values()].flatMap(({ arrivals }) => {
+        const waiting = new Set(arrivals.waiting().map(({ id }) => id));
+        return arrivals.pending().filter((id) => !waiting.has(id));
+      }),
+    waitingOf: (device) =>
+      [...states.values()].flatMap(({ id, arrivals }) => {
+        const own = arrivals.waiting().filter((event) => event.device === device);
+        return own.length === 0 ? [] : [{ id, events: own.map((event) => event.id) }];
+      }),
+    lastLife: (id, log) => states.get(id)?.arrivals.lastLife(log) ?? { life: 0, waiting: [] },
   };
+}
+
+/** Whose updates are to be said anew. */
+export interface Author {
+  device: DeviceId;
+  /** Those that were already. */
+  done: ReadonlySet<EventId>;
+}
+
+export function isBy({ device, done }: Author, event: DocumentEvent): boolean {
+  return event.device === device && !done.has(event.id);
 }
 
 /** What this device made of what it has needs no trial. */

@@ -20,8 +20,17 @@ import { idBytes, idOf, type DeviceId, type EventId, type PersonId } from "../..
 import { decodeStamp } from "../clock.ts";
 import type { ReadableEvent } from "../replica.ts";
 import { BOARD_SHAPE, createBoard, type BoardState } from "./board.ts";
+import { meantBy, type Meant } from "./anew.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
-import { attempt, createCollection, orRefusal, type DocumentDeps, type DocumentFold } from "./collection.ts";
+import {
+  attempt,
+  createCollection,
+  isBy,
+  orRefusal,
+  type Author,
+  type DocumentDeps,
+  type DocumentFold,
+} from "./collection.ts";
 import { checkNote, noteRows, parseNoteRows, type NoteRows } from "./note-rows.ts";
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
 import { createNoteText, TEXT_SHAPE, type NoteText } from "./note-text.ts";
@@ -50,6 +59,8 @@ export type Board = NoteHead & { form: "board"; board: BoardState };
 
 export interface Notes extends DocumentFold<NoteId> {
   get(id: NoteId): Note | Board | undefined;
+  /** What a device meant by edits of it that wait for what was `cut` off; null: none do. */
+  meant(id: NoteId, by: Author, cut: readonly DocumentEvent[]): Promise<{ events: EventId[]; meant: Meant } | null>;
   all(): (Note | Board)[];
 }
 
@@ -73,7 +84,7 @@ interface State {
   ends: Map<number, Map<number, Seen>>;
   clocks: Map<number, number>;
   editors: Map<DeviceId, { edits: number; at: number }>;
-  arrivals: Arrivals;
+  arrivals: Arrivals<Edit>;
 }
 
 type Body = { form: "text"; text: NoteText } | { form: "board"; board: BoardState };
@@ -90,6 +101,8 @@ export function createNotes(deps: DocumentDeps): Notes {
   function newState(id: NoteId): State {
     const state: State = { id, offers: [], ...empty(), arrivals: undefined as never };
     state.arrivals = createArrivals<Edit>({
+      lifeOf: ({ value }) => parseNoteEdited(value).life,
+      hasLife: (log, life) => state.clocks.has(yjsClientOf(log, id, life)),
       read: (event) => readEdit(state, event),
       judge: (edit) => judge(state, edit),
       note: (edit) => note(state, edit),
@@ -115,10 +128,10 @@ export function createNotes(deps: DocumentDeps): Notes {
   }
 
   function readEdit(state: State, { id: event, log, device, value }: DocumentEvent): Edit | null {
-    const { seen, update } = parseNoteEdited(value);
+    const { seen, life, update } = parseNoteEdited(value);
     const offer = best(state);
     if (offer === undefined) return null;
-    const client = yjsClientOf(log, state.id);
+    const client = yjsClientOf(log, state.id, life);
     const { form } = offer;
     const read = (bytes: Uint8Array): Edit => ({ ...parseUpdate(bytes, client, seen, SHAPES[form]), event, form });
     if (offer.privacy === null) {
@@ -168,19 +181,43 @@ export function createNotes(deps: DocumentDeps): Notes {
       at: Math.max(...state.offers.map(({ at }) => at), ...editors.map(({ at }) => at)),
       openedBy: opening.device,
       editors: editors.toSorted((a, b) => b.at - a.at),
-      waiting: state.arrivals.waiting(),
+      waiting: state.arrivals.waiting().length,
       ...bodyOf(state, offer.form),
       key: offer.privacy?.key ?? null,
       devices: [...new Set(state.offers.flatMap(({ privacy }) => privacy?.devices ?? []))],
     };
   }
 
-  const { pump, clear, retry, pending } = notes;
+  async function meant(id: NoteId, by: Author, cut: readonly DocumentEvent[]) {
+    const state = notes.get(id);
+    const offer = state === undefined ? undefined : best(state);
+    if (state === undefined || offer === undefined) return null;
+    const reached = neededBy(by, state.arrivals.reach(cut));
+    const trial = {
+      form: offer.form,
+      state: documentOf(bodyOf(state, offer.form)).state(),
+      updates: reached.map(({ update }) => update),
+    };
+    const { right } = await deps.runTrial(trial);
+    const own = reached.slice(0, right).filter(({ event }) => isBy(by, event));
+    if (own.length === 0) return null;
+    const mine = new Set<Update>(own.map(({ update }) => update));
+    return {
+      events: own.map(({ event }) => event.id),
+      meant: meantBy(trial.state, trial.updates.slice(0, right), mine),
+    };
+  }
+
+  const { pump, clear, retry, pending, left, waitingOf, lastLife } = notes;
   return {
     pump,
     clear,
     retry,
     pending,
+    left,
+    waitingOf,
+    lastLife,
+    meant,
     fold: (event) => orRefusal(() => fold(event)),
     idOf: ({ value }) => parseNoteEdited(value).note,
     get(id) {
@@ -316,6 +353,17 @@ function note({ ends, clocks }: State, { client, from, to, seen }: Edit): () => 
     if (from === 0) clocks.delete(client);
     else clocks.set(client, from);
   };
+}
+
+/** Without what others have done that the author had not seen, or that only took away: nothing of his stands on that. */
+function neededBy(by: Author, reached: { event: DocumentEvent; update: Edit }[]): typeof reached {
+  const seen = new Map<number, number>();
+  for (const { event, update } of reached)
+    if (isBy(by, event))
+      for (const [client, clock] of update.seen) seen.set(client, Math.max(clock, seen.get(client) ?? 0));
+  return reached.filter(
+    ({ event, update: { client, from, to } }) => isBy(by, event) || (from < to && from < (seen.get(client) ?? 0)),
+  );
 }
 
 // ── what a snapshot holds ──

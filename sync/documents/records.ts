@@ -6,6 +6,7 @@ import { sha256 } from "#crypto";
 import { encode, fromHex, type Value } from "../../protocols/bytes.ts";
 import {
   automergeActorOf,
+  MAX_LIVES,
   parseRecordChanged,
   recordDocumentId,
   type RecordDocumentId,
@@ -15,6 +16,7 @@ import { idBytes, idOf, type DeviceId, type EventId, type LogId, type PersonId }
 import type { ReadableEvent } from "../replica.ts";
 import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
 import {
+  authorOf,
   createRecord,
   parseChange,
   type ChangeOp,
@@ -24,7 +26,15 @@ import {
 } from "./automerge.ts";
 import { parseRecordRows, recordRows, type ChangeRow, type RecordRows } from "./record-rows.ts";
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
-import { attempt, createCollection, orRefusal, type DocumentDeps, type DocumentFold } from "./collection.ts";
+import {
+  attempt,
+  createCollection,
+  isBy,
+  orRefusal,
+  type Author,
+  type DocumentDeps,
+  type DocumentFold,
+} from "./collection.ts";
 
 export interface RecordEntry {
   event: EventId;
@@ -47,6 +57,12 @@ export interface Records extends DocumentFold<RecordDocumentId> {
   get(person: PersonId, name: string): KinRecord | undefined;
   /** Of one that may not exist yet. */
   stateOf(person: PersonId, name: string): RecordState;
+  /** What a device meant by changes of it that wait for what was `cut` off; null: none do. */
+  meant(
+    id: RecordDocumentId,
+    by: Author,
+    cut: readonly DocumentEvent[],
+  ): { events: EventId[]; name: string; settings: Map<string, Setting | undefined> } | null;
 }
 
 /** What was had when a change was made: how far of each actor, and the highest operation. */
@@ -66,7 +82,7 @@ interface State {
   seqs: Map<string, number>;
   /** `counter@actor` → which key it set, in which change of its actor. */
   sets: Map<string, { key: string; seq: number }>;
-  arrivals: Arrivals;
+  arrivals: Arrivals<Change>;
 }
 
 type Change = RecordChange & { event: EventId };
@@ -87,10 +103,9 @@ export function createRecords(deps: DocumentDeps): Records {
   function newState(id: RecordDocumentId, person: PersonId, name: string): State {
     const state: State = { id, person, name, ...emptyRecord(), arrivals: undefined as never };
     state.arrivals = createArrivals<Change>({
-      read: ({ id: event, log, value }) => ({
-        ...parseChange(parseRecordChanged(value).change, automergeActorOf(log, id)),
-        event,
-      }),
+      lifeOf: ({ log, value }) => lifeOf(id, log, parseRecordChanged(value).change),
+      hasLife: (log, life) => state.seqs.has(automergeActorOf(log, id, life)),
+      read: ({ id: event, log, value }) => changeOf(id, event, log, parseRecordChanged(value).change),
       judge: (change) => judge(state, change),
       note: (change) => note(state, change),
       attempt: (changes) =>
@@ -117,18 +132,36 @@ export function createRecords(deps: DocumentDeps): Records {
     return stateOf(id, event.person!, name).arrivals.push(event) === "late" ? { late: id } : null;
   }
 
-  const { pump, clear, retry, pending } = records;
+  function meant(id: RecordDocumentId, by: Author, cut: readonly DocumentEvent[]) {
+    const state = records.get(id);
+    const own = state?.arrivals.reach(cut).filter(({ event }) => isBy(by, event)) ?? [];
+    if (state === undefined || own.length === 0) return null;
+    const settings = new Map<string, Setting | undefined>();
+    for (const { event, update } of own)
+      for (const { key, value } of update.ops) {
+        // What was set since stays.
+        const isNewer = (entry: RecordEntry): boolean => entry.at > event.at && entry.ops.some((op) => op.key === key);
+        if (!state.history.some(isNewer)) settings.set(key, value);
+      }
+    return { events: own.map(({ event }) => event.id), name: state.name, settings };
+  }
+
+  const { pump, clear, retry, pending, left, waitingOf, lastLife } = records;
   return {
     pump,
     clear,
     retry,
     pending,
+    left,
+    waitingOf,
+    lastLife,
+    meant,
     fold: (event) => orRefusal(() => fold(event)),
     get(person, name) {
       const state = records.get(recordDocumentId(deps.mesh, person, "agent", name));
       if (state === undefined) return undefined;
       const { id, record, history, arrivals } = state;
-      return { id, person, name, state: record, history, waiting: arrivals.waiting() };
+      return { id, person, name, state: record, history, waiting: arrivals.waiting().length };
     },
     stateOf: (person, name) =>
       records.get(recordDocumentId(deps.mesh, person, "agent", name))?.record ?? createRecord(),
@@ -190,9 +223,21 @@ function emptyRecord(): Pick<State, "record" | "history" | "pasts" | "seqs" | "s
   return { record: createRecord(), history: [], pasts: new Map(), seqs: new Map(), sets: new Map() };
 }
 
-type Author = Pick<DocumentEvent, "id" | "log" | "device" | "at">;
+/** The life of its log in which a change says that it was made. What says none that there is, is refused in the first. */
+function lifeOf(id: RecordDocumentId, log: LogId, bytes: Uint8Array): number {
+  const author = authorOf(bytes);
+  for (let life = 1; life < MAX_LIVES; life++) if (author === automergeActorOf(log, id, life)) return life;
+  return 0;
+}
 
-function entryOf({ ops, hash }: RecordChange, { id, log, device, at }: Author): State["history"][number] {
+/** @throws KinError BAD_REQUEST, TOO_LARGE */
+function changeOf(id: RecordDocumentId, event: EventId, log: LogId, bytes: Uint8Array): Change {
+  return { ...parseChange(bytes, automergeActorOf(log, id, lifeOf(id, log, bytes))), event };
+}
+
+type Made = Pick<DocumentEvent, "id" | "log" | "device" | "at">;
+
+function entryOf({ ops, hash }: RecordChange, { id, log, device, at }: Made): State["history"][number] {
   return { event: id, log, device, at, hash, ops: ops.map(({ key, value }) => ({ key, value })) };
 }
 
@@ -202,7 +247,7 @@ function beginFrom(state: State, { changes }: RecordRows): void {
   for (const row of changes) {
     const queue = left.get(row.log) ?? [];
     left.set(row.log, queue);
-    queue.push({ row, change: { ...parseChange(row.change, automergeActorOf(row.log, state.id)), event: row.event } });
+    queue.push({ row, change: changeOf(state.id, row.event, row.log, row.change) });
   }
   for (let found = true; found;) {
     found = false;

@@ -32,11 +32,11 @@ export function parseSavedRow(row: Uint8Array): SavedRow {
   return decode(row) as SavedRow;
 }
 
-export function decidedValue({ id, log, seq, isAgain = false }: Decided): Value {
-  return [idBytes(id), idBytes(log), seq, isAgain];
+export function decidedValue({ id, log, life, seq, isAgain = false }: Decided): Value {
+  return [idBytes(id), idBytes(log), life, seq, isAgain];
 }
 
 export function decidedOf(value: Value): Decided {
-  const [id, log, seq, isAgain] = value as [Uint8Array, Uint8Array, number, boolean];
-  return { id: idOf(id), log: idOf(log), seq, isAgain };
+  const [id, log, life, seq, isAgain] = value as [Uint8Array, Uint8Array, number, number, boolean];
+  return { id: idOf(id), log: idOf(log), life, seq, isAgain };
 }

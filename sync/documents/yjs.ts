@@ -23,6 +23,7 @@ import type { Tried } from "./arrivals.ts";
 
 export type YDoc = Y.Doc;
 export type YText = Y.Text;
+export type YItem = Y.Item;
 
 export interface Unit {
   client: number;
@@ -37,6 +38,13 @@ export interface Update {
   to: number;
   seen: Seen;
   inserts: Insert[];
+  deleted: Range[];
+}
+/** Units of one client. */
+export interface Range {
+  client: number;
+  clock: number;
+  length: number;
 }
 export interface Insert {
   clock: number;
@@ -93,13 +101,13 @@ export function parseUpdate(bytes: Uint8Array, client: number, seen: Seen, shape
   const bad = (message: string): KinError => badUpdate(shape, message);
   const reader = createReader(bytes, bad);
   const from = seen.get(client) ?? 0;
-  const update: Update = { bytes, client, from, to: from, seen, inserts: [] };
+  const update: Update = { bytes, client, from, to: from, seen, inserts: [], deleted: [] };
   const clients = reader.count("clients");
   if (clients > 1) throw bad(`structs of ${clients} clients in one update: an author writes as one`);
   if (clients === 1) readStructs(reader, update, shape, bad);
-  const ranges = readDeleted(reader, update, bad);
+  readDeleted(reader, update, bad);
   if (!reader.ended()) throw bad("bytes after its end");
-  if (update.inserts.length + ranges === 0) throw bad("an update that changes nothing");
+  if (update.inserts.length + update.deleted.length === 0) throw bad("an update that changes nothing");
   return update;
 }
 
@@ -157,16 +165,15 @@ function seenOf(update: Update, client: number): number {
   return client === update.client ? update.from : (update.seen.get(client) ?? 0);
 }
 
-/** How many ranges there were. */
-function readDeleted(reader: Reader, update: Update, bad: Bad): number {
-  let ranges = 0;
+function readDeleted(reader: Reader, update: Update, bad: Bad): void {
+  const { deleted } = update;
   let lastClient = Infinity;
   for (let clients = reader.count("clients"); clients > 0; clients--) {
     const client = reader.count("a client id");
     if (client >= lastClient) throw bad("deleted ranges are not in the order of their clients");
     lastClient = client;
     const count = reader.count("ranges");
-    ranges += count;
+    const ranges = deleted.length + count;
     if (count === 0 || ranges > MAX_DELETED_RANGES) throw bad(`${ranges} deleted ranges: 1 to ${MAX_DELETED_RANGES}`);
     for (let i = 0, end = -1; i < count; i++) {
       const clock = reader.count("a clock");
@@ -174,9 +181,9 @@ function readDeleted(reader: Reader, update: Update, bad: Bad): number {
       if (clock <= end || length === 0) throw bad("deleted ranges are not apart and ascending");
       end = clock + length;
       if (end > seenOf(update, client)) throw bad(`units of ${client} up to ${end} are deleted, and were not seen`);
+      deleted.push({ client, clock, length });
     }
   }
-  return ranges;
 }
 
 export interface Reader {
@@ -265,6 +272,13 @@ export function encodeState(doc: Y.Doc): Uint8Array {
   }
 }
 
+/** With what these updates have deleted: its text too. */
+export function loadWithDeleted(state: Uint8Array, updates: readonly Uint8Array[]): Y.Doc {
+  const doc = new Y.Doc({ gc: false });
+  for (const update of [state, ...updates]) Y.applyUpdate(doc, update);
+  return doc;
+}
+
 export function seenBy(doc: Y.Doc): Seen {
   return Y.decodeStateVector(Y.encodeStateVector(doc));
 }
@@ -295,7 +309,8 @@ export function runsFrom(first: Y.Item | null): Run[] {
   return runs;
 }
 
-function textOf(content: Y.Item["content"]): string {
+/** Text of units, the value of an entry; of what was deleted only where it is kept. */
+export function textOf(content: Y.Item["content"]): string {
   return content instanceof Y.ContentAny ? String(content.arr[0]) : (content as Y.ContentString).str;
 }
 

@@ -10,6 +10,8 @@ test("late-edits: a trial that ends after the document began anew decides nothin
   const applied: number[] = [];
   const refused: EventId[] = [];
   const arrivals = createArrivals<number>({
+    lifeOf: () => 0,
+    hasLife: () => false,
     read: ({ seq }) => seq,
     judge: () => "next",
     note: () => () => {},
@@ -26,9 +28,13 @@ test("late-edits: a trial that ends after the document began anew decides nothin
   for (const seq of [0, 1, 2]) arrivals.push(eventAt(seq));
   trials[0]!({ right: 1, refused: "not of this document" });
   await before;
-  expect({ applied, refused, waiting: arrivals.waiting() }).toEqual({ applied: [], refused: [], waiting: 3 });
+  expect({ applied, refused, waiting: arrivals.waiting().length }).toEqual({ applied: [], refused: [], waiting: 3 });
   const after = arrivals.pump();
   trials[1]!({ right: 3, refused: null });
   await after;
-  expect({ applied, refused, waiting: arrivals.waiting() }).toEqual({ applied: [0, 1, 2], refused: [], waiting: 0 });
+  expect({ applied, refused, waiting: arrivals.waiting().length }).toEqual({
+    applied: [0, 1, 2],
+    refused: [],
+    waiting: 0,
+  });
 }, 5_000);

@@ -39,7 +39,7 @@ test("records-bytes: a change reads as Automerge itself reads it, and what it ma
             made[actor]!.push(bytes);
             records[actor]!.apply([bytes]);
           }
-        const bytes = records[actor]!.change(name, key, value);
+        const bytes = records[actor]!.change(name, new Map([[key, value]]));
         if (bytes === null) continue;
         records[actor]!.apply([bytes]);
         made[actor]!.push(bytes);
@@ -69,7 +69,7 @@ test("records-bytes: a change reads as Automerge itself reads it, and what it ma
 
 test("records-bytes: a change with any byte flipped is refused", () => {
   const name = automergeActorOf(LOGS[0]!, ID);
-  const bytes = createRecord().change(name, "description", "what it does")!;
+  const bytes = createRecord().change(name, new Map([["description", "what it does"]]))!;
   for (let at = 0; at < bytes.length; at++)
     for (const flip of [1, 0x80]) {
       const damaged = bytes.slice();
@@ -125,7 +125,9 @@ describe("two devices of one person", () => {
                 me.records.fold(event);
               }
             await me.records.pump();
-            const bytes = me.records.stateOf(person, "helper").change(automergeActorOf(me.log, ID), key, value);
+            const bytes = me.records
+              .stateOf(person, "helper")
+              .change(automergeActorOf(me.log, ID), new Map([[key, value]]));
             if (bytes === null) continue;
             const event = eventOf(me.log, me.seq++, bytes);
             me.events.push(event);

@@ -99,6 +99,8 @@ describe("arrivals", () => {
     let [text, at] = [new Map<LogId, string>(), new Map<LogId, number>()];
     const refused = new Set<EventId>();
     const receiver: Receiver<Step & { log: LogId }> = {
+      lifeOf: () => 0,
+      hasLife: () => false,
       read: ({ value, log }) => ({ ...(value as unknown as Step), log }),
       judge: ({ from, log }) => {
         const mine = at.get(log) ?? 0;
@@ -136,7 +138,7 @@ describe("arrivals", () => {
         return {
           text: [...text].map(([log, said]) => `${log}: ${said}`).toSorted(),
           refused: [...refused].toSorted(),
-          waiting: arrivals.waiting(),
+          waiting: arrivals.waiting().length,
           all: events.length,
         };
       },

@@ -373,10 +373,14 @@ test("§15 §21: cards and where they are found", () => {
 });
 
 test("§28: documents", () => {
-  const { mesh, log, note, person, client, record, actor, privateUpdate, facts, refused } = read("document");
+  const { mesh, log, note, person, client, record, actor, lives, privateUpdate, facts, refused } = read("document");
   expect(yjsClientOf(log, note)).toBe(client);
   expect(recordDocumentId(mesh, person, "agent", "reviewer")).toBe(record);
   expect(automergeActorOf(log, record)).toBe(actor);
+  for (const one of lives) {
+    expect(yjsClientOf(log, note, one.life)).toBe(one.client);
+    expect(automergeActorOf(log, record, one.life)).toBe(one.actor);
+  }
   const { author, key, n, x, update } = privateUpdate;
   const sealed = { nonce: hex(n), sealed: hex(x) };
   expect(openUpdate({ mesh, note, author }, hex(key), sealed)).toEqual(hex(update));

@@ -147,7 +147,7 @@ test("an edit that waits is in no state: its body stays, and it counts when what
   for (const { bytes } of writeText(will.state(), bens, [], [{ at: 0, removed: 0, inserted: "ben!" }]))
     will.apply([bytes]);
   const [made] = writeText(will.state(), mals, will.runs(), [{ at: 4, removed: 0, inserted: "of mal" }]);
-  const value = noteEditedValue({ note: id, seen: new Map([[bens, 4]]), update: { open: made!.bytes } });
+  const value = noteEditedValue({ note: id, seen: new Map([[bens, 4]]), life: 0, update: { open: made!.bytes } });
   await mal.member.replica.append([{ kind: "note-edited", audience: "mesh", value }]);
   await syncAll(...mates);
   expect(ana.documents.notes.get(id)).toMatchObject({ waiting: 1 });

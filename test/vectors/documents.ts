@@ -34,7 +34,7 @@ export function documentVectors(): { [file: string]: VectorFile } {
     "document.json": {
       section: "28",
       about:
-        "client and actor: as whom log writes in note and in the record of ana's agent reviewer. privateUpdate: x opens under key for that author. facts: events, in any order, amount to standing (newest first); refused: values that are none. board: updates of clients, in any order that keeps causes first, show columns (names of cards, text, people); wrong: updates of a fourth client after all of them, that every reader refuses.",
+        "client and actor: as whom log writes in note and in the record of ana's agent reviewer, lives: in later lives. privateUpdate: x opens under key for that author. facts: events, in any order, amount to standing (newest first); refused: values that are none. board: updates of clients, in any order that keeps causes first, show columns (names of cards, text, people); wrong: updates of a fourth client after all of them, that every reader refuses.",
       mesh: MESH,
       log: LOG,
       note: NOTE,
@@ -42,6 +42,11 @@ export function documentVectors(): { [file: string]: VectorFile } {
       client: yjsClientOf(LOG, NOTE),
       record,
       actor: automergeActorOf(LOG, record),
+      lives: [1, 7].map((life) => ({
+        life,
+        client: yjsClientOf(LOG, NOTE, life),
+        actor: automergeActorOf(LOG, record, life),
+      })),
       privateUpdate: {
         author: AUTHOR,
         key: toHex(bytesOf("note key")),

@@ -123,7 +123,7 @@ function record() {
   const actor = automergeActorOf(log, recordDocumentId(MESH, person, "agent", "reviewer"));
   const made = createRecord();
   const changes = ["one", "two"].map((word, i) => {
-    const change = made.change(actor, "description", word)!;
+    const change = made.change(actor, new Map([["description", word]]))!;
     made.apply([change]);
     return { event: idOf<"event">(bytesOf(`change ${i}`)), log, device, at: 1_000 + i, change };
   });

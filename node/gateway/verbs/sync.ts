@@ -208,6 +208,11 @@ function documentStanding({ documents }: Mesh, id: EventId): [state: string, sen
   const refused = documents.refused().find(({ event }) => event === id);
   if (refused !== undefined)
     return ["refused", `it is here and has no effect, on this node and on all others: ${refused.message}`];
+  if (documents.isMadeAnew(id))
+    return [
+      "anew",
+      "it is here and has no effect: it stood on what a removal cut off, and its author has said it anew",
+    ];
   return documents.isWaiting(id)
     ? ["waits", "it is here, and waits for an edit that it builds on, or for a key"]
     : null;

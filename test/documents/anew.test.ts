@@ -1,0 +1,283 @@
+/** Edits that stood on what a removal cut off: their authors make them anew, and nothing that a member has typed is lost. */
+import fc from "fast-check";
+import { describe, expect, test } from "vitest";
+import { yjsClientOf } from "../../protocols/document.ts";
+import { idOf } from "../../protocols/ids.ts";
+import { removeDevice, removePerson } from "../../sync/acts.ts";
+import { meantBy, writeMeant } from "../../sync/documents/anew.ts";
+import { BOARD_SHAPE, createBoard, newCardId, type BoardState } from "../../sync/documents/board.ts";
+import { writeBoard, type BoardAct } from "../../sync/documents/board-acts.ts";
+import { createNoteText, TEXT_SHAPE, writeText, type NoteText } from "../../sync/documents/note-text.ts";
+import { parseUpdate, type Update } from "../../sync/documents/yjs.ts";
+import { addDevice } from "../invoke/durable-scene.ts";
+import { bytesOf, seededRandom } from "../sync/chains.ts";
+import { admitMember, foundMesh, memberOf, testTime, until } from "../sync/mesh.ts";
+import { hashOf, meet, withDocuments, type Writer } from "./scene.ts";
+
+function textOf({ documents }: Writer, id: string): string | undefined {
+  return documents.notes.get(id as never)?.text.text();
+}
+
+async function team(...names: string[]): Promise<Writer[]> {
+  const ana = await withDocuments(await foundMesh("ana", testTime()));
+  const others: Writer[] = [];
+  for (const name of names) others.push(await withDocuments(await admitMember(ana.member, name)));
+  for (const other of others) await meet(ana, other);
+  return [ana, ...others];
+}
+
+/** Until nothing waits any more, and all read the same. */
+async function allMeet(writers: readonly Writer[]): Promise<void> {
+  await until(async () => {
+    for (const one of writers) for (const other of writers) if (one !== other) await meet(one, other);
+    const hashes = await Promise.all(writers.map(({ documents }) => hashOf(documents)));
+    return new Set(hashes).size === 1 && writers.every((writer) => waiting(writer) === 0);
+  }, "all read the same");
+  expect(writers.flatMap(({ failures }) => failures)).toEqual([]);
+}
+
+function waiting({ member, documents }: Writer): number {
+  const people = [...member.replica.membership().members.keys()];
+  const all = [
+    ...documents.notes.all(),
+    ...documents.boards.all(),
+    ...people.flatMap((person) => documents.records.get(person, "helper") ?? []),
+  ];
+  return all.reduce((sum, one) => sum + one.waiting, 0);
+}
+
+describe("words-anew: what members typed beside words that a removal cut off is said anew by their devices", () => {
+  test("a text: his words, where they stood; who built on them says his own anew; both write on; also after a restart", async () => {
+    const [ana, ben, li, cleo] = (await team("ben", "li", "cleo")) as [Writer, Writer, Writer, Writer];
+    const id = await ana.documents.notes.open({ title: "plan", persons: null });
+    await ana.documents.notes.edit(id, { text: "first line\nlast line\n" });
+    await allMeet([ana, ben, li, cleo]);
+    await removePerson(ana.member.replica, memberOf(ana.member, "ben").person);
+    // None of these three has heard of it.
+    await ben.documents.notes.edit(id, { text: "first line\nben's line\nlast line\n" });
+    await meet(ben, li);
+    await li.documents.notes.edit(id, { text: "first line\nben's line and li's\nlast\n" });
+    await li.documents.notes.edit(id, { append: "li's end\n" });
+    await meet(li, cleo);
+    await cleo.documents.notes.edit(id, { text: "first line\nben's line and li's, cleo's\nlast\nli's end\n" });
+    await allMeet([ana, li, cleo]);
+    expect(textOf(ana, id)).toMatch(/^first line\n.*li's end\n$/s);
+    expect(textOf(ana, id)).not.toContain("ben");
+    for (const one of [ana, li, cleo]) expect(one.documents.notes.get(id)!.waiting).toBe(0);
+
+    await cleo.documents.notes.edit(id, { append: "cleo's end\n" });
+    await li.documents.close();
+    const again = await withDocuments(await li.member.reopen());
+    await again.documents.notes.edit(id, { append: "li's other end\n" });
+    await allMeet([ana, again, cleo]);
+    const text = textOf(ana, id)!;
+    for (const words of [" and li's", ", cleo's", "li's end\n", "cleo's end\n", "li's other end\n"])
+      expect(text.split(words).length - 1, words).toBe(1);
+    expect([ana, again, cleo].flatMap(({ documents }) => documents.refused())).toEqual([]);
+  });
+
+  test("who is asked for a change before anything else was heard of writes it behind his words made anew", async () => {
+    const [ana, ben, li] = (await team("ben", "li")) as [Writer, Writer, Writer];
+    const quiet = await withDocuments(await admitMember(ana.member, "quiet"), { hasHeard: () => false });
+    const id = await ana.documents.notes.open({ title: "plan", persons: null });
+    await allMeet([ana, ben, li, quiet]);
+    await removePerson(ana.member.replica, memberOf(ana.member, "ben").person);
+    await ben.documents.notes.edit(id, { text: "ben's" });
+    await meet(ben, quiet);
+    await quiet.documents.notes.edit(id, { append: " quiet's" });
+    await meet(ana, quiet);
+    await meet(ana, quiet);
+    expect([textOf(ana, id), quiet.documents.notes.get(id)!.waiting]).toEqual(["", 1]);
+    await quiet.documents.notes.edit(id, { append: ", more" });
+    await allMeet([ana, li, quiet]);
+    expect(textOf(ana, id)).toBe(" quiet's, more");
+  });
+
+  test("a private note, and words of a log that has ended since: once, also after a restart", async () => {
+    const [ana, ben, li] = (await team("ben", "li")) as [Writer, Writer, Writer];
+    const witness = await withDocuments(await admitMember(ana.member, "dora"));
+    const persons = ["ben", "li"].map((name) => memberOf(ana.member, name).person);
+    const id = await ana.documents.notes.open({ title: "plan", persons });
+    await ana.documents.notes.edit(id, { text: "start." });
+    await allMeet([ana, ben, li, witness]);
+    const earlier = li.member.disk.crash();
+    await removePerson(ana.member.replica, memberOf(ana.member, "ben").person);
+    await ben.documents.notes.edit(id, { append: " ben's." });
+    await meet(ben, li);
+    await li.documents.notes.edit(id, { append: " li's." });
+    await meet(li, witness);
+    await li.documents.close();
+    let restored = await withDocuments(await li.member.reopen(earlier));
+    await meet(restored, witness);
+    await restored.documents.notes.edit(id, { append: " again." }).catch(() => undefined);
+    await until(async () => {
+      for (const other of [witness, ana]) await meet(restored, other);
+      return textOf(ana, id)!.includes("li's");
+    }, "her words are said in her new log");
+    await restored.documents.close();
+    restored = await withDocuments(await restored.member.reopen());
+    await restored.documents.notes.edit(id, { append: " end." });
+    await meet(ana, restored);
+    const text = textOf(ana, id)!;
+    expect(text.startsWith("start.")).toBe(true);
+    for (const words of [" li's.", " end."]) expect(text.split(words).length - 1, words).toBe(1);
+    expect(text).not.toContain("ben's");
+  });
+
+  test("a board: cards, places, marks and words", async () => {
+    const [ana, ben, li] = (await team("ben", "li")) as [Writer, Writer, Writer];
+    const random = seededRandom("cards");
+    const act = (who: Writer) => who.documents.boards.edit;
+    const id = await ana.documents.notes.open({ title: "Release", persons: null, form: "board" });
+    await act(ana)(id, { act: "columns", names: ["todo", "doing", "done"] });
+    const [one, two, fresh] = [1, 2, 3].map(() => newCardId(random)) as [string, string, string];
+    for (const [card, text] of [
+      [one, "one"],
+      [two, "two"],
+    ] as const)
+      await act(ana)(id, { act: "add", card, text, column: null, place: "end", assigned: [] });
+    await allMeet([ana, ben, li]);
+    await removePerson(ana.member.replica, memberOf(ana.member, "ben").person);
+    await act(ben)(id, { act: "move", card: one, column: "doing", place: "end" });
+    await act(ben)(id, { act: "edit", card: two, text: "two by ben" });
+    await meet(ben, li);
+    await act(li)(id, { act: "move", card: one, column: "done", place: "end" });
+    await act(li)(id, { act: "edit", card: two, text: "two by ben and li" });
+    await act(li)(id, {
+      act: "add",
+      card: fresh,
+      text: "li's card",
+      column: "doing",
+      place: "end",
+      assigned: [memberOf(ana.member, "li").person],
+    });
+    await allMeet([ana, li]);
+    const columns = ana.documents.boards.get(id)!.board.columns();
+    const shown = columns.map(({ name, cards }) => [name, cards.map(({ text }) => text)]);
+    expect(shown).toEqual([
+      ["todo", ["two and li"]],
+      ["doing", ["li's card"]],
+      ["done", ["one"]],
+    ]);
+    expect(columns[1]!.cards[0]!.assigned).toEqual([memberOf(ana.member, "li").person]);
+    await act(li)(id, { act: "remove", card: one });
+    await allMeet([ana, li]);
+    expect(ana.documents.boards.get(id)!.board.columns()[2]!.cards).toEqual([]);
+  });
+
+  test("settings of one's own agents, after a lost machine of one's own has set some", async () => {
+    const ana = await withDocuments(await foundMesh("ana", testTime()));
+    const phone = await withDocuments(await addDevice(ana.member, "phone"));
+    const desk = await withDocuments(await addDevice(ana.member, "desk"));
+    const ben = await withDocuments(await admitMember(ana.member, "ben"));
+    const all = [ana, phone, desk, ben];
+    await ana.documents.records.set("helper", "description", "first");
+    await allMeet(all);
+    await removeDevice(ana.member.replica, phone.member.replica.device);
+    await phone.documents.records.set("helper", "description", "a thief's");
+    await meet(phone, desk);
+    await desk.documents.records.set("helper", "paused", true);
+    await desk.documents.records.set("helper", "model", "small");
+    await allMeet([ana, desk, ben]);
+    const { person } = memberOf(ana.member, "ana");
+    const of = (who: Writer) => who.documents.records.get(person, "helper")!;
+    expect(of(ben).state.values()).toEqual({ description: "first", paused: true, model: "small" });
+    await desk.documents.records.set("helper", "model", "large");
+    await allMeet([ana, desk, ben]);
+    expect(of(ben).state.values()).toEqual({ description: "first", paused: true, model: "large" });
+    expect(of(ben).waiting).toBe(0);
+  });
+});
+
+test("words-anew: of any edits, all that one typed and took away is meant again where it was, and nothing of the other's", () => {
+  const note = idOf<"event">(bytesOf("note"));
+  const [start, gone, mine] = ["start", "gone", "mine"].map((name) => yjsClientOf(idOf(bytesOf(name)), note));
+  const edit = fc.record({
+    isMine: fc.boolean(),
+    at: fc.nat(100),
+    removed: fc.nat(6),
+    says: fc.constantFrom("", "ab", "x\ny", "üé"),
+  });
+  fc.assert(
+    fc.property(fc.array(edit, { minLength: 1, maxLength: 12 }), (edits) => {
+      const [then, now] = [createNoteText(), createNoteText()];
+      for (const { bytes } of writeText(then.state(), start!, [], [{ at: 0, removed: 0, inserted: "start" }]))
+        for (const text of [then, now]) text.apply([bytes]);
+      /** Each unit that was ever there, in order, and who took it away. */
+      let units = [..."start"].map((unit, clock) => ({ unit, client: start!, clock, takenBy: new Set<number>() }));
+      const clocks: Record<number, number> = { [mine!]: 0, [gone!]: 0 };
+      const updates: Update[] = [];
+      for (const { isMine, at, removed, says } of edits) {
+        const client = isMine ? mine! : gone!;
+        const shown = units.filter(({ takenBy }) => takenBy.size === 0);
+        const place = Math.min(at, shown.length);
+        const taken = shown.slice(place, place + removed);
+        const hunk = { at: place, removed: taken.length, inserted: says };
+        for (const { bytes, seen } of writeText(then.state(), client, then.runs(), [hunk])) {
+          updates.push(parseUpdate(bytes, client, seen, TEXT_SHAPE));
+          then.apply([bytes]);
+        }
+        for (const { takenBy } of taken) takenBy.add(client);
+        for (const unit of says) units.push({ unit, client, clock: clocks[client]!++, takenBy: new Set() });
+        units = inOrder(then, units);
+      }
+      const life = yjsClientOf(idOf(bytesOf("mine")), note, 1);
+      const own = new Set(updates.filter(({ client }) => client === mine));
+      for (const { bytes, seen } of writeMeant(now.state(), life, meantBy(now.state(), updates, own))) {
+        parseUpdate(bytes, life, seen, TEXT_SHAPE);
+        now.apply([bytes]);
+      }
+      const expected = units.filter(({ client, takenBy }) => client !== gone && !takenBy.has(mine!));
+      expect(now.text()).toBe(expected.map(({ unit }) => unit).join(""));
+    }),
+    { numRuns: 300 },
+  );
+});
+
+test("words-anew: of a board, what others have set since stays theirs; marks are the new client's own", () => {
+  const random = seededRandom("cards");
+  const [then, now] = [createBoard(), createBoard()];
+  const [old, gone, mine, life, other] = [1, 2, 3, 4, 5];
+  const write = (client: number | undefined, boards: BoardState[], act: BoardAct): Update[] =>
+    writeBoard(boards[0]!, client!, act, random).map(({ bytes, seen }) => {
+      for (const board of boards) board.apply([bytes]);
+      return parseUpdate(bytes, client!, seen, BOARD_SHAPE);
+    });
+  const [one, two] = [newCardId(random), newCardId(random)];
+  write(old, [then, now], { act: "columns", names: ["todo", "doing", "done"] });
+  for (const card of [one, two])
+    write(old, [then, now], { act: "add", card, text: card, column: null, place: "end", assigned: [] });
+  const updates = [one, two].flatMap((card) =>
+    [gone, mine].flatMap((client) =>
+      write(client, [then], { act: "move", card, column: client === gone ? "doing" : "done", place: "end" }),
+    ),
+  );
+  write(other, [now], { act: "move", card: one, column: "doing", place: "end" });
+  const own = new Set(updates.filter(({ client }) => client === mine));
+  const meant = meantBy(now.state(), updates, own);
+  expect(meant.entries.map(({ root, key }) => `${root} ${key}`).toSorted()).toEqual(
+    [`marks ${one}/${mine}`, `marks ${two}/${mine}`, `places ${two}`].toSorted(),
+  );
+  const before = createBoard(now.state());
+  for (const { bytes, seen } of writeMeant(now.state(), life!, meant)) {
+    parseUpdate(bytes, life!, seen, BOARD_SHAPE);
+    now.apply([bytes]);
+  }
+  expect(now.columns().map(({ name, cards }) => [name, cards.map(({ id }) => id)])).toEqual([
+    ["todo", []],
+    ["doing", [one]],
+    ["done", [two]],
+  ]);
+  // Who has not seen that takes the card away as he knew it: it stays, by the new mark.
+  const [removal] = writeBoard(before, other!, { act: "remove", card: two }, random);
+  now.apply([removal!.bytes]);
+  expect(now.columns()[2]!.cards.map(({ id }) => id)).toEqual([two]);
+});
+
+/** As they stand in a text, those that were taken away too. */
+function inOrder<Unit extends { client: number; clock: number }>(text: NoteText, units: readonly Unit[]): Unit[] {
+  const byId = new Map(units.map((unit) => [`${unit.client}:${unit.clock}`, unit]));
+  return text
+    .runs()
+    .flatMap(({ client, clock, length }) => Array.from({ length }, (_, i) => byId.get(`${client}:${clock + i}`)!));
+}
