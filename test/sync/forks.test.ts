@@ -15,6 +15,7 @@ import {
   admitMember,
   foundMesh,
   incarnationOf,
+  meet,
   memberOf,
   note,
   notesOf,
@@ -35,13 +36,6 @@ async function team(options: Parameters<typeof admitMember>[2] = {}) {
   await li.replica.append([note("shared")]);
   await rounds([ana, ben, li]);
   return { time, ana, ben, li };
-}
-
-/** A sync that may end with a refusal. */
-async function meet(a: TestMember, b: TestMember): Promise<void> {
-  const syncing = startSync(a, b);
-  await Promise.race([syncing.caughtUp, syncing.ends]);
-  await syncing.stop();
 }
 
 /** Everybody meets everybody, some times. */

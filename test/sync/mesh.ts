@@ -236,6 +236,13 @@ export async function syncOnce(a: TestMember, b: TestMember): Promise<void> {
   await syncing.stop();
 }
 
+/** A sync that may end with a refusal. */
+export async function meet(a: TestMember, b: TestMember): Promise<void> {
+  const syncing = startSync(a, b);
+  await Promise.race([syncing.caughtUp, syncing.ends]);
+  await syncing.stop();
+}
+
 /** What must be the same on every replica: heads, and what is in each log. */
 export function stateOf({ replica }: TestMember) {
   const membership = replica.membership();
