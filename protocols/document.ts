@@ -122,6 +122,10 @@ const KEY_BYTES = 32;
 const NONCE_BYTES = 12;
 const FORMS: { readonly [Form in NoteForm]: number } = { text: 1, board: 2 };
 const FORM_NAMES = Object.keys(FORMS) as NoteForm[];
+
+export function isNoteForm(name: unknown): name is NoteForm {
+  return typeof name === "string" && Object.hasOwn(FORMS, name);
+}
 const YJS_DOMAIN = utf8Bytes("kin/yjs/1");
 const AUTOMERGE_DOMAIN = utf8Bytes("kin/automerge/1");
 const RECORD_DOMAIN = utf8Bytes("kin/record/1");

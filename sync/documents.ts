@@ -8,46 +8,38 @@
  *                      └─▶ records  ─▶ arrivals ─▶ trial on a copy ─▶ Automerge
  */
 import {
-  automergeActorOf,
   DOCUMENT_KINDS,
-  MAX_LIVES,
   factSetValue,
-  MAX_NOTE_CLIENTS,
-  noteEditedValue,
   noteOpenedValue,
   noteSharedValue,
   parseFactSet,
-  recordChangedValue,
   recordDocumentId,
-  sealUpdate,
-  yjsClientOf,
   type FactScope,
   type NoteForm,
   type NoteId,
-  type RecordDocumentId,
 } from "../protocols/document.ts";
 import { concat, encode, equal, type Value } from "../protocols/bytes.ts";
 import type { Random, Time } from "../protocols/effects.ts";
 import { KinError } from "../protocols/errors.ts";
-import { logIdOf, type EventKind } from "../protocols/events.ts";
+import { type EventKind } from "../protocols/events.ts";
 import { sha256 } from "#crypto";
-import { formatText, idBytes, idOf, type DeviceId, type EventId, type LogId, type PersonId } from "../protocols/ids.ts";
+import { idBytes, idOf, type DeviceId, type EventId, type PersonId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
 import type { Setting } from "./documents/automerge.ts";
 import { writeBoard, type BoardAct } from "./documents/board-acts.ts";
 import { placed } from "./documents/arrivals.ts";
 import type { DocumentEvent } from "./documents/arrivals.ts";
-import { writeMeant } from "./documents/anew.ts";
-import type { Author, DocumentFold } from "./documents/collection.ts";
+import type { DocumentFold } from "./documents/collection.ts";
 import { createFacts, factsView, type Fact, type FactValue } from "./documents/facts.ts";
 import { writeText } from "./documents/note-text.ts";
-import { createNotes, documentOf, SHAPES, type Board, type Note } from "./documents/notes.ts";
+import { createNotes, type Board, type Note } from "./documents/notes.ts";
 import { parseSavedRow, savedRow, savedRows, type DocumentKeep, type SavedRow } from "./documents/saved.ts";
 import { createRecords, type KinRecord } from "./documents/records.ts";
 import { documentRows, notesPart, recordsPart } from "./documents/snapshot-views.ts";
+import { entryFor, openWriting, type Writing } from "./documents/writing.ts";
 import { diffText, type Hunk } from "./documents/text-diff.ts";
 import type { RunTrial } from "./documents/trial.ts";
-import { parseUpdate, type MadeUpdate, type Run } from "./documents/yjs.ts";
+import { type MadeUpdate, type Run } from "./documents/yjs.ts";
 import { openProjection } from "./projection.ts";
 import type { NewEntry, ReadableEvent, Replica } from "./replica.ts";
 import type { Base, SnapshotBase } from "./snapshot-base.ts";
@@ -135,26 +127,10 @@ export interface Documents {
   close(): Promise<void>;
 }
 
-/** As whom the next update of a document is made. */
-interface Writer {
-  log: LogId;
-  /** Of the log, in the document. */
-  life: number;
-  /** Its updates that wait. */
-  waiting: EventId[];
-}
-/** Own updates that are to be made anew, and how. */
-interface Anew {
-  events: EventId[];
-  make: (as: Writer) => NewEntry[];
-}
-
 /** What rows that are kept were folded by: another kin may have passed over what this one takes, or decided in another order (boards, what is said again: 2; lives: 3). */
 const FOLD_VERSION = 3;
 /** In `log.db`: which run of the node may have kept rows last. */
 const RUN_KEY = "documents/run";
-/** In `log.db`, one for each: own edits that were made anew in a later life of their log, or in a later log. */
-const ANEW_KEY = "documents/anew/";
 const HEAD_ROW = "head";
 /** Refused events that are kept to be shown. */
 const MAX_REFUSED = 256;
@@ -162,8 +138,6 @@ const MAX_REFUSED = 256;
 export const MAX_NOTE_UNITS = 1024 * 1024;
 /** Edits whose trial this machine could not finish wait this long. */
 const HELD_RETRY_MS = 60_000;
-/** A log that ends while we write to it: the update is made again for the next one. */
-const MAX_TRIES = 3;
 /** What of documents a snapshot may stand for. */
 const PARTS: readonly SnapshotPart[] = [factsView, notesPart, recordsPart];
 const NOTE_KEY_BYTES = 32;
@@ -190,12 +164,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   let run: Uint8Array | null = null;
   let closed = false;
   let cancelRetry: (() => void) | null = null;
-  const inOrder = createQueue();
-  /** Own edits that stood on what a removal cut off, and were made anew. */
-  const anew = new Set((await replica.store.values(ANEW_KEY)).map(({ key }) => key.slice(ANEW_KEY.length) as EventId));
-  /** What waited when it was last looked for those, and who was a member. */
-  let lookedAt = "";
-  let isLooking = false;
+  let writing: Writing | undefined;
+  /** Own edits that were said again and clash with what their log wrote in another history, by document. */
+  const clashes = new Map<string, DocumentEvent[]>();
   const parts = {
     mesh: replica.mesh,
     isTrusted: (id: EventId) => trusted.has(id),
@@ -217,12 +188,28 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     changed: () => void pump().catch((error: unknown) => failed?.(error)),
     failed,
   });
+  writing = await openWriting({
+    replica,
+    person,
+    notes,
+    records,
+    clashes,
+    edits,
+    isOf,
+    unfolded: () => [...projection.waiting(), ...unplaced],
+    settled,
+    append: appendOwn,
+    isBaseLost: () => deps.base?.isLost() === true,
+    isClosed: () => closed,
+    hasHeard: deps.hasHeard,
+    random,
+    failed,
+  });
+  const { inOrder, write } = writing;
   const stopWatching = replica.on((change) => {
     if (change.type === "rejudged") isStale = true;
     if (change.type === "grown" && unplaced.size > 0) pump().catch((error: unknown) => failed?.(error));
     if (change.type === "membership") shareKeys().catch((error: unknown) => failed?.(error));
-    if (change.type === "membership" || change.type === "rejudged" || change.type === "grown")
-      sayAnew().catch((error: unknown) => failed?.(error));
   });
   // Machines that came while nobody looked.
   shareKeys().catch((error: unknown) => failed?.(error));
@@ -252,6 +239,8 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   function refuse(event: DocumentEvent, kind: ReadableEvent["kind"], { code, message }: KinError): void {
     const one = { event: event.id, kind, device: event.device, of: documentOfEvent(event, kind), code, message };
     refused = [...refused.filter((other) => other.event !== one.event).slice(1 - MAX_REFUSED), one];
+    if (event.isAgain === true && event.device === own && one.of !== null)
+      clashes.set(one.of, [...(clashes.get(one.of) ?? []), event]);
   }
 
   /** null: it says none, or none that can be read. */
@@ -291,6 +280,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     recordsCame = true;
     late.clear();
     unplaced.clear();
+    clashes.clear();
     refused = [];
   }
 
@@ -311,6 +301,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       const change = { records: recordsCame };
       recordsCame = false;
       for (const listener of listeners) listener(change);
+      writing?.lookForLost();
     }
   }
 
@@ -332,12 +323,12 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     const ids = new Set(late);
     late.clear();
     for (const one of folds) for (const id of ids) one.begin(id);
-    for await (const event of editEvents())
+    for await (const event of edits())
       if (event.standing.state === "good" && event.unreadable === null && isOf(event, ids)) fold(event);
   }
 
   /** Edits of all documents that the projection has come to. */
-  async function* editEvents(): AsyncGenerator<ReadableEvent> {
+  async function* edits(): AsyncGenerator<ReadableEvent> {
     const kinds = new Set<EventKind>(["note-edited", "record-changed"]);
     yield* (await replica.branchEvents()).filter(({ kind }) => kinds.has(kind));
     for (let position = 0; position < projection.position();) {
@@ -428,145 +419,6 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   // ── writing ──
 
-  /** The log that the next event goes to, unless it ends first. */
-  function ownLog(): LogId {
-    return logIdOf(replica.mesh, { device: own, incarnation: replica.incarnation().id, chain: "mesh" });
-  }
-
-  /**
-   * Writes events that are made for one log: if it ended meanwhile they went to another, where nobody takes them, and are made
-   * again. False: `make` had nothing to write.
-   */
-  function write(id: string, of: DocumentFold<string>, make: (as: Writer) => NewEntry[]): Promise<boolean> {
-    return inOrder(async () => {
-      await settled();
-      await goOn(id, of);
-      return writeOnce(id, of, make);
-    });
-  }
-
-  async function writeOnce(id: string, of: DocumentFold<string>, make: (as: Writer) => NewEntry[]): Promise<boolean> {
-    for (let tries = 0; tries < MAX_TRIES; tries++) {
-      await settled();
-      checkWhole();
-      const as = writerOf(id, of);
-      await checkGoesOn(id, as);
-      const entries = make(as);
-      if (entries.length === 0) return false;
-      const written = await appendOwn(entries);
-      if (written.every((event) => event.log === as.log)) return true;
-    }
-    throw new KinError("FORKED", "this device's log ended again and again while a document was written");
-  }
-
-  /** A life that only holds what was made anew is over. @throws KinError TOO_LARGE */
-  function writerOf(id: string, of: DocumentFold<string>): Writer {
-    const log = ownLog();
-    const { life, waiting } = of.lastLife(id, log);
-    const isOver = waiting.length > 0 && anew.has(waiting[0]!);
-    if (isOver && life + 1 === MAX_LIVES)
-      throw new KinError("TOO_LARGE", `what this device wrote there was cut off ${MAX_LIVES} times: begin a new one`);
-    return { log, life: isOver ? life + 1 : life, waiting: isOver ? [] : waiting };
-  }
-
-  /** Own edits that stand on what a removal cut off are made anew, before anything else is written there. */
-  async function goOn(id: string, of: DocumentFold<string>): Promise<void> {
-    const waiting =
-      of
-        .waitingOf(own)
-        .find((one) => one.id === id)
-        ?.events.filter((event) => !anew.has(event)) ?? [];
-    const cut = waiting.length === 0 ? [] : await cutOff(id);
-    const by = { device: own, done: anew };
-    const found =
-      cut.length === 0 ? null : of === notes ? await noteAnew(id as NoteId, by, cut) : recordAnew(id, by, cut);
-    if (found === null) return;
-    for (const event of found.events) anew.add(event);
-    try {
-      await writeOnce(id, of, found.make);
-      await replica.store.append({
-        values: found.events.map((event) => ({ key: ANEW_KEY + event, value: new Uint8Array() })),
-      });
-    } catch (error) {
-      for (const event of found.events) anew.delete(event);
-      throw error;
-    }
-  }
-
-  async function noteAnew(id: NoteId, by: Author, cut: DocumentEvent[]): Promise<Anew | null> {
-    const found = await notes.meant(id, by, cut);
-    if (found === null) return null;
-    const make = (as: Writer): NewEntry[] => {
-      const note = headOf(id);
-      const client = clientOf(as, note);
-      return noteEntries(note, as, writeMeant(documentOf(note).state(), client, found.meant));
-    };
-    return { events: found.events, make };
-  }
-
-  function recordAnew(id: string, by: Author, cut: DocumentEvent[]): Anew | null {
-    const found = records.meant(id as RecordDocumentId, by, cut);
-    return found === null
-      ? null
-      : { events: found.events, make: (as) => settingEntries(found.name, as, found.settings) };
-  }
-
-  /** Edits of a document that count no more since their authors were removed. */
-  async function cutOff(id: string): Promise<DocumentEvent[]> {
-    const { formerDevices } = replica.membership();
-    const ids = new Set([id]);
-    const cut: DocumentEvent[] = [];
-    for await (const event of editEvents())
-      if (event.standing.state === "quarantined" && formerDevices.has(event.device) && isOf(event, ids))
-        if (event.unreadable === null && event.repeats === undefined) cut.push(event);
-    return cut;
-  }
-
-  /** What waits for a removed one's words is said anew as soon as that is known, if a peer was heard: a restored folder may not know. */
-  async function sayAnew(): Promise<void> {
-    if (isLooking || deps.hasHeard?.() === false || replica.membership().formerDevices.size === 0) return;
-    isLooking = true;
-    await inOrder(async () => {
-      isLooking = false;
-      await settled();
-      if (closed || !replica.membership().devices.has(own)) return;
-      const waiting = folds.flatMap((of) => of.waitingOf(own).map(({ id, events }) => ({ of, id, events })));
-      const left = waiting.filter(({ events }) => events.some((event) => !anew.has(event)));
-      const state = [...replica.rosterHeads(), ...left.flatMap(({ events }) => events)].join();
-      if (state === lookedAt) return;
-      lookedAt = state;
-      for (const { of, id } of left) await goOn(id, of).catch((error: unknown) => failed?.(error));
-    });
-  }
-
-  /** What is written goes on from what this device wrote before: without knowing that, nobody would take it. */
-  function checkWhole(): void {
-    if (deps.base?.isLost() === true)
-      throw new KinError("CORRUPT", "the snapshot that this node begins with is damaged, and not fetched again yet", {
-        hint: "kin sync now, while somebody is there who has it",
-      });
-  }
-
-  /**
-   * What is written goes on from what counts here. While an earlier edit of this log does not (its stamp is held since the clock was
-   * set back; what it stands on was cut off), the next would begin where that one began, and be refused everywhere.
-   */
-  async function checkGoesOn(id: string, { log, waiting }: Writer): Promise<void> {
-    const ids = new Set([id]);
-    for (const one of [...projection.waiting(), ...unplaced, ...waiting]) {
-      const event = await replica.event(one);
-      if (event?.log !== log || !isOf(event, ids)) continue;
-      const since = `an earlier change of this device to it, of ${new Date(event.at).toISOString()}`;
-      if (event.standing.state === "held")
-        throw new KinError("CLOCK_SKEW", `${since}, is ahead of this machine's clock and does not count yet`, {
-          hint: "set this machine's clock (usually by turning on its network time), then try again",
-        });
-      throw new KinError("EARLIER_WAITS", `${since}, does not count here yet`, {
-        hint: `try again in a minute; if it stays so: kin sync why ${formatText("kine", idBytes(event.id))}`,
-      });
-    }
-  }
-
   async function appendOwn(entries: NewEntry[]): Promise<ReadableEvent[]> {
     isWriting = true;
     try {
@@ -628,27 +480,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   ): Promise<boolean> {
     return write(id, notes, (as) => {
       const note = noteOf(id, form);
-      return noteEntries(note, as, make(note, clientOf(as, note)));
-    });
-  }
-
-  /** @throws KinError TOO_LARGE */
-  function clientOf({ log, life }: Writer, note: Note | Board): number {
-    const client = yjsClientOf(log, note.id, life);
-    const seen = documentOf(note).seen();
-    if (seen.size >= MAX_NOTE_CLIENTS && !seen.has(client))
-      throw new KinError("TOO_LARGE", `${MAX_NOTE_CLIENTS} logs have written in "${note.title}": begin a new one`);
-    return client;
-  }
-
-  function noteEntries(note: Note | Board, { log, life }: Writer, updates: readonly MadeUpdate[]): NewEntry[] {
-    const { id, form, key } = note;
-    return updates.map(({ bytes, seen }) => {
-      // What no node takes is not written.
-      parseUpdate(bytes, yjsClientOf(log, id, life), seen, SHAPES[form]);
-      const at = { mesh: replica.mesh, note: id, author: own };
-      const update = key === null ? { open: bytes } : sealUpdate(at, key, bytes, random);
-      return entryFor("note-edited", noteEditedValue({ note: id, seen, life, update }), null);
+      return writing!.noteEntries(note, as, make(note, writing!.clientOf(as, note)));
     });
   }
 
@@ -690,18 +522,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   function setSetting(name: string, key: string, value: Setting | undefined): Promise<boolean> {
     const id = recordDocumentId(replica.mesh, person, "agent", name);
-    return write(id, records, (as) => settingEntries(name, as, new Map([[key, value]])));
-  }
-
-  function settingEntries(
-    name: string,
-    { log, life }: Writer,
-    settings: ReadonlyMap<string, Setting | undefined>,
-  ): NewEntry[] {
-    const id = recordDocumentId(replica.mesh, person, "agent", name);
-    const change = records.stateOf(person, name).change(automergeActorOf(log, id, life), settings);
-    if (change === null) return [];
-    return [entryFor("record-changed", recordChangedValue({ about: "agent", name, change }), null)];
+    return write(id, records, (as) => writing!.settingEntries(name, as, new Map([[key, value]])));
   }
 
   function headOf(id: NoteId): Note | Board {
@@ -751,9 +572,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    refused: () => refused,
+    refused: () => refused.filter(({ event }) => !writing!.isAnew(event)),
     isWaiting: (event) => unplaced.has(event) || folds.some((one) => one.pending().includes(event)),
-    isMadeAnew: (event) => anew.has(event) || folds.some((one) => one.left().includes(event)),
+    isMadeAnew: (event) => writing!.isAnew(event) || folds.some((one) => one.left().includes(event)),
     settled,
     hash: async () => {
       await settled();
@@ -786,11 +607,6 @@ function refusedOf(saved: Value[]): RefusedUpdate {
   return { event: idOf(event), kind, device: idOf(device), of, code, message };
 }
 
-/** `to`: devices that it is sealed to; null: the mesh. */
-function entryFor(kind: (typeof DOCUMENT_KINDS)[number], value: Value, to: DeviceId[] | null): NewEntry {
-  return to === null ? { kind, audience: "mesh", value } : { kind, audience: "direct", value, to };
-}
-
 function isForm<Form extends NoteForm>(note: Note | Board, form: Form): note is (Note | Board) & { form: Form } {
   return note.form === form;
 }
@@ -810,14 +626,4 @@ function hunksOf(note: Pick<Note, "text" | "title">, edit: NoteEdit): { base: re
 function checkSize(note: Pick<Note, "title">, units: number): void {
   if (units > MAX_NOTE_UNITS)
     throw new KinError("TOO_LARGE", `"${note.title}" would have ${units} characters: at most ${MAX_NOTE_UNITS}`);
-}
-
-/** Runs jobs one after the other. */
-function createQueue(): <T>(job: () => Promise<T>) => Promise<T> {
-  let last: Promise<unknown> = Promise.resolve();
-  return (job) => {
-    const next = last.then(job, job);
-    last = next.catch(() => undefined);
-    return next;
-  };
 }

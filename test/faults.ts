@@ -517,7 +517,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "earlier-waits",
-    file: "sync/documents.ts",
+    file: "sync/documents/writing.ts",
     search: "await checkGoesOn(id, as);",
     replace: "",
   },
@@ -1770,7 +1770,7 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "notes-private",
-    file: "sync/documents.ts",
+    file: "sync/documents/writing.ts",
     search: "const update = key === null ? {",
     replace: "const update = at.note === id ? {",
   },
@@ -1866,9 +1866,21 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "words-anew",
-    file: "sync/documents.ts",
-    search: "      if (state === lookedAt) return;",
-    replace: "      if (state !== lookedAt) return;",
+    file: "sync/documents/writing.ts",
+    search: "      for (const { of, id } of found.left) await",
+    replace: "      for (const { of, id } of found.left.slice(1)) await",
+  },
+  {
+    requirement: "words-clash",
+    file: "sync/documents/rename.ts",
+    search: "{ client: to, clock: unit.clock - from }",
+    replace: "{ client: to, clock: unit.clock }",
+  },
+  {
+    requirement: "words-clash",
+    file: "sync/documents/writing.ts",
+    search: "if (events.length > 0) await unclash(id, events)",
+    replace: "if (events.length > 1) await unclash(id, events)",
   },
   {
     requirement: "words-anew",

@@ -1266,6 +1266,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "What a member made of a document beside words that a removal cut off is said anew by his device, once, where it stood.",
   },
   {
+    id: "words-clash",
+    source: "RULES R2",
+    sentence:
+      "What a device wrote into a document in two histories is there from both: what clashes is said again as of somebody else.",
+  },
+  {
     id: "documents-converge",
     source: "issue 4 part 6",
     sentence: "Notes, facts and records that were written apart are the same bytes wherever the same events are.",

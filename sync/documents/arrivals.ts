@@ -10,7 +10,8 @@
  * with a queue and a client id of its own (`anew.ts`).
  *
  * What a device says again stands behind all that counts in the log where it said it first: a restored disk made it without what
- * others had built on there, and takes nothing of that away. If the log has gone on in this document, what is said again is refused.
+ * others had built on there, and takes nothing of that away. If the log has gone on in this document, what is said again is refused,
+ * and its author says it in another life (`writing.ts`).
  *
  * An event that comes after later ones of its log were decided (its body or key was missing) makes the document begin anew, so
  * that those are decided again with it among them. A trial that this machine could not finish decides nothing: it is held and

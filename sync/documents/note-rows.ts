@@ -11,7 +11,14 @@
  * `h`. That a state can follow from its ends is checked before anything begins with it ({@link checkNote}).
  */
 import { compareBytes, concat, decode, encode, type Value } from "../../protocols/bytes.ts";
-import { checkTitle, MAX_CLIENT_CLOCK, type NoteForm, type NoteId, type Seen } from "../../protocols/document.ts";
+import {
+  checkTitle,
+  isNoteForm,
+  MAX_CLIENT_CLOCK,
+  type NoteForm,
+  type NoteId,
+  type Seen,
+} from "../../protocols/document.ts";
 import { KinError } from "../../protocols/errors.ts";
 import { idBytes, idOf, type DeviceId } from "../../protocols/ids.ts";
 import { checkState } from "./yjs-state.ts";
@@ -35,7 +42,6 @@ const OPENED = 1;
 const STATE = 2;
 const ENDS = 3;
 const EDITOR = 4;
-const FORMS: { readonly [Form in NoteForm]: true } = { text: true, board: true };
 /** Half of what a row may have. */
 const PART_BYTES = 512 * 1024;
 /** An end may name 1,023 other clients, each with 14 bytes: under 1 MiB a row. */
@@ -89,11 +95,11 @@ export function parseNoteRows(rows: Iterable<Uint8Array>): NoteRows[] {
 }
 
 function parseOpened([form, title, device, hlc]: Value[]): Omit<NoteRows, "id"> & { parts: Uint8Array[] } {
-  if (typeof form !== "string" || !Object.hasOwn(FORMS, form) || typeof title !== "string")
+  if (!isNoteForm(form) || typeof title !== "string")
     throw bad("how it was opened is [1, note, form, title, device, stamp]");
   checkTitle(title);
   if (bytes(hlc).length !== 8) throw bad("a stamp has 8 bytes");
-  const opened = { form: form as NoteForm, title, openedBy: idOf<"device">(bytes(device)), hlc: bytes(hlc) };
+  const opened = { form, title, openedBy: idOf<"device">(bytes(device)), hlc: bytes(hlc) };
   return { ...opened, state: null, parts: [], ends: new Map(), editors: new Map() };
 }
 

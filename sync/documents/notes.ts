@@ -34,7 +34,8 @@ import {
 import { checkNote, noteRows, parseNoteRows, type NoteRows } from "./note-rows.ts";
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
 import { createNoteText, TEXT_SHAPE, type NoteText } from "./note-text.ts";
-import { parseUpdate, type Shape, type SharedDocument, type Update } from "./yjs.ts";
+import { renamed } from "./rename.ts";
+import { parseUpdate, type MadeUpdate, type Shape, type SharedDocument, type Update } from "./yjs.ts";
 import { canonicalState } from "./yjs-state.ts";
 
 /** What is known of a text or board that this device can read. */
@@ -59,6 +60,12 @@ export type Board = NoteHead & { form: "board"; board: BoardState };
 
 export interface Notes extends DocumentFold<NoteId> {
   get(id: NoteId): Note | Board | undefined;
+  has(id: NoteId): boolean;
+  /**
+   * Edits of one log that clash with what it wrote in another history, as another client of somebody who has made none yet; null: they
+   * would not count so either.
+   */
+  asOther(id: NoteId, edits: readonly DocumentEvent[], client: number): Promise<MadeUpdate[] | null>;
   /** What a device meant by edits of it that wait for what was `cut` off; null: none do. */
   meant(id: NoteId, by: Author, cut: readonly DocumentEvent[]): Promise<{ events: EventId[]; meant: Meant } | null>;
   all(): (Note | Board)[];
@@ -208,6 +215,26 @@ export function createNotes(deps: DocumentDeps): Notes {
     };
   }
 
+  async function asOther(id: NoteId, events: readonly DocumentEvent[], to: number): Promise<MadeUpdate[] | null> {
+    const state = notes.get(id);
+    const offer = state === undefined ? undefined : best(state);
+    const edits = state === undefined ? [] : events.map((event) => readEdit(state, event));
+    const [first] = edits;
+    if (state === undefined || offer === undefined || !first) return null;
+    const made = edits.map((edit) => renamed(edit!, { client: first.client, from: first.from, to }));
+    const others = made.map(({ bytes, seen }, i): Edit => ({
+      ...edits[i]!,
+      ...parseUpdate(bytes, to, seen, SHAPES[offer.form]),
+    }));
+    const undos: (() => void)[] = [];
+    const counts = others.every((edit) => judge(state, edit) === "next" && undos.push(note(state, edit)) > 0);
+    for (const undo of undos.toReversed()) undo();
+    if (!counts) return null;
+    const trial = { form: offer.form, state: documentOf(bodyOf(state, offer.form)).state(), updates: others };
+    const { right } = await deps.runTrial(trial);
+    return right === made.length ? made : null;
+  }
+
   const { pump, clear, retry, pending, left, waitingOf, lastLife } = notes;
   return {
     pump,
@@ -218,6 +245,8 @@ export function createNotes(deps: DocumentDeps): Notes {
     waitingOf,
     lastLife,
     meant,
+    asOther,
+    has: (id) => notes.get(id) !== undefined,
     fold: (event) => orRefusal(() => fold(event)),
     idOf: ({ value }) => parseNoteEdited(value).note,
     get(id) {

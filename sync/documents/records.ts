@@ -62,8 +62,13 @@ export interface Records extends DocumentFold<RecordDocumentId> {
     id: RecordDocumentId,
     by: Author,
     cut: readonly DocumentEvent[],
-  ): { events: EventId[]; name: string; settings: Map<string, Setting | undefined> } | null;
+  ): { events: EventId[]; name: string; settings: Settings } | null;
+  /** What changes that were refused would have set. */
+  settingsOf(id: RecordDocumentId, changes: readonly DocumentEvent[]): { name: string; settings: Settings };
 }
+
+/** undefined: unset. */
+export type Settings = ReadonlyMap<string, Setting | undefined>;
 
 /** What was had when a change was made: how far of each actor, and the highest operation. */
 interface Past {
@@ -136,14 +141,16 @@ export function createRecords(deps: DocumentDeps): Records {
     const state = records.get(id);
     const own = state?.arrivals.reach(cut).filter(({ event }) => isBy(by, event)) ?? [];
     if (state === undefined || own.length === 0) return null;
-    const settings = new Map<string, Setting | undefined>();
-    for (const { event, update } of own)
-      for (const { key, value } of update.ops) {
-        // What was set since stays.
-        const isNewer = (entry: RecordEntry): boolean => entry.at > event.at && entry.ops.some((op) => op.key === key);
-        if (!state.history.some(isNewer)) settings.set(key, value);
-      }
-    return { events: own.map(({ event }) => event.id), name: state.name, settings };
+    return { events: own.map(({ event }) => event.id), name: state.name, settings: settingsBy(state, own) };
+  }
+
+  function settingsOf(id: RecordDocumentId, changes: readonly DocumentEvent[]) {
+    const state = records.get(id)!;
+    const read = changes.map((event) => ({
+      event,
+      update: changeOf(id, event.id, event.log, parseRecordChanged(event.value).change),
+    }));
+    return { name: state.name, settings: settingsBy(state, read) };
   }
 
   const { pump, clear, retry, pending, left, waitingOf, lastLife } = records;
@@ -156,6 +163,7 @@ export function createRecords(deps: DocumentDeps): Records {
     waitingOf,
     lastLife,
     meant,
+    settingsOf,
     fold: (event) => orRefusal(() => fold(event)),
     get(person, name) {
       const state = records.get(recordDocumentId(deps.mesh, person, "agent", name));
@@ -233,6 +241,17 @@ function lifeOf(id: RecordDocumentId, log: LogId, bytes: Uint8Array): number {
 /** @throws KinError BAD_REQUEST, TOO_LARGE */
 function changeOf(id: RecordDocumentId, event: EventId, log: LogId, bytes: Uint8Array): Change {
   return { ...parseChange(bytes, automergeActorOf(log, id, lifeOf(id, log, bytes))), event };
+}
+
+/** The last value of each key, unless it was set since. */
+function settingsBy({ history }: State, changes: readonly { event: DocumentEvent; update: Change }[]): Settings {
+  const settings = new Map<string, Setting | undefined>();
+  for (const { event, update } of changes)
+    for (const { key, value } of update.ops) {
+      const isNewer = (entry: RecordEntry): boolean => entry.at > event.at && entry.ops.some((op) => op.key === key);
+      if (!history.some(isNewer)) settings.set(key, value);
+    }
+  return settings;
 }
 
 type Made = Pick<DocumentEvent, "id" | "log" | "device" | "at">;

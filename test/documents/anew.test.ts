@@ -11,7 +11,7 @@ import { createNoteText, TEXT_SHAPE, writeText, type NoteText } from "../../sync
 import { parseUpdate, type Update } from "../../sync/documents/yjs.ts";
 import { addDevice } from "../invoke/durable-scene.ts";
 import { bytesOf, seededRandom } from "../sync/chains.ts";
-import { admitMember, foundMesh, memberOf, testTime, until } from "../sync/mesh.ts";
+import { admitMember, foundMesh, meet as meetWithRefusal, memberOf, testTime, twinOf, until } from "../sync/mesh.ts";
 import { hashOf, meet, withDocuments, type Writer } from "./scene.ts";
 
 function textOf({ documents }: Writer, id: string): string | undefined {
@@ -281,3 +281,74 @@ function inOrder<Unit extends { client: number; clock: number }>(text: NoteText,
     .runs()
     .flatMap(({ client, clock, length }) => Array.from({ length }, (_, i) => byId.get(`${client}:${clock + i}`)!));
 }
+
+describe("words-clash: what a device wrote before it heard of its other life is said again there too, in a life of its own", () => {
+  test.each(["li", "twin"])("a note, a board and settings, if %s is built on", async (builtOn) => {
+    const [ana, ben, li] = (await team("ben", "li")) as [Writer, Writer, Writer];
+    const random = seededRandom("cards");
+    const note = await ana.documents.notes.open({ title: "plan", persons: null });
+    const board = await ana.documents.notes.open({ title: "Release", persons: null, form: "board" });
+    await ana.documents.boards.edit(board, { act: "columns", names: ["todo", "doing", "done"] });
+    await allMeet([ana, ben, li]);
+    await li.documents.notes.edit(note, { text: "start. end." });
+    const [one, two] = [newCardId(random), newCardId(random)];
+    const add = (who: Writer, card: string, text: string) =>
+      who.documents.boards.edit(board, { act: "add", card, text, column: null, place: "end", assigned: [] });
+    await add(li, one, "one");
+    await allMeet([ana, ben, li]);
+
+    // Her folder, copied with all that marks it.
+    const twin = await withDocuments(await twinOf(li.member));
+    await li.documents.notes.edit(note, { text: "start. here. end." });
+    await li.documents.notes.edit(note, { text: "start. and here. end!" });
+    await add(li, two, "two");
+    await li.documents.records.set("helper", "model", "small");
+    await twin.documents.notes.edit(note, { text: "start. end. there." });
+    await twin.documents.notes.edit(note, { text: "begin. end. over there." });
+    await twin.documents.boards.edit(board, { act: "move", card: one, column: "done", place: "end" });
+    await twin.documents.records.set("helper", "paused", true);
+
+    const [first, second] = builtOn === "li" ? [li, twin] : [twin, li];
+    await meet(first, ben);
+    await ben.documents.notes.edit(note, { append: " ben." });
+    await meet(ana, ben);
+    await second.documents.close();
+    const again = await withDocuments(await second.member.reopen());
+    await first.documents.close();
+    await syncAll([again, ana, ben]);
+    await until(async () => {
+      await syncAll([again, ana, ben]);
+      const text = textOf(ana, note)!;
+      return text.includes("here.") && text.includes("there.");
+    }, "both are there");
+    await until(async () => {
+      await syncAll([again, ana, ben]);
+      return new Set(await Promise.all([again, ana, ben].map(({ documents }) => hashOf(documents)))).size === 1;
+    }, "all read the same");
+    const text = textOf(ana, note)!;
+    for (const words of ["and here", "over there", " ben."]) expect(text.split(words).length - 1, text).toBe(1);
+    const shown = ana.documents.boards.get(board)!.board.columns();
+    expect(shown.map(({ name, cards }) => [name, cards.map((card) => card.text)])).toEqual([
+      ["todo", ["two"]],
+      ["doing", []],
+      ["done", ["one"]],
+    ]);
+    const { person } = memberOf(ana.member, "li");
+    expect(ben.documents.records.get(person, "helper")!.state.values()).toEqual({ model: "small", paused: true });
+    expect(again.documents.refused()).toEqual([]);
+    expect([...again.failures, ...ana.failures, ...ben.failures]).toEqual([]);
+
+    await again.documents.close();
+    const last = await withDocuments(await again.member.reopen());
+    await last.documents.notes.edit(note, { append: " last." });
+    await syncAll([last, ana, ben]);
+    expect(textOf(ana, note)).toBe(`${text} last.`);
+  });
+
+  /** A fork ends the sync in which it is found. */
+  async function syncAll(writers: readonly Writer[]): Promise<void> {
+    for (const one of writers)
+      for (const other of writers) if (one !== other) await meetWithRefusal(one.member, other.member);
+    for (const { documents } of writers) await documents.settled();
+  }
+});

@@ -1,0 +1,334 @@
+/**
+ * What this device writes into notes, boards and records: as updates that go on from what counts here, in the living log. What it wrote
+ * and does not count, and never will, it says again by itself as soon as it knows, so that nothing that was typed is lost:
+ *
+ *   stands on what a removal cut off (R5)  ──▶ what was meant by it, as changes of what counts (`anew.ts`)     ┐ in a life of the log
+ *   clashes with the log's other history   ──▶ the same update as of somebody else (`rename.ts`), settings anew ┘ that is free
+ */
+import type { Value } from "../../protocols/bytes.ts";
+import {
+  automergeActorOf,
+  MAX_LIVES,
+  MAX_NOTE_CLIENTS,
+  noteEditedValue,
+  recordChangedValue,
+  recordDocumentId,
+  sealUpdate,
+  yjsClientOf,
+  type DOCUMENT_KINDS,
+  type NoteId,
+  type RecordDocumentId,
+} from "../../protocols/document.ts";
+import type { Random } from "../../protocols/effects.ts";
+import { KinError } from "../../protocols/errors.ts";
+import { logIdOf } from "../../protocols/events.ts";
+import { formatText, idBytes, type DeviceId, type EventId, type LogId, type PersonId } from "../../protocols/ids.ts";
+import { createQueue } from "../ground.ts";
+import type { NewEntry, ReadableEvent, Replica } from "../replica.ts";
+import { writeMeant } from "./anew.ts";
+import type { DocumentEvent } from "./arrivals.ts";
+import type { Author, DocumentFold } from "./collection.ts";
+import { documentOf, SHAPES, type Board, type Note, type Notes } from "./notes.ts";
+import type { Records, Settings } from "./records.ts";
+import { parseUpdate, type MadeUpdate } from "./yjs.ts";
+export interface WritingDeps {
+  replica: Replica;
+  /** This device's person. */
+  person: PersonId;
+  notes: Notes;
+  records: Records;
+  /** Own edits that were said again and clash with what their log wrote in another history, by document. */
+  clashes: ReadonlyMap<string, readonly DocumentEvent[]>;
+  /** Edits of all documents that are here. */
+  edits: () => AsyncIterable<ReadableEvent>;
+  isOf: (event: ReadableEvent, ids: ReadonlySet<string>) => boolean;
+  /** Events that have not come to their documents. */
+  unfolded: () => EventId[];
+  settled: () => Promise<void>;
+  /** Appends and folds. */
+  append: (entries: NewEntry[]) => Promise<ReadableEvent[]>;
+  /** The snapshot that documents begin with is damaged. */
+  isBaseLost: () => boolean;
+  isClosed: () => boolean;
+  hasHeard: (() => boolean) | undefined;
+  random: Random;
+  failed: ((error: unknown) => void) | undefined;
+}
+
+export interface Writing {
+  /** One after the other. */
+  inOrder: <T>(job: () => Promise<T>) => Promise<T>;
+  /** False: `make` had nothing to write. @throws KinError CLOCK_SKEW, EARLIER_WAITS, CORRUPT, FORKED, what `make` and an append throw */
+  write: (id: string, of: DocumentFold<string>, make: (as: Writer) => NewEntry[]) => Promise<boolean>;
+  /** @throws KinError TOO_LARGE */
+  clientOf: (as: Writer, note: Note | Board) => number;
+  noteEntries: (note: Note | Board, as: Pick<Writer, "log" | "life">, updates: readonly MadeUpdate[]) => NewEntry[];
+  settingEntries: (name: string, as: Writer, settings: Settings) => NewEntry[];
+  /** An own edit that was said again by another. */
+  isAnew: (event: EventId) => boolean;
+  /** After a fold: own edits that count no more are said again soon, if a peer was heard; a restored folder may not know what it says. */
+  lookForLost: () => void;
+}
+
+/** As whom the next update of a document is made. */
+export interface Writer {
+  log: LogId;
+  /** Of the log, in the document. */
+  life: number;
+  /** Its updates that wait. */
+  waiting: EventId[];
+}
+/** Own updates that are to be made anew, and how. */
+interface Anew {
+  events: EventId[];
+  make: (as: Writer) => NewEntry[];
+}
+
+/** In `log.db`, one for each: own edits that were made anew in a later life of their log, or in a later log. */
+const ANEW_KEY = "documents/anew/";
+/** A log that ends while we write to it: the update is made again for the next one. */
+const MAX_TRIES = 3;
+
+export async function openWriting(deps: WritingDeps): Promise<Writing> {
+  const { replica, person, notes, records, clashes, settled, random } = deps;
+  const own = replica.device;
+  const inOrder = createQueue();
+  /** Own edits that were said again by another. */
+  const anew = new Set((await replica.store.values(ANEW_KEY)).map(({ key }) => key.slice(ANEW_KEY.length) as EventId));
+  /** What was lost when it was last looked for that, and who was a member. */
+  let lookedAt = "";
+
+  /** The log that the next event goes to, unless it ends first. */
+  function ownLog(): LogId {
+    return logIdOf(replica.mesh, { device: own, incarnation: replica.incarnation().id, chain: "mesh" });
+  }
+
+  /**
+   * Writes events that are made for one log: if it ended meanwhile they went to another, where nobody takes them, and are made
+   * again. False: `make` had nothing to write.
+   */
+  function write(id: string, of: DocumentFold<string>, make: (as: Writer) => NewEntry[]): Promise<boolean> {
+    return inOrder(async () => {
+      await settled();
+      await goOn(id, of);
+      return writeOnce(id, of, make);
+    });
+  }
+
+  async function writeOnce(id: string, of: DocumentFold<string>, make: (as: Writer) => NewEntry[]): Promise<boolean> {
+    for (let tries = 0; tries < MAX_TRIES; tries++) {
+      await settled();
+      checkWhole();
+      const as = writerOf(id, of);
+      await checkGoesOn(id, as);
+      const entries = make(as);
+      if (entries.length === 0) return false;
+      const written = await deps.append(entries);
+      if (written.every((event) => event.log === as.log)) return true;
+    }
+    throw new KinError("FORKED", "this device's log ended again and again while a document was written");
+  }
+
+  /** A life that only holds what was made anew is over. @throws KinError TOO_LARGE */
+  function writerOf(id: string, of: DocumentFold<string>): Writer {
+    const log = ownLog();
+    const { life, waiting } = of.lastLife(id, log);
+    const isOver = waiting.length > 0 && anew.has(waiting[0]!);
+    if (isOver && life + 1 === MAX_LIVES)
+      throw new KinError("TOO_LARGE", `what this device wrote there was cut off ${MAX_LIVES} times: begin a new one`);
+    return { log, life: isOver ? life + 1 : life, waiting: isOver ? [] : waiting };
+  }
+
+  /** Own edits that stand on what a removal cut off are made anew, before anything else is written there. */
+  async function goOn(id: string, of: DocumentFold<string>): Promise<void> {
+    const waiting =
+      of
+        .waitingOf(own)
+        .find((one) => one.id === id)
+        ?.events.filter((event) => !anew.has(event)) ?? [];
+    const cut = waiting.length === 0 ? [] : await cutOff(id);
+    const by = { device: own, done: anew };
+    const found =
+      cut.length === 0 ? null : of === notes ? await noteAnew(id as NoteId, by, cut) : recordAnew(id, by, cut);
+    if (found !== null) await sayOnce(id, of, found);
+  }
+
+  async function sayOnce(id: string, of: DocumentFold<string>, { events, make }: Anew): Promise<void> {
+    for (const event of events) anew.add(event);
+    try {
+      await writeOnce(id, of, make);
+      await replica.store.append({
+        values: events.map((event) => ({ key: ANEW_KEY + event, value: new Uint8Array() })),
+      });
+    } catch (error) {
+      for (const event of events) anew.delete(event);
+      throw error;
+    }
+  }
+
+  async function noteAnew(id: NoteId, by: Author, cut: DocumentEvent[]): Promise<Anew | null> {
+    const found = await notes.meant(id, by, cut);
+    if (found === null) return null;
+    const make = (as: Writer): NewEntry[] => {
+      const note = notes.get(id)!;
+      const client = clientOf(as, note);
+      return noteEntries(note, as, writeMeant(documentOf(note).state(), client, found.meant));
+    };
+    return { events: found.events, make };
+  }
+
+  function recordAnew(id: string, by: Author, cut: DocumentEvent[]): Anew | null {
+    const found = records.meant(id as RecordDocumentId, by, cut);
+    return found === null
+      ? null
+      : { events: found.events, make: (as) => settingEntries(found.name, as, found.settings) };
+  }
+
+  /** Edits of a document that count no more since their authors were removed. */
+  async function cutOff(id: string): Promise<DocumentEvent[]> {
+    const { formerDevices } = replica.membership();
+    const ids = new Set([id]);
+    const cut: DocumentEvent[] = [];
+    for await (const event of deps.edits())
+      if (event.standing.state === "quarantined" && formerDevices.has(event.device) && deps.isOf(event, ids))
+        if (event.unreadable === null && event.repeats === undefined) cut.push(event);
+    return cut;
+  }
+
+  function lost(): {
+    left: { of: DocumentFold<string>; id: string; events: EventId[] }[];
+    clashed: [string, DocumentEvent[]][];
+  } {
+    const waiting = [notes, records].flatMap((of: DocumentFold<string>) =>
+      of.waitingOf(own).map(({ id, events }) => ({ of, id, events })),
+    );
+    return {
+      left: waiting.filter(({ events }) => events.some((event) => !anew.has(event))),
+      clashed: [...clashes].map(([id, events]) => [id, events.filter((event) => !anew.has(event.id))]),
+    };
+  }
+
+  function lookForLost(): void {
+    if (deps.isClosed() || deps.hasHeard?.() === false) return;
+    const { left, clashed } = lost();
+    const ids = [
+      ...left.flatMap(({ events }) => events),
+      ...clashed.flatMap(([, events]) => events.map((event) => event.id)),
+    ];
+    const state = [...replica.rosterHeads(), ...ids].join();
+    if (ids.length === 0 || state === lookedAt) return;
+    lookedAt = state;
+    inOrder(async () => {
+      await settled();
+      if (deps.isClosed() || !replica.membership().devices.has(own)) return;
+      const found = lost();
+      for (const { of, id } of found.left) await goOn(id, of).catch((error: unknown) => deps.failed?.(error));
+      for (const [id, events] of found.clashed)
+        if (events.length > 0) await unclash(id, events).catch((error: unknown) => deps.failed?.(error));
+    }).catch((error: unknown) => deps.failed?.(error));
+  }
+
+  /**
+   * What a restored device wrote before it heard of its other life stands at clocks that it had used already: it is said as by somebody
+   * else, in a life of its living log that has written nothing there.
+   */
+  async function unclash(id: string, events: DocumentEvent[]): Promise<void> {
+    const byLog = [...Map.groupBy(events, ({ log }) => log).values()];
+    for (const edits of byLog) {
+      const made = notes.has(id as NoteId) ? await noteAsOther(id as NoteId, edits) : recordAsOther(id, edits);
+      if (made === null) continue;
+      const [of, make] = made;
+      await sayOnce(id, of, { events: edits.map((event) => event.id), make });
+    }
+  }
+
+  async function noteAsOther(id: NoteId, edits: DocumentEvent[]): Promise<[DocumentFold<string>, Anew["make"]] | null> {
+    const log = ownLog();
+    const { life: last, waiting } = notes.lastLife(id, log);
+    const isFree =
+      waiting.length === 0 &&
+      !documentOf(notes.get(id)!)
+        .seen()
+        .has(yjsClientOf(log, id, last));
+    const life = isFree ? last : last + 1;
+    if (life === MAX_LIVES) return null;
+    const made = await notes.asOther(id, edits, yjsClientOf(log, id, life));
+    if (made === null) return null;
+    const make = (as: Writer): NewEntry[] => {
+      if (as.log !== log) throw new KinError("FORKED", "this device's log has ended: it is said in the next one");
+      return noteEntries(notes.get(id)!, { log, life }, made);
+    };
+    return [notes, make];
+  }
+
+  function recordAsOther(id: string, changes: DocumentEvent[]): [DocumentFold<string>, Anew["make"]] {
+    const { name, settings } = records.settingsOf(id as RecordDocumentId, changes);
+    return [records, (as) => settingEntries(name, as, settings)];
+  }
+
+  /** What is written goes on from what this device wrote before: without knowing that, nobody would take it. */
+  function checkWhole(): void {
+    if (deps.isBaseLost())
+      throw new KinError("CORRUPT", "the snapshot that this node begins with is damaged, and not fetched again yet", {
+        hint: "kin sync now, while somebody is there who has it",
+      });
+  }
+
+  /**
+   * What is written goes on from what counts here. While an earlier edit of this log does not (its stamp is held since the clock was
+   * set back; what it stands on was cut off), the next would begin where that one began, and be refused everywhere.
+   */
+  async function checkGoesOn(id: string, { log, waiting }: Writer): Promise<void> {
+    const ids = new Set([id]);
+    for (const one of [...deps.unfolded(), ...waiting]) {
+      const event = await replica.event(one);
+      if (event?.log !== log || !deps.isOf(event, ids)) continue;
+      const since = `an earlier change of this device to it, of ${new Date(event.at).toISOString()}`;
+      if (event.standing.state === "held")
+        throw new KinError("CLOCK_SKEW", `${since}, is ahead of this machine's clock and does not count yet`, {
+          hint: "set this machine's clock (usually by turning on its network time), then try again",
+        });
+      throw new KinError("EARLIER_WAITS", `${since}, does not count here yet`, {
+        hint: `try again in a minute; if it stays so: kin sync why ${formatText("kine", idBytes(event.id))}`,
+      });
+    }
+  }
+
+  /** @throws KinError TOO_LARGE */
+  function clientOf({ log, life }: Writer, note: Note | Board): number {
+    const client = yjsClientOf(log, note.id, life);
+    const seen = documentOf(note).seen();
+    if (seen.size >= MAX_NOTE_CLIENTS && !seen.has(client))
+      throw new KinError("TOO_LARGE", `${MAX_NOTE_CLIENTS} logs have written in "${note.title}": begin a new one`);
+    return client;
+  }
+
+  function noteEntries(
+    note: Note | Board,
+    { log, life }: Pick<Writer, "log" | "life">,
+    updates: readonly MadeUpdate[],
+  ): NewEntry[] {
+    const { id, form, key } = note;
+    return updates.map(({ bytes, seen }) => {
+      // What no node takes is not written.
+      parseUpdate(bytes, yjsClientOf(log, id, life), seen, SHAPES[form]);
+      const at = { mesh: replica.mesh, note: id, author: own };
+      const update = key === null ? { open: bytes } : sealUpdate(at, key, bytes, random);
+      return entryFor("note-edited", noteEditedValue({ note: id, seen, life, update }), null);
+    });
+  }
+
+  function settingEntries(name: string, { log, life }: Writer, settings: Settings): NewEntry[] {
+    const id = recordDocumentId(replica.mesh, person, "agent", name);
+    const change = records.stateOf(person, name).change(automergeActorOf(log, id, life), settings);
+    if (change === null) return [];
+    return [entryFor("record-changed", recordChangedValue({ about: "agent", name, change }), null)];
+  }
+
+  return { inOrder, write, clientOf, noteEntries, settingEntries, isAnew: (event) => anew.has(event), lookForLost };
+}
+
+/** `to`: devices that it is sealed to; null: the mesh. */
+export function entryFor(kind: (typeof DOCUMENT_KINDS)[number], value: Value, to: DeviceId[] | null): NewEntry {
+  return to === null ? { kind, audience: "mesh", value } : { kind, audience: "direct", value, to };
+}
