@@ -40,7 +40,7 @@ import { entryFor, openWriting, type Writing } from "./documents/writing.ts";
 import { diffText, type Hunk } from "./documents/text-diff.ts";
 import type { RunTrial } from "./documents/trial.ts";
 import { type MadeUpdate, type Run } from "./documents/yjs.ts";
-import { openProjection } from "./projection.ts";
+import { openProjection, type ProjectionOptions } from "./projection.ts";
 import type { NewEntry, ReadableEvent, Replica } from "./replica.ts";
 import type { Base, SnapshotBase } from "./snapshot-base.ts";
 import type { SnapshotPart } from "./snapshot-view.ts";
@@ -372,7 +372,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   }
 
   /** Rows are good once: for the start after the end that wrote them. */
-  async function loadKept(keep: DocumentKeep): Promise<{ position: number; waiting: EventId[] } | undefined> {
+  async function loadKept(keep: DocumentKeep): Promise<ProjectionOptions["start"]> {
     const before = await replica.store.value(RUN_KEY);
     run = random.bytes(16);
     await replica.store.append({ values: [{ key: RUN_KEY, value: run }] });
@@ -385,7 +385,10 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       facts.clear();
       for (const one of folds) one.clear();
       refused = [];
-      return { position, waiting: rows.flatMap(loadRow) };
+      const waiting: EventId[] = [];
+      const again: EventId[] = [];
+      for (const row of rows) loadRow(row, waiting, again);
+      return { position, waiting, again };
     } catch (error) {
       failed?.(error);
       clear();
@@ -393,23 +396,23 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     }
   }
 
-  /** Returns events that wait. */
-  function loadRow(row: SavedRow): EventId[] {
+  function loadRow(row: SavedRow, waiting: EventId[], pending: EventId[]): void {
     const [tag, , items] = row;
-    if (tag === "waiting") return (items as Uint8Array[]).map((id) => idOf<"event">(id));
-    if (tag === "facts") facts.load(items as Uint8Array[]);
+    if (tag === "waiting" || tag === "pending")
+      (tag === "waiting" ? waiting : pending).push(...(items as Uint8Array[]).map((id) => idOf<"event">(id)));
+    else if (tag === "facts") facts.load(items as Uint8Array[]);
     else if (tag === "refused") refused.push(...(items as Value[][]).map(refusedOf));
     else if (!folds.some((one) => one.load(row)))
       throw new KinError("CORRUPT", `documents were kept with a row "${tag}" that nobody knows`);
-    return [];
   }
 
   async function saveKept(keep: DocumentKeep): Promise<void> {
     const nobody = new Uint8Array();
-    const waiting = [...projection.waiting(), ...unplaced, ...folds.flatMap((one) => one.pending())];
+    const pending = [...unplaced, ...folds.flatMap((one) => one.pending())];
     const rows = [
       savedRow(HEAD_ROW, fingerprint(), run, projection.position()),
-      ...savedRows("waiting", nobody, waiting.map(idBytes)),
+      ...savedRows("waiting", nobody, projection.waiting().map(idBytes)),
+      ...savedRows("pending", nobody, pending.map(idBytes)),
       ...savedRows("facts", nobody, [...facts.rows()]),
       ...savedRows("refused", nobody, refused.map(refusedValue)),
       ...folds.flatMap((one) => [...one.saved()]),

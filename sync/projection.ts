@@ -26,8 +26,11 @@ export interface ProjectionOptions {
   clear(): void;
   /** Makes the view resumable: its state is kept in the store under `view/<name>`. */
   saved?: { name: string; save(): Value; restore(state: Value): void } | undefined;
-  /** Where a view stands that is kept elsewhere: what it was folded from until then, and what it waited for. */
-  start?: { position: number; waiting: readonly EventId[] } | undefined;
+  /**
+   * Where a view stands that is kept elsewhere: what it was folded from until then, what it could not read yet, and what it had read
+   * and is to be given again.
+   */
+  start?: { position: number; waiting: readonly EventId[]; again: readonly EventId[] } | undefined;
   /** Called when something was folded, and the view is whole. */
   changed?: (() => void) | undefined;
   /** Told why the store could not be read, or what `fold` threw; the next change tries again. */
@@ -67,6 +70,10 @@ export async function openProjection(replica: Replica, options: ProjectionOption
 
   async function restore(): Promise<void> {
     await lookAgain();
+    for (const id of options.start?.again ?? []) {
+      const event = await replica.event(id);
+      if (event !== undefined && !asked.restart) take(event);
+    }
     if (saved === undefined) return;
     const row = await replica.store.value(`view/${saved.name}`);
     if (row === undefined || (await replica.branchEvents()).length > 0) return;
@@ -77,11 +84,15 @@ export async function openProjection(replica: Replica, options: ProjectionOption
     await lookAgain();
   }
 
-  /** What was waiting may have become readable while we were away. */
+  /**
+   * What was waiting may count now: nothing was received while we were away, so it has come due. Then something else may count no
+   * longer (what says it again), and the view begins anew.
+   */
   async function lookAgain(): Promise<void> {
     for (const id of waiting) {
       const event = await replica.event(id);
-      if (event !== undefined) take(event);
+      if (event?.standing.state === "good" && event.unreadable === null) asked.restart = true;
+      else if (event !== undefined) take(event);
     }
   }
 

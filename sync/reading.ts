@@ -65,12 +65,14 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
           : null;
     const said = sayingOf(event, author, opened);
     const repeats = reissues.originOf(id) === null ? undefined : await repeatedBy(id, author);
+    const insteadOf = reissues.before(id);
     const standing =
-      header.deps.length === 0 && reissues.before(id).length === 0
+      header.deps.length === 0 && insteadOf.length === 0
         ? judgeBy(event, author, [], false)
         : await standingOf(event, author);
     const readable = new Readable(event, author, personOf(membership(), author), standing, said, isMissing);
     if (repeats !== undefined) readable.repeats = repeats;
+    if (insteadOf.length > 0) readable.insteadOf = insteadOf;
     return readable;
   }
 
@@ -184,6 +186,7 @@ class Readable implements ReadableEvent {
   readonly deps: EventId[];
   readonly standing: Standing;
   declare repeats?: NonNullable<ReadableEvent["repeats"]> | null;
+  declare insteadOf?: EventId[];
   readonly #said: () => OpenedBody | null;
   readonly #isMissing: boolean;
 

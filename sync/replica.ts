@@ -128,6 +128,8 @@ export interface ReadableEvent {
   standing: Standing;
   /** Where its author said first what he says again here (R2, R13); null: that has not come yet. */
   repeats?: { log: LogId; seq: number } | null;
+  /** What must not count if it does (R2, R13): what it says again, and other copies of that. */
+  insteadOf?: EventId[];
   /** What it says, opened when it is asked for; undefined: the reason is in `unreadable`. Neither is in a spread copy. */
   value: Value | undefined;
   /** "no-body": it is to come. "pruned": a snapshot stands for it (R16). */

@@ -443,6 +443,19 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "due-away",
+    file: "sync/projection.ts",
+    search:
+      'if (event?.standing.state === "good" && event.unreadable === null) asked.restart = true;\n      else if (event !== undefined) take(event);',
+    replace: "if (event !== undefined) take(event);",
+  },
+  {
+    requirement: "snapshot-again",
+    file: "sync/documents/facts.ts",
+    search: "for (const old of [...replaces, ...insteadOf]) replace(cell, old);",
+    replace: "for (const old of replaces) replace(cell, old);",
+  },
+  {
     requirement: "held-again",
     file: "sync/reading.ts",
     search: 'if (standing.state === "held") deps.noteHeld(event);',

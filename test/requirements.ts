@@ -225,6 +225,16 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Whose own stamps lie ahead ends that log when his clock is right again, and says the held entries once more with right stamps.",
   },
   {
+    id: "due-away",
+    source: "RULES R13",
+    sentence: "A view that was away while a held event came due begins anew: what said it again steps back there too.",
+  },
+  {
+    id: "snapshot-again",
+    source: "RULES R13, R16",
+    sentence: "A fact that is said again takes the place of its first saying also where a snapshot had that.",
+  },
+  {
     id: "held-again",
     source: "RULES R13",
     sentence: "What counted before the clock was set back, and is held again, is told when it is due.",

@@ -38,7 +38,7 @@ export interface Fact {
 }
 
 /** What a fold reads of an event. */
-export type FactEvent = Pick<ReadableEvent, "id" | "person" | "device" | "hlc" | "value">;
+export type FactEvent = Pick<ReadableEvent, "id" | "person" | "device" | "hlc" | "value" | "insteadOf">;
 
 export interface Facts extends SnapshotFold {
   /** Takes a `fact-set` event; one that was taken is passed over. Returns why it has no effect, the same on every node. */
@@ -95,14 +95,15 @@ export function createFacts(): Facts {
     return cells;
   }
 
-  function fold({ id, person, device, hlc, value }: FactEvent): KinError | null {
+  function fold({ id, person, device, hlc, value, insteadOf = [] }: FactEvent): KinError | null {
     try {
       const { scope, key, json, replaces } = parseFactSet(value);
       checkWriter(scope, person);
       const cell = cellOf(scope, key);
       if (cell.standing.some((standing) => standing.id === id)) return null;
       if (cell.replaced?.has(id) !== true) insert(cell.standing, { id, device, at: decodeStamp(hlc).ms, hlc, json });
-      for (const old of replaces) replace(cell, old);
+      // What is said again may have counted when a snapshot was made that this fold began with.
+      for (const old of [...replaces, ...insteadOf]) replace(cell, old);
       return null;
     } catch (error) {
       if (error instanceof KinError) return error;

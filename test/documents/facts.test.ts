@@ -130,6 +130,21 @@ describe("the register", () => {
     expect(facts.sets(null, "k")).toHaveLength(2);
   });
 
+  test("a set that is said again takes the place of its first saying, also where that was in a snapshot [snapshot-again]", () => {
+    const begun = createFacts();
+    begun.fold(setEvent("first", { json: "1" }));
+    const rows = [...begun.rows()];
+    const again = { ...setEvent("again", { json: "1" }), insteadOf: [idOf<"event">(bytesOf("first"))] };
+    const [withIt, without] = [createFacts(), createFacts()];
+    withIt.load(rows);
+    for (const facts of [withIt, without]) expect(facts.fold(again)).toBeNull();
+    expect(withIt.get(null, "k")?.values.map(({ id }) => id)).toEqual([again.id]);
+    expect(toHex(withIt.hash())).toBe(toHex(without.hash()));
+    // Brought back by somebody, it stays replaced.
+    withIt.fold(setEvent("first", { json: "1" }));
+    expect(withIt.get(null, "k")?.values).toHaveLength(1);
+  });
+
   test("a set names only values of its own key and scope", () => {
     const facts = createFacts();
     facts.fold(setEvent("one", { key: "a" }));

@@ -68,4 +68,15 @@ export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: num
     seed: 58,
     bug: "what a member wrote under an epoch of somebody who was removed at the same time was read by nobody else",
   },
+  {
+    scenario: "member-removed-while-away",
+    seed: 3,
+    bug: "what a member typed beside words of somebody that a removal cut off waited for ever",
+  },
+  {
+    scenario: "partition-heal",
+    seed: 1392,
+    peers: 3,
+    bug: "a fact that was said again stood twice where a snapshot had the first saying",
+  },
 ];

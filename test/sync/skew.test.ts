@@ -112,16 +112,31 @@ test("R13: whose clock was ahead ends that log when it is put right, and says th
 
 /** What a view of notes has folded, that begins now. */
 async function shownBy({ replica }: TestMember) {
-  const folded: ReadableEvent[] = [];
-  const view = await openProjection(replica, {
-    kinds: new Set(["note"]),
-    fold: (event) => void folded.push(event),
-    clear: () => void folded.splice(0),
-  });
+  const { shown } = await viewOf(replica);
   return async () => {
     await replica.idle();
-    await view.settled();
-    return folded;
+    return shown();
+  };
+}
+
+async function viewOf(replica: TestMember["replica"]) {
+  let folded: Pick<ReadableEvent, "id" | "value">[] = [];
+  const view = await openProjection(replica, {
+    kinds: new Set(["note"]),
+    fold: ({ id, value }) => void folded.push({ id, value }),
+    clear: () => void folded.splice(0),
+    saved: {
+      name: "notes",
+      save: () => folded.map(({ id, value }) => ({ id, value: value! })),
+      restore: (state) => void (folded = state as unknown as typeof folded),
+    },
+  });
+  return {
+    view,
+    async shown() {
+      await view.settled();
+      return folded;
+    },
   };
 }
 
@@ -161,7 +176,8 @@ async function saidTwice() {
 
 test("R13: what is said again counts while its first saying is held once more, and a view shows one of them at any time", async () => {
   const { clock, time, ana, early } = await saidTwice();
-  const earlyOf = (events: ReadableEvent[]) => events.filter(({ value }) => value === "early").map(({ id }) => id);
+  const earlyOf = (events: Pick<ReadableEvent, "id" | "value">[]) =>
+    events.filter(({ value }) => value === "early").map(({ id }) => id);
   time.pass(4 * MINUTE);
   await ana.replica.idle();
   expect((await ana.replica.event(early.id))?.standing.state).toBe("good");
@@ -172,6 +188,23 @@ test("R13: what is said again counts while its first saying is held once more, a
   expect(copy).not.toEqual([early.id]);
   time.pass(5 * MINUTE);
   expect(earlyOf(await shown())).toEqual([early.id]);
+});
+
+test("R13: what came due while a view was away takes the place of what said it again: the view begins anew [due-away]", async () => {
+  const { clock, time, ana, early } = await saidTwice();
+  const saysEarly = (events: Pick<ReadableEvent, "id" | "value">[]) =>
+    events.filter(({ value }) => value === "early").map(({ id }) => id);
+  time.pass(4 * MINUTE);
+  await ana.replica.idle();
+  clock.ahead = -4 * MINUTE;
+  const before = await viewOf(ana.replica);
+  expect(saysEarly(await before.shown())).not.toEqual([early.id]);
+  await before.view.save();
+  await before.view.close();
+  time.pass(5 * MINUTE);
+  expect((await ana.replica.event(early.id))?.standing.state).toBe("good");
+  const after = await viewOf(ana.replica);
+  expect(saysEarly(await after.shown())).toEqual([early.id]);
 });
 
 test("R2: what says something again is known as such although the marker's body came after it [marker-late]", async () => {
