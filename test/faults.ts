@@ -1625,7 +1625,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "facts-concurrent",
     file: "sync/documents/facts.ts",
-    search: "for (const old of replaces) replace(cell, old);",
+    search: "for (const old of [...replaces, ...insteadOf]) replace(cell, old);",
     replace: "for (const { id: old } of cell.standing.filter((one) => one.id !== id)) replace(cell, old);",
   },
   {
@@ -2026,8 +2026,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "documents-kept",
     file: "sync/documents.ts",
-    search: "const waiting = [...projection.waiting(), ...unplaced, ...folds.flatMap((one) => one.pending())];",
-    replace: "const waiting = [...projection.waiting(), ...notes.pending()].slice(0, 0);",
+    search: "const pending = [...unplaced, ...folds.flatMap((one) => one.pending())];",
+    replace: "const pending = folds.flatMap((one) => one.pending()).slice(0, 0);",
   },
   {
     requirement: "document-tools",
@@ -2074,7 +2074,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "simulator-documents",
     file: "sync/documents/facts.ts",
-    search: "      for (const old of replaces) replace(cell, old);\n",
+    search: "      for (const old of [...replaces, ...insteadOf]) replace(cell, old);\n",
     replace: "",
   },
   {
