@@ -6,8 +6,8 @@ import { readFileSync } from "node:fs";
 import * as A from "@automerge/automerge";
 import * as Y from "yjs";
 import { sha256 } from "#crypto";
-import { concat, fromHex, utf8Bytes } from "../../protocols/bytes.ts";
-import { automergeActorOf, recordDocumentId, yjsClientOf, type NoteId } from "../../protocols/document.ts";
+import { concat, fromHex, utf8Bytes, type Value } from "../../protocols/bytes.ts";
+import { automergeActorOf, MAX_LIVES, recordDocumentId, yjsClientOf, type NoteId } from "../../protocols/document.ts";
 import { logIdOf } from "../../protocols/events.ts";
 import { idBytes, type LogId } from "../../protocols/ids.ts";
 import type { NewEntry } from "../../sync/replica.ts";
@@ -60,6 +60,11 @@ const atEnd = (scene: AttackScene, words: string): Uint8Array => after(scene.vic
 
 function edit({ note, seen }: AttackScene, bytes: Uint8Array, had: Iterable<[number, number]> = seen): NewEntry {
   return noteEdited(note, had, bytes);
+}
+
+function inLife(scene: AttackScene, life: Value, bytes: Uint8Array): NewEntry {
+  const { value, ...entry } = edit(scene, bytes);
+  return { ...entry, value: { ...(value as object), l: life } };
 }
 
 function change({ agent }: AttackScene, bytes: Uint8Array): NewEntry {
@@ -191,6 +196,38 @@ export const DOCUMENT_ATTACKS: DocumentAttack[] = [
       const foreign = concat(uint(1, victim, at), after(victim, at - 1, "hers"));
       return [edit(scene, concat(uint(2), own, foreign, noDeletes))];
     },
+  },
+  {
+    id: "C16",
+    says: "an edit that says to be of a later life, under the client id of the first",
+    becomes: "refused",
+    because: "its author's log writes as",
+    entries: (scene) => [inLife(scene, 1, update(scene.client, 0, [atEnd(scene, "<first>")]))],
+  },
+  {
+    id: "C16",
+    says: "an edit of the first life under the client id of a later one",
+    becomes: "refused",
+    because: "its author's log writes as",
+    entries: (scene) => [edit(scene, update(yjsClientOf(scene.log, scene.note, 1), 0, [atEnd(scene, "<later>")]))],
+  },
+  ...([0, -1, MAX_LIVES, "1"] as const).map((life): DocumentAttack => ({
+    id: "C16",
+    says: `an edit of life ${JSON.stringify(life)}`,
+    becomes: "refused",
+    because: "an integer from 1 to 7",
+    entries: (scene) => [inLife(scene, life, update(scene.client, 0, [atEnd(scene, "<none>")]))],
+  })),
+  {
+    id: "C17",
+    says: "two edits of a later life with the same clock",
+    becomes: "refused",
+    because: "an edit from clock 0 of a log that wrote up to 5",
+    good: 1,
+    entries: (scene) =>
+      ["<one>", "<two>"].map((words) =>
+        inLife(scene, 1, update(yjsClientOf(scene.log, scene.note, 1), 0, [atEnd(scene, words)])),
+      ),
   },
   {
     id: "C17",
