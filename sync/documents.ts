@@ -44,6 +44,7 @@ import { openProjection, type ProjectionOptions } from "./projection.ts";
 import type { NewEntry, ReadableEvent, Replica } from "./replica.ts";
 import type { Base, SnapshotBase } from "./snapshot-base.ts";
 import type { SnapshotPart } from "./snapshot-view.ts";
+import type { StoreBatch } from "./store.ts";
 
 export interface DocumentsDeps {
   replica: Replica;
@@ -422,10 +423,10 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   // ── writing ──
 
-  async function appendOwn(entries: NewEntry[]): Promise<ReadableEvent[]> {
+  async function appendOwn(entries: NewEntry[], values: StoreBatch["values"]): Promise<ReadableEvent[]> {
     isWriting = true;
     try {
-      const written = await replica.append(entries);
+      const written = await replica.append(entries, { values });
       await settled();
       return written;
     } finally {

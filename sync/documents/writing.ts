@@ -25,12 +25,16 @@ import { logIdOf } from "../../protocols/events.ts";
 import { formatText, idBytes, type DeviceId, type EventId, type LogId, type PersonId } from "../../protocols/ids.ts";
 import { createQueue } from "../ground.ts";
 import type { NewEntry, ReadableEvent, Replica } from "../replica.ts";
+import type { StoreBatch } from "../store.ts";
 import { writeMeant } from "./anew.ts";
 import type { DocumentEvent } from "./arrivals.ts";
 import type { Author, DocumentFold } from "./collection.ts";
 import { documentOf, SHAPES, type Board, type Note, type Notes } from "./notes.ts";
 import type { Records, Settings } from "./records.ts";
 import { parseUpdate, type MadeUpdate } from "./yjs.ts";
+/** Of the store, stored with what is appended. */
+type Rows = NonNullable<StoreBatch["values"]>;
+
 export interface WritingDeps {
   replica: Replica;
   /** This device's person. */
@@ -46,7 +50,7 @@ export interface WritingDeps {
   unfolded: () => EventId[];
   settled: () => Promise<void>;
   /** Appends and folds. */
-  append: (entries: NewEntry[]) => Promise<ReadableEvent[]>;
+  append: (entries: NewEntry[], values: Rows) => Promise<ReadableEvent[]>;
   /** The snapshot that documents begin with is damaged. */
   isBaseLost: () => boolean;
   isClosed: () => boolean;
@@ -115,7 +119,12 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     });
   }
 
-  async function writeOnce(id: string, of: DocumentFold<string>, make: (as: Writer) => NewEntry[]): Promise<boolean> {
+  async function writeOnce(
+    id: string,
+    of: DocumentFold<string>,
+    make: (as: Writer) => NewEntry[],
+    values: Rows = [],
+  ): Promise<boolean> {
     for (let tries = 0; tries < MAX_TRIES; tries++) {
       await settled();
       checkWhole();
@@ -123,7 +132,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
       await checkGoesOn(id, as);
       const entries = make(as);
       if (entries.length === 0) return false;
-      const written = await deps.append(entries);
+      const written = await deps.append(entries, values);
       if (written.every((event) => event.log === as.log)) return true;
     }
     throw new KinError("FORKED", "this device's log ended again and again while a document was written");
@@ -153,15 +162,17 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     if (found !== null) await sayOnce(id, of, found);
   }
 
+  /** That it is said is stored with what says it, so that a crash makes no second saying. */
   async function sayOnce(id: string, of: DocumentFold<string>, { events, make }: Anew): Promise<void> {
+    const rows = (value: Uint8Array | null): Rows => events.map((event) => ({ key: ANEW_KEY + event, value }));
     for (const event of events) anew.add(event);
     try {
-      await writeOnce(id, of, make);
-      await replica.store.append({
-        values: events.map((event) => ({ key: ANEW_KEY + event, value: new Uint8Array() })),
-      });
+      if (!(await writeOnce(id, of, make, rows(new Uint8Array()))))
+        await replica.store.append({ values: rows(new Uint8Array()) });
     } catch (error) {
       for (const event of events) anew.delete(event);
+      // It may have been stored with entries that went to a log that nobody takes them from.
+      await replica.store.append({ values: rows(null) });
       throw error;
     }
   }

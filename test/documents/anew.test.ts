@@ -58,12 +58,18 @@ describe("words-anew: what members typed beside words that a removal cut off is 
     await meet(ben, li);
     await li.documents.notes.edit(id, { text: "first line\nben's line and li's\nlast\n" });
     await li.documents.notes.edit(id, { append: "li's end\n" });
+    const { events } = await li.member.replica.events({ kinds: new Set(["note-edited"]) });
+    const before = events.filter(({ device }) => device === li.member.replica.device).map((event) => event.id);
     await meet(li, cleo);
     await cleo.documents.notes.edit(id, { text: "first line\nben's line and li's, cleo's\nlast\nli's end\n" });
     await allMeet([ana, li, cleo]);
     expect(textOf(ana, id)).toMatch(/^first line\n.*li's end\n$/s);
     expect(textOf(ana, id)).not.toContain("ben");
-    for (const one of [ana, li, cleo]) expect(one.documents.notes.get(id)!.waiting).toBe(0);
+    expect(before).toHaveLength(2);
+    for (const one of [ana, li, cleo]) {
+      expect(one.documents.notes.get(id)!.waiting).toBe(0);
+      expect(before.every((event) => one.documents.isMadeAnew(event))).toBe(true);
+    }
 
     await cleo.documents.notes.edit(id, { append: "cleo's end\n" });
     await li.documents.close();
