@@ -78,9 +78,9 @@ export interface Arrivals<Update> {
   lastLife(log: LogId): { life: number; waiting: EventId[] };
   /**
    * Which of `others` and of those that wait would count if all of `others` were to, in an order in which they could be applied.
-   * Decides nothing.
+   * Those that are `wrong` would not. Decides nothing.
    */
-  reach(others: readonly DocumentEvent[]): { event: DocumentEvent; update: Update }[];
+  reach(others: readonly DocumentEvent[], wrong?: ReadonlySet<EventId>): { event: DocumentEvent; update: Update }[];
   /** Events that are decided: for what is saved. */
   decided(): Decided[];
   /** Takes back what was saved; nothing was pushed yet. */
@@ -265,9 +265,15 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals<Upd
     return (queues.get(`${log}/${life}`) ?? []).map(({ event }) => event.id);
   }
 
-  function reach(others: readonly DocumentEvent[]): { event: DocumentEvent; update: Update }[] {
-    const lanes = new Map([...queues].map(([lane, queue]) => [lane, [...queue]]));
+  function reach(
+    others: readonly DocumentEvent[],
+    wrong: ReadonlySet<EventId> = new Set(),
+  ): { event: DocumentEvent; update: Update }[] {
+    const lanes = new Map(
+      [...queues].map(([lane, queue]) => [lane, queue.filter(({ event }) => !wrong.has(event.id))]),
+    );
     for (const event of others) {
+      if (wrong.has(event.id)) continue;
       const entry = entryOf(event);
       const lane = laneOf(entry);
       const queue = lanes.get(lane) ?? [];

@@ -35,6 +35,7 @@ import { checkNote, noteRows, parseNoteRows, type NoteRows } from "./note-rows.t
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
 import { createNoteText, TEXT_SHAPE, type NoteText } from "./note-text.ts";
 import { renamed } from "./rename.ts";
+import type { Trial } from "./trial.ts";
 import { parseUpdate, type MadeUpdate, type Shape, type SharedDocument, type Update } from "./yjs.ts";
 import { canonicalState } from "./yjs-state.ts";
 
@@ -199,19 +200,27 @@ export function createNotes(deps: DocumentDeps): Notes {
     const state = notes.get(id);
     const offer = state === undefined ? undefined : best(state);
     if (state === undefined || offer === undefined) return null;
-    const reached = neededBy(by, state.arrivals.reach(cut));
-    const trial = {
-      form: offer.form,
-      state: documentOf(bodyOf(state, offer.form)).state(),
-      updates: reached.map(({ update }) => update),
-    };
-    const { right } = await deps.runTrial(trial);
-    const own = reached.slice(0, right).filter(({ event }) => isBy(by, event));
+    const wrong = new Set<EventId>();
+    let trial: Trial & { updates: Edit[] };
+    let reached: ReturnType<typeof neededBy>;
+    for (;;) {
+      reached = neededBy(by, state.arrivals, state.arrivals.reach(cut, wrong));
+      trial = {
+        form: offer.form,
+        state: documentOf(bodyOf(state, offer.form)).state(),
+        updates: reached.map(({ update }) => update),
+      };
+      const { right, refused } = await deps.runTrial(trial);
+      if (refused === null) break;
+      // Nobody took it: what its log wrote next may be what others built on.
+      wrong.add(reached[right]!.event.id);
+    }
+    const own = reached.filter(({ event }) => isBy(by, event));
     if (own.length === 0) return null;
     const mine = new Set<Update>(own.map(({ update }) => update));
     return {
       events: own.map(({ event }) => event.id),
-      meant: meantBy(trial.state, trial.updates.slice(0, right), mine),
+      meant: meantBy(trial.state, trial.updates, mine),
     };
   }
 
@@ -385,11 +394,12 @@ function note({ ends, clocks }: State, { client, from, to, seen }: Edit): () => 
 }
 
 /** Without what others have done that the author had not seen, or that only took away: nothing of his stands on that. */
-function neededBy(by: Author, reached: { event: DocumentEvent; update: Edit }[]): typeof reached {
+function neededBy(by: Author, arrivals: State["arrivals"], reached: { event: DocumentEvent; update: Edit }[]) {
   const seen = new Map<number, number>();
-  for (const { event, update } of reached)
+  for (const event of arrivals.waiting())
     if (isBy(by, event))
-      for (const [client, clock] of update.seen) seen.set(client, Math.max(clock, seen.get(client) ?? 0));
+      for (const [client, clock] of parseNoteEdited(event.value).seen)
+        seen.set(client, Math.max(clock, seen.get(client) ?? 0));
   return reached.filter(
     ({ event, update: { client, from, to } }) => isBy(by, event) || (from < to && from < (seen.get(client) ?? 0)),
   );

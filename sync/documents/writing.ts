@@ -202,7 +202,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     const cut: DocumentEvent[] = [];
     for await (const event of deps.edits())
       if (event.standing.state === "quarantined" && formerDevices.has(event.device) && deps.isOf(event, ids))
-        if (event.unreadable === null && event.repeats === undefined) cut.push(event);
+        if (event.unreadable === null && event.audience === "mesh" && event.repeats === undefined) cut.push(event);
     return cut;
   }
 
