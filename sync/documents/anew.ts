@@ -3,8 +3,9 @@
  * counts now, for another life of his log (`arrivals.ts`). What he has typed is said again where it stood, what he took away is
  * taken away; what others have set meanwhile stays as they set it.
  */
-import { MARKS } from "./board.ts";
-import { editText } from "./note-text.ts";
+import type { NoteForm } from "../../protocols/document.ts";
+import { MARKS, TEXT_ROOT } from "./board.ts";
+import { editText, TEXT } from "./note-text.ts";
 import type { Hunk } from "./text-diff.ts";
 import {
   firstOf,
@@ -30,6 +31,8 @@ export interface Meant {
 
 /** Entries that one update sets: with what they take the place of it stays far below what one may have. */
 const UPDATE_ENTRIES = 256;
+/** No card has this text: nobody marks it. */
+const NO_CARD = `${TEXT_ROOT}${"0".repeat(16)}`;
 
 /**
  * @param state what counts
@@ -125,8 +128,11 @@ function entryIn(now: YItem | null, first: YItem | null, is: Questions, isMark: 
   return now !== null && !now.deleted && is.gone(now.id.client, now.id.clock) ? null : undefined;
 }
 
-/** As updates of `client`. */
-export function writeMeant(state: Uint8Array, client: number, { texts, entries }: Meant): MadeUpdate[] {
+/**
+ * As updates of `client`. If nothing was typed or set it writes a space and takes it away: his edits wait no more once something of the
+ * later life counts.
+ */
+export function writeMeant(state: Uint8Array, client: number, form: NoteForm, { texts, entries }: Meant): MadeUpdate[] {
   return writeAs(state, client, (doc, transact) => {
     for (const { root, runs, hunks } of texts) {
       const wellFormed = hunks.map((hunk) => ({ ...hunk, inserted: hunk.inserted.toWellFormed() }));
@@ -140,6 +146,10 @@ export function writeMeant(state: Uint8Array, client: number, { texts, entries }
           else map.set(root === MARKS ? ownMark(key, client) : key, value);
         }
       });
+    if (seenBy(doc).has(client)) return;
+    const text = doc.getText(form === "text" ? TEXT : NO_CARD);
+    transact(() => text.insert(0, " "));
+    transact(() => text.delete(0, 1));
   });
 }
 

@@ -18,13 +18,13 @@ import {
   type YText,
 } from "./yjs.ts";
 
-const ROOT = "text";
+export const TEXT = "text";
 
 export const TEXT_SHAPE: Shape = {
   name: "a note",
   content: "text",
   hasEntries: false,
-  refuses: (root) => (root === ROOT ? null : `text outside of "${ROOT}"`),
+  refuses: (root) => (root === TEXT ? null : `text outside of "${TEXT}"`),
 };
 
 export interface NoteText extends SharedDocument {
@@ -35,7 +35,7 @@ export interface NoteText extends SharedDocument {
 
 export function createNoteText(state: Uint8Array | null = null): NoteText {
   const doc = loadDocument(state);
-  const root = doc.getText(ROOT);
+  const root = doc.getText(TEXT);
   const runs = (): Run[] => runsFrom(root._start);
   return {
     text: () => root.toJSON(),
@@ -63,7 +63,7 @@ export function writeText(
   base: readonly Run[],
   hunks: readonly Hunk[],
 ): MadeUpdate[] {
-  return writeAs(state, client, (doc, transact) => editText(doc.getText(ROOT), base, hunks, transact));
+  return writeAs(state, client, (doc, transact) => editText(doc.getText(TEXT), base, hunks, transact));
 }
 
 /**

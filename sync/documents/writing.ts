@@ -183,7 +183,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     const make = (as: Writer): NewEntry[] => {
       const note = notes.get(id)!;
       const client = clientOf(as, note);
-      return noteEntries(note, as, writeMeant(documentOf(note).state(), client, found.meant));
+      return noteEntries(note, as, writeMeant(documentOf(note).state(), client, note.form, found.meant));
     };
     return { events: found.events, make };
   }

@@ -74,3 +74,15 @@ test.each<["misplaced" | "sealed to one"]>([["misplaced"], ["sealed to one"]])(
     expect(ana.failures).toEqual([]);
   },
 );
+
+test.each([
+  ["start. ben", "start."],
+  ["star", "star"],
+])("who only took words away, so that it read %j, makes nobody wait", async (wanted, text) => {
+  const all = await scene();
+  const { id, ben, li } = all;
+  await ben.documents.notes.edit(id, { append: " ben's" });
+  await meet(ben, li);
+  await li.documents.notes.edit(id, { text: wanted });
+  await allRead(all, text);
+});

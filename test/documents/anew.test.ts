@@ -229,7 +229,7 @@ test("words-anew: of any edits, all that one typed and took away is meant again 
       }
       const life = yjsClientOf(idOf(bytesOf("mine")), note, 1);
       const own = new Set(updates.filter(({ client }) => client === mine));
-      for (const { bytes, seen } of writeMeant(now.state(), life, meantBy(now.state(), updates, own))) {
+      for (const { bytes, seen } of writeMeant(now.state(), life, "text", meantBy(now.state(), updates, own))) {
         parseUpdate(bytes, life, seen, TEXT_SHAPE);
         now.apply([bytes]);
       }
@@ -265,7 +265,7 @@ test("words-anew: of a board, what others have set since stays theirs; marks are
     [`marks ${one}/${mine}`, `marks ${two}/${mine}`, `places ${two}`].toSorted(),
   );
   const before = createBoard(now.state());
-  for (const { bytes, seen } of writeMeant(now.state(), life!, meant)) {
+  for (const { bytes, seen } of writeMeant(now.state(), life!, "board", meant)) {
     parseUpdate(bytes, life!, seen, BOARD_SHAPE);
     now.apply([bytes]);
   }
