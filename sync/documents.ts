@@ -205,6 +205,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     hasHeard: deps.hasHeard,
     random,
     failed,
+    later,
   });
   const { inOrder, write } = writing;
   const stopWatching = replica.on((change) => {
@@ -323,6 +324,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     }
     const ids = new Set(late);
     late.clear();
+    for (const id of ids) clashes.delete(id); // they are decided again
     for (const one of folds) for (const id of ids) one.begin(id);
     for await (const event of edits())
       if (event.standing.state === "good" && event.unreadable === null && isOf(event, ids)) fold(event);
@@ -350,11 +352,16 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   function held(error: unknown): void {
     failed?.(error);
+    later();
+  }
+
+  function later(): void {
     cancelRetry ??= time.after(HELD_RETRY_MS, retry);
   }
 
   function retry(): void {
     cancelRetry = null;
+    writing?.lookAgain();
     for (const one of folds) one.retry();
     pump().catch((error: unknown) => failed?.(error));
   }

@@ -57,6 +57,8 @@ export interface WritingDeps {
   hasHeard: (() => boolean) | undefined;
   random: Random;
   failed: ((error: unknown) => void) | undefined;
+  /** Has {@link Writing.lookAgain} called in a while. */
+  later: () => void;
 }
 
 export interface Writing {
@@ -80,6 +82,8 @@ export interface Writer {
   /** Of the log, in the document. */
   life: number;
   /** Its updates that wait. */
+  /** The next look is for what could not be said again before, too. */
+  lookAgain: () => void;
   waiting: EventId[];
 }
 /** Own updates that are to be made anew, and how. */
@@ -250,6 +254,9 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
       if (made === null) continue;
       const [of, make] = made;
       await sayOnce(id, of, { events: edits.map((event) => event.id), make });
+      // This machine could not, or what they stand on has not come.
+      const { left: still, clashed } = lost();
+      if (still.length > 0 || clashed.some(([, events]) => events.length > 0)) deps.later();
     }
   }
 
@@ -336,7 +343,16 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     return [entryFor("record-changed", recordChangedValue({ about: "agent", name, change }), null)];
   }
 
-  return { inOrder, write, clientOf, noteEntries, settingEntries, isAnew: (event) => anew.has(event), lookForLost };
+  return {
+    inOrder,
+    write,
+    clientOf,
+    noteEntries,
+    settingEntries,
+    isAnew: (event) => anew.has(event),
+    lookForLost,
+    lookAgain: () => (lookedAt = ""),
+  };
 }
 
 /** `to`: devices that it is sealed to; null: the mesh. */

@@ -86,3 +86,26 @@ test.each([
   await li.documents.notes.edit(id, { text: wanted });
   await allRead(all, text);
 });
+
+test("a machine that was too busy to try it says it later", async () => {
+  let busy = 0;
+  const all = await scene({
+    runTrial: async (trial) => {
+      const own = trial.form !== "record" && trial.updates.some(({ client }) => client === busy);
+      if (own) throw new Error("busy");
+      return runTrial(trial);
+    },
+  });
+  const { id, time, ana, ben, li } = all;
+  await ben.documents.notes.edit(id, { append: " ben's" });
+  await meet(ben, li);
+  await li.documents.notes.edit(id, { append: " li's" });
+  busy = clientOf(li, id);
+  await until(async () => {
+    await meet(ana, li);
+    return li.failures.length > 0;
+  }, "it was tried");
+  busy = 0;
+  time.pass(60_000);
+  await allRead(all, "start. li's");
+});
