@@ -36,7 +36,7 @@ import { createNotes, type Board, type Note } from "./documents/notes.ts";
 import { parseSavedRow, savedRow, savedRows, type DocumentKeep, type SavedRow } from "./documents/saved.ts";
 import { createRecords, type KinRecord } from "./documents/records.ts";
 import { documentRows, notesPart, recordsPart } from "./documents/snapshot-views.ts";
-import { entryFor, openWriting, type Writing } from "./documents/writing.ts";
+import { entryFor, openWriting, type Writer, type Writing } from "./documents/writing.ts";
 import { diffText, type Hunk } from "./documents/text-diff.ts";
 import type { RunTrial } from "./documents/trial.ts";
 import { type MadeUpdate, type Run } from "./documents/yjs.ts";
@@ -474,10 +474,19 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   }
 
   function editNote(id: NoteId, edit: NoteEdit): Promise<boolean> {
-    return writeUpdates(id, "text", ({ text, title }, client) => {
-      const { base, hunks } = hunksOf({ text, title }, edit);
-      return writeText(text.state(), client, base, hunks);
-    });
+    let shown: NoteBase | undefined;
+    return writeUpdates(
+      id,
+      "text",
+      ({ text, title }, client) => {
+        const { base, hunks } = hunksOf({ text, title }, "append" in edit ? edit : { base: shown!, ...edit });
+        return writeText(text.state(), client, base, hunks);
+      },
+      () => {
+        const note = notes.get(id);
+        if (note?.form === "text") shown = { runs: note.text.runs(), text: note.text.text() };
+      },
+    );
   }
 
   function editBoard(id: NoteId, act: BoardAct): Promise<boolean> {
@@ -488,11 +497,13 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     id: NoteId,
     form: Form,
     make: (note: (Note | Board) & { form: Form }, client: number) => MadeUpdate[],
+    look?: () => void,
   ): Promise<boolean> {
-    return write(id, notes, (as) => {
+    const entries = (as: Writer): NewEntry[] => {
       const note = noteOf(id, form);
       return writing!.noteEntries(note, as, make(note, writing!.clientOf(as, note)));
-    });
+    };
+    return write(id, notes, entries, look);
   }
 
   async function shareNote(id: NoteId, persons: readonly PersonId[]): Promise<void> {

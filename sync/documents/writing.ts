@@ -64,8 +64,16 @@ export interface WritingDeps {
 export interface Writing {
   /** One after the other. */
   inOrder: <T>(job: () => Promise<T>) => Promise<T>;
-  /** False: `make` had nothing to write. @throws KinError CLOCK_SKEW, EARLIER_WAITS, CORRUPT, FORKED, what `make` and an append throw */
-  write: (id: string, of: DocumentFold<string>, make: (as: Writer) => NewEntry[]) => Promise<boolean>;
+  /**
+   * False: `make` had nothing to write. `look` is called before own edits are said again there: whoever asks has not seen those.
+   * @throws KinError CLOCK_SKEW, EARLIER_WAITS, CORRUPT, FORKED, what `make`, `look` and an append throw
+   */
+  write: (
+    id: string,
+    of: DocumentFold<string>,
+    make: (as: Writer) => NewEntry[],
+    look?: () => void,
+  ) => Promise<boolean>;
   /** @throws KinError TOO_LARGE */
   clientOf: (as: Writer, note: Note | Board) => number;
   noteEntries: (note: Note | Board, as: Pick<Writer, "log" | "life">, updates: readonly MadeUpdate[]) => NewEntry[];
@@ -74,6 +82,8 @@ export interface Writing {
   isAnew: (event: EventId) => boolean;
   /** After a fold: own edits that count no more are said again soon, if a peer was heard; a restored folder may not know what it says. */
   lookForLost: () => void;
+  /** The next look is for what could not be said again before, too. */
+  lookAgain: () => void;
 }
 
 /** As whom the next update of a document is made. */
@@ -82,8 +92,6 @@ export interface Writer {
   /** Of the log, in the document. */
   life: number;
   /** Its updates that wait. */
-  /** The next look is for what could not be said again before, too. */
-  lookAgain: () => void;
   waiting: EventId[];
 }
 /** Own updates that are to be made anew, and how. */
@@ -115,9 +123,15 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
    * Writes events that are made for one log: if it ended meanwhile they went to another, where nobody takes them, and are made
    * again. False: `make` had nothing to write.
    */
-  function write(id: string, of: DocumentFold<string>, make: (as: Writer) => NewEntry[]): Promise<boolean> {
+  function write(
+    id: string,
+    of: DocumentFold<string>,
+    make: (as: Writer) => NewEntry[],
+    look?: () => void,
+  ): Promise<boolean> {
     return inOrder(async () => {
       await settled();
+      look?.();
       await goOn(id, of);
       return writeOnce(id, of, make);
     });
@@ -240,6 +254,9 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
       for (const { of, id } of found.left) await goOn(id, of).catch((error: unknown) => deps.failed?.(error));
       for (const [id, events] of found.clashed)
         if (events.length > 0) await unclash(id, events).catch((error: unknown) => deps.failed?.(error));
+      // This machine could not, or what they stand on has not come.
+      const { left: still, clashed } = lost();
+      if (still.length > 0 || clashed.some(([, events]) => events.length > 0)) deps.later();
     }).catch((error: unknown) => deps.failed?.(error));
   }
 
@@ -254,9 +271,6 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
       if (made === null) continue;
       const [of, make] = made;
       await sayOnce(id, of, { events: edits.map((event) => event.id), make });
-      // This machine could not, or what they stand on has not come.
-      const { left: still, clashed } = lost();
-      if (still.length > 0 || clashed.some(([, events]) => events.length > 0)) deps.later();
     }
   }
 

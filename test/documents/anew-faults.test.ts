@@ -109,3 +109,16 @@ test("a machine that was too busy to try it says it later", async () => {
   time.pass(60_000);
   await allRead(all, "start. li's");
 });
+
+test("a text that was made of what is shown now takes none of the words away that are said anew", async () => {
+  const all = await scene({ hasHeard: () => false });
+  const { id, ana, ben, li } = all;
+  await ben.documents.notes.edit(id, { append: " ben's" });
+  await meet(ben, li);
+  await li.documents.notes.edit(id, { append: " li's" });
+  await meet(ana, li);
+  await meet(ana, li);
+  expect(textOf(li, id)).toBe("start.");
+  await li.documents.notes.edit(id, { text: "Start." });
+  await allRead(all, "Start. li's");
+});
