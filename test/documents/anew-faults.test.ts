@@ -4,8 +4,11 @@ import { noteEditedValue, yjsClientOf, type NoteId } from "../../protocols/docum
 import { logIdOf } from "../../protocols/events.ts";
 import { removePerson } from "../../sync/acts.ts";
 import type { DocumentsDeps } from "../../sync/documents.ts";
-import { writeText } from "../../sync/documents/note-text.ts";
+import { meantBy, writeMeant } from "../../sync/documents/anew.ts";
+import { createNoteText, TEXT_SHAPE, writeText, type NoteText } from "../../sync/documents/note-text.ts";
 import { runTrial } from "../../sync/documents/trial.ts";
+import { parseUpdate, type Update } from "../../sync/documents/yjs.ts";
+import type { Hunk } from "../../sync/documents/text-diff.ts";
 import type { NewEntry } from "../../sync/replica.ts";
 import { admitMember, foundMesh, memberOf, testTime, until, type TestTime } from "../sync/mesh.ts";
 import { meet, withDocuments, type Writer } from "./scene.ts";
@@ -121,4 +124,27 @@ test("a text that was made of what is shown now takes none of the words away tha
   expect(textOf(li, id)).toBe("start.");
   await li.documents.notes.edit(id, { text: "Start." });
   await allRead(all, "Start. li's");
+});
+
+test("words in many places are said anew in few updates", () => {
+  const [then, now] = [createNoteText(), createNoteText()];
+  const edit = (client: number, texts: NoteText[], hunks: Hunk[]): Update[] =>
+    writeText(then.state(), client, then.runs(), hunks).map(({ bytes, seen }) => {
+      for (const text of texts) text.apply([bytes]);
+      return parseUpdate(bytes, client, seen, TEXT_SHAPE);
+    });
+  edit(1, [then, now], [{ at: 0, removed: 0, inserted: "ab".repeat(300) }]);
+  const cut = edit(2, [then], [{ at: 0, removed: 0, inserted: "cut" }]);
+  const mine = edit(
+    3,
+    [then],
+    Array.from({ length: 300 }, (_, i) => ({ at: 3 + i * 2, removed: 1, inserted: "z" })),
+  );
+  const made = writeMeant(now.state(), 4, "text", meantBy(now.state(), [...cut, ...mine], new Set(mine)));
+  for (const { bytes, seen } of made) {
+    parseUpdate(bytes, 4, seen, TEXT_SHAPE);
+    now.apply([bytes]);
+  }
+  expect(made.length).toBe(3);
+  expect(now.text()).toBe("zb".repeat(300));
 });
