@@ -1,10 +1,11 @@
 /**
  * Documents at a heal: what each node shows of them must be what the events say, by code of its own where that is short.
  *
- *   equal     facts, shared notes, records and cards read the same on every node, whether it folded them or began with a snapshot
+ *   equal     facts, shared notes and boards, records and cards read the same on every node, whether it folded them or began with a snapshot
  *   facts     what stands is what no event that counts has replaced, computed anew from the events
  *   typed     each word of an acknowledged edit that counts stands in its note, once, also beside a removed one's
- *   private   a private note is read by its people, by all of them and by nobody else
+ *   boards    a card stands as long as somebody has done something to it that who removed it had not seen (`boards.ts`)
+ *   private   a private note or board is read by its people, by all of them and by nobody else
  *   signed    nobody found that another's snapshot is not what its events fold to
  */
 import { createHash } from "node:crypto";
@@ -13,8 +14,9 @@ import { parseFactSet } from "../protocols/document.ts";
 import type { EventId } from "../protocols/ids.ts";
 import { sealedValue } from "../protocols/signature.ts";
 import type { ReadableEvent } from "../sync/replica.ts";
+import { boardText, checkBoards } from "./boards.ts";
 import { RECORD } from "./editing.ts";
-import type { Machine } from "./machine.ts";
+import type { Machine, Process } from "./machine.ts";
 import type { Team } from "./team.ts";
 
 /** Text of each kind of document, the same on every node. */
@@ -31,6 +33,12 @@ export async function documentTexts({ process }: Machine): Promise<{ [section: s
       .all()
       .filter(({ persons }) => persons === null)
       .map(({ id, title, text, waiting }) => `${id} ${title} ${waiting} waiting: ${text.text()}`)
+      .toSorted()
+      .join("\n"),
+    "shared boards": documents.boards
+      .all()
+      .filter(({ persons }) => persons === null)
+      .map(({ id, title, board, waiting }) => `${id} ${title} ${waiting} waiting: ${boardText(board.columns())}`)
       .toSorted()
       .join("\n"),
     records: people
@@ -62,6 +70,7 @@ export function checkDocuments(
 ): void {
   checkFacts(team, machine, events);
   checkTyped(team, machine, events);
+  checkBoards(team, machine, events);
   checkPrivate(team, machine, exempt);
   checkSigned(team, machine, events);
 }
@@ -117,17 +126,25 @@ function checkTyped(team: Team, { name, process }: Machine, events: readonly Rea
 function checkPrivate(team: Team, { name, device, process }: Machine, exempt: ReadonlySet<Machine>): void {
   const { world, witness } = team;
   const person = process!.replica.membership().devices.get(device)?.member.person;
-  for (const note of process!.documents.notes.all()) {
+  for (const note of allNotes(process!)) {
     if (note.persons === null || person === undefined) continue;
     if (witness.secrets.get(note.id)?.has(person) === false)
       world.violate(`${name} reads the private note ${note.id.slice(0, 8)}, which was shared with others`);
     for (const other of team.living()) {
-      const theirs = other.process?.documents.notes.get(note.id);
+      const theirs = other.process === null ? undefined : allNotes(other.process).find(({ id }) => id === note.id);
       const isTheirs = note.devices.includes(other.device) && !exempt.has(other);
-      if (isTheirs && other.process !== null && theirs?.text.text() !== note.text.text())
+      if (isTheirs && other.process !== null && theirs?.text !== note.text)
         world.violate(
-          `the private note ${note.id.slice(0, 8)} reads "${note.text.text().slice(0, 40)}" at ${name} and "${theirs?.text.text().slice(0, 40)}" at ${other.name}`,
+          `the private note ${note.id.slice(0, 8)} reads "${note.text.slice(0, 40)}" at ${name} and "${theirs?.text.slice(0, 40)}" at ${other.name}`,
         );
     }
   }
+}
+
+/** Texts and boards, and what they say. */
+function allNotes({ documents: { notes, boards } }: Process) {
+  return [
+    ...notes.all().map((note) => ({ ...note, text: note.text.text() })),
+    ...boards.all().map((board) => ({ ...board, text: boardText(board.board.columns()) })),
+  ];
 }

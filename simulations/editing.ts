@@ -1,9 +1,10 @@
 /**
- * What people do in documents: facts, shared notes, private notes and settings, and snapshots of it all. Each piece that is typed
- * is a word of its own, so that the checks at a heal can say of each which text it must stand in.
+ * What people do in documents: facts, shared and private notes and boards, settings, and snapshots of it all. Each piece that is
+ * typed is a word of its own, so that the checks at a heal can say of each which text it must stand in.
  */
 import type { NoteId } from "../protocols/document.ts";
 import type { Note } from "../sync/documents/notes.ts";
+import { createBoardWork } from "./board-work.ts";
 import type { Machine, Process } from "./machine.ts";
 import type { Team } from "./team.ts";
 import type { Dice } from "./world.ts";
@@ -27,7 +28,18 @@ export interface Editing {
   act(what: EditingAct, machine: Machine): Promise<void>;
 }
 
-const EDITING_ACTS = ["fact", "open", "edit", "share", "setting", "offer", "snapshot", "prune"] as const;
+const EDITING_ACTS = [
+  "fact",
+  "open",
+  "edit",
+  "share",
+  "setting",
+  "board",
+  "card",
+  "offer",
+  "snapshot",
+  "prune",
+] as const;
 export type EditingAct = (typeof EDITING_ACTS)[number];
 
 export function isEditingAct(what: string): what is EditingAct {
@@ -36,6 +48,7 @@ export function isEditingAct(what: string): what is EditingAct {
 
 export function createEditing(team: Team, dice: Dice): Editing {
   const { world, witness } = team;
+  const boards = createBoardWork(team, dice, word);
   let words = 0;
 
   /** Begins with a letter of its own: what a word takes away or puts in is then no letter of its neighbours. */
@@ -66,6 +79,12 @@ export function createEditing(team: Team, dice: Dice): Editing {
         break;
       case "setting":
         await documents.records.set(RECORD, dice.pick(SETTINGS), dice.chance(0.1) ? undefined : word(machine));
+        break;
+      case "board":
+        await boards.open(machine);
+        break;
+      case "card":
+        await boards.act(machine);
         break;
       case "offer":
         machine.offers = word(machine);
@@ -120,8 +139,7 @@ export function createEditing(team: Team, dice: Dice): Editing {
   }
 
   async function share(machine: Machine, { documents, replica }: Process): Promise<void> {
-    const mine = documents.notes
-      .all()
+    const mine = [...documents.notes.all(), ...documents.boards.all()]
       .filter(({ persons }) => persons !== null)
       .toSorted((a, b) => (a.id < b.id ? -1 : 1));
     if (mine.length === 0) return;

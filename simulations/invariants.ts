@@ -7,7 +7,7 @@
  *   once         no side effect twice; every call answered; a result only for what was done
  *   rightful     what counts is by members, within their cuts, after what it names, not from the future
  *   shown        the notes that a view shows are those that count, each once
- *   documents    facts, shared notes, records and cards (`documents.ts`)
+ *   documents    facts, notes, boards, records and cards (`documents.ts`)
  */
 import { createHash } from "node:crypto";
 import { compareBytes } from "../protocols/bytes.ts";
@@ -160,7 +160,7 @@ function membershipText(membership: Membership): string {
 // ── equal ──
 
 /** What views have made of events. */
-const SHOWN: ReadonlySet<string> = new Set(["facts", "shared notes", "records", "cards", "documents"]);
+const SHOWN: ReadonlySet<string> = new Set(["facts", "shared notes", "shared boards", "records", "cards", "documents"]);
 
 /** It has stamped what is not due, and its clock was set right since: what counted on it already is not taken from its screen. */
 function showsHeld({ machine, events }: Dump): boolean {

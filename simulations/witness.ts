@@ -7,6 +7,7 @@ import type { NoteId } from "../protocols/document.ts";
 import type { DeviceId, EnvelopeId, EventId, LogId, PersonId } from "../protocols/ids.ts";
 import type { CallEvent } from "../protocols/invoke.ts";
 import type { Audience } from "../protocols/events.ts";
+import type { CardId } from "../sync/documents/board.ts";
 import type { ReadableEvent } from "../sync/replica.ts";
 import type { World } from "./world.ts";
 
@@ -40,6 +41,25 @@ export interface Typed {
   word: string;
 }
 
+/** What somebody does to a card of a board. */
+export interface CardAct {
+  board: NoteId;
+  card: CardId;
+  author: string;
+  /** null: it is under way, or was cut off. */
+  event: Pick<ReadableEvent, "id" | "log" | "seq"> | null;
+  /** A word of its own that it writes on the card. */
+  word: string | null;
+  /** Whose the card becomes. */
+  person: PersonId | null;
+  removal: {
+    /** Acts that counted for its author when he began. */
+    saw: ReadonlySet<EventId>;
+    /** The last that he had of each log when he was done; null: nobody knows. */
+    had: ReadonlyMap<LogId, number> | null;
+  } | null;
+}
+
 export interface Witness {
   acknowledged: Acknowledged[];
   acknowledge(author: string, events: readonly ReadableEvent[]): void;
@@ -64,6 +84,8 @@ export interface Witness {
   /** A word of its own that an acknowledged edit has put into a note. */
   typed(word: Typed): void;
   readonly words: readonly Typed[];
+  /** Noted when they begin. */
+  readonly cardActs: Set<CardAct>;
   /** Somebody means to take this out. */
   strike(text: string): void;
   isStruck(word: string): boolean;
@@ -121,6 +143,7 @@ export function createWitness(world: World): Witness {
     facts,
     typed: (word) => void words.push(word),
     words,
+    cardActs: new Set(),
     strike: (text) => void struck.push(text),
     // Two words stand together where others have taken out what was between them.
     isStruck: (word) => struck.some((text) => text.includes(word)),

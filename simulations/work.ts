@@ -28,6 +28,10 @@ export interface WorkMix {
   edit: number;
   share: number;
   setting: number;
+  /** Another board, or columns for one. */
+  board: number;
+  /** Something is done to a card. */
+  card: number;
   /** Another card of its tool. */
   offer: number;
   snapshot: number;
@@ -48,6 +52,8 @@ const USUAL: WorkMix = {
   edit: 3,
   share: 0.3,
   setting: 0.4,
+  board: 0.3,
+  card: 3,
   offer: 0.3,
   snapshot: 0.3,
   prune: 0.3,
