@@ -37,7 +37,8 @@ export function checkBoards(team: Team, machine: Machine, events: readonly Reada
     const board = machine.process!.documents.boards.get(id);
     if (board === undefined) {
       // A private one of others, or a traitor's.
-      if (good.has(id) && !witness.secrets.has(id) && onBoard.some(counts))
+      const opening = events.find((event) => event.id === id);
+      if (opening?.audience === "mesh" && good.has(id) && onBoard.some(counts))
         world.violate(`${machine.name} does not show the board ${id.slice(0, 8)}`);
       continue;
     }
