@@ -21,15 +21,15 @@ export interface BoardWork {
 
 /** Few, so that they are written at once on both sides of a partition. */
 const MOST_BOARDS = 2;
-const MOST_CARDS = 6;
+const MOST_CARDS = 4;
 const COLUMNS = ["todo", "doing", "done", "later"];
 const PRIVATE_CHANCE = 0.3;
 const STRIKE_CHANCE = 0.15;
 /** Of who edits a card: that he leaves it open, and that he edits the one that he left open. */
 const OPEN_CHANCE = 0.3;
 const WHAT: readonly (readonly ["add" | "edit" | "move" | "assign" | "remove", number])[] = [
-  ["add", 0.3],
-  ["edit", 0.3],
+  ["add", 0.25],
+  ["edit", 0.35],
   ["move", 0.15],
   ["assign", 0.1],
   ["remove", 0.15],

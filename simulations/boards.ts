@@ -16,15 +16,14 @@ import type { CardAct } from "./witness.ts";
 
 type Counting = CardAct & { event: NonNullable<CardAct["event"]> };
 
-/** All that is to be seen of it. */
+/** All that is to be seen of it, a line for each column and card. */
 export function boardText(columns: readonly BoardColumn[]): string {
-  return JSON.stringify(
-    columns.map(({ name, order, cards }) => [
-      name,
-      order,
-      cards.map((card) => [card.id, card.order, card.text, card.assigned]),
-    ]),
-  );
+  return columns
+    .flatMap(({ name, order, cards }) => [
+      `${name} ${order}`,
+      ...cards.map((card) => `${card.id} ${card.order} ${card.assigned.join()} ${card.text}`),
+    ])
+    .join("\n");
 }
 
 export function checkBoards(team: Team, machine: Machine, events: readonly ReadableEvent[]): void {

@@ -38,7 +38,7 @@ export async function documentTexts({ process }: Machine): Promise<{ [section: s
     "shared boards": documents.boards
       .all()
       .filter(({ persons }) => persons === null)
-      .map(({ id, title, board, waiting }) => `${id} ${title} ${waiting} waiting: ${boardText(board.columns())}`)
+      .map(({ id, title, board, waiting }) => `${id} ${title} ${waiting} waiting:\n${boardText(board.columns())}`)
       .toSorted()
       .join("\n"),
     records: people

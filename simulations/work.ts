@@ -1,4 +1,4 @@
-/** What people do with their nodes, at random moments: notes, documents, durable calls, live calls, now and then a new epoch. */
+/** What people do with their nodes, at random moments: notes, documents and boards, durable calls, live calls, now and then a new epoch. */
 import { KinError } from "../protocols/errors.ts";
 import { requestBody } from "../protocols/invoke-bodies.ts";
 import { sealEnvelope } from "../protocols/invoke-deps.ts";
@@ -53,7 +53,7 @@ const USUAL: WorkMix = {
   share: 0.3,
   setting: 0.4,
   board: 0.3,
-  card: 3,
+  card: 6,
   offer: 0.3,
   snapshot: 0.3,
   prune: 0.3,

@@ -2078,6 +2078,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "simulator-boards",
+    file: "sync/documents/board-acts.ts",
+    search: "  for (const key of byCard(entriesOf(doc, MARKS)).get(card) ?? []) unset(MARKS, key)(doc);\n",
+    replace: "  for (const key of byCard(entriesOf(doc, MARKS)).get(card)?.slice(1) ?? []) unset(MARKS, key)(doc);\n",
+  },
+  {
     requirement: "simulator-plants",
     file: "simulations/plants.ts",
     search: "return (JSON.parse(stdout) as Result).violations;\n  } catch",

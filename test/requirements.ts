@@ -1411,7 +1411,13 @@ export const REQUIREMENTS: readonly Requirement[] = [
     id: "simulator-documents",
     source: "issue 4 part 8",
     sentence:
-      "After each heal facts, notes, settings and cards read alike on every node, pruned or not, and each word of an acknowledged edit stands in its note once.",
+      "After each heal facts, notes, boards, settings and cards read alike on every node, pruned or not, and each word of an acknowledged edit stands in its note once.",
+  },
+  {
+    id: "simulator-boards",
+    source: "issue 4 part 8",
+    sentence:
+      "After each heal a card stands on its board once, with what members wrote on it and whose they made it, unless somebody removed it who had seen all of that.",
   },
   {
     id: "simulator-plants",

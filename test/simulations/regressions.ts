@@ -1,6 +1,6 @@
 /**
  * Seeds that showed a bug when they were first played. They stay, so that it stays mended; but a seed plays other events since
- * the workload has changed (documents and snapshots came in on 2026-11-21, after `partition-heal 136`), so what the older ones
+ * the workload has changed (documents and snapshots came in on 2026-11-21, after `partition-heal 136`, boards after `partition-heal 1392`), so what the older ones
  * showed is kept by the unit test that came with each mend.
  */
 export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: number; bug: string }[] = [

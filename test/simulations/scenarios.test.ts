@@ -112,6 +112,14 @@ const DOCUMENTS = [
   "opens done",
   "shares done",
   "settings done",
+  "boards done",
+  "cards: add",
+  "cards: edit",
+  "cards: move",
+  "cards: assign",
+  "cards: remove",
+  "cards that stand",
+  "removed cards that are gone",
   "offers done",
   "snapshots done",
   "snapshots recomputed",
@@ -119,7 +127,7 @@ const DOCUMENTS = [
 ];
 
 test(
-  "facts, notes, settings, cards and snapshots read alike after each heal, each acknowledged word once [simulator-documents]",
+  "facts, notes, boards, settings, cards and snapshots read alike after each heal, each acknowledged word once [simulator-documents] [simulator-boards]",
   { timeout: 120_000 },
   async () => {
     const happened: { [figure: string]: number } = {};
