@@ -1,7 +1,7 @@
 /**
  * Seeds that showed a bug when they were first played. They stay, so that it stays mended; but a seed plays other events since
- * the workload has changed (documents and snapshots came in on 2026-11-21, after `partition-heal 136`, boards after `partition-heal 1392`), so what the older ones
- * showed is kept by the unit test that came with each mend.
+ * the workload has changed (documents and snapshots came in on 2026-11-21, after `partition-heal 136`; boards after
+ * `partition-heal 1392`), so what the older ones showed is kept by the unit test that came with each mend.
  */
 export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: number; bug: string }[] = [
   { scenario: "partition-heal", seed: 20, bug: "a clock set back during a call made a call that had run look refused" },
