@@ -321,7 +321,8 @@ function note({ pasts, seqs, sets }: State, { hash, actor, seq, startOp, deps, o
   for (const [id, { key, value }] of made) if (value !== undefined) sets.set(id, { key, seq });
   return () => {
     pasts.delete(hash);
-    seqs.set(actor, seq - 1);
+    if (seq === 1) seqs.delete(actor);
+    else seqs.set(actor, seq - 1);
     for (const [id] of made) sets.delete(id);
   };
 }

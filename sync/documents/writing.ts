@@ -27,7 +27,7 @@ import { createQueue } from "../ground.ts";
 import type { NewEntry, ReadableEvent, Replica } from "../replica.ts";
 import type { StoreBatch } from "../store.ts";
 import { writeMeant } from "./anew.ts";
-import type { DocumentEvent } from "./arrivals.ts";
+import { placed, type DocumentEvent } from "./arrivals.ts";
 import type { Author, DocumentFold } from "./collection.ts";
 import { documentOf, SHAPES, type Board, type Note, type Notes } from "./notes.ts";
 import type { Records, Settings } from "./records.ts";
@@ -102,6 +102,8 @@ interface Anew {
 
 /** In `log.db`, one for each: own edits that were made anew in a later life of their log, or in a later log. */
 const ANEW_KEY = "documents/anew/";
+/** Of them, in one transaction with what says them: half of what one may have. */
+const WITH_ENTRIES = 2048;
 /** A log that ends while we write to it: the update is made again for the next one. */
 const MAX_TRIES = 3;
 
@@ -156,11 +158,11 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     throw new KinError("FORKED", "this device's log ended again and again while a document was written");
   }
 
-  /** A life that only holds what was made anew is over. @throws KinError TOO_LARGE */
+  /** A life that only holds what was made anew is over: what else waits there would be left behind. @throws KinError TOO_LARGE */
   function writerOf(id: string, of: DocumentFold<string>): Writer {
     const log = ownLog();
     const { life, waiting } = of.lastLife(id, log);
-    const isOver = waiting.length > 0 && anew.has(waiting[0]!);
+    const isOver = waiting.length > 0 && waiting.every((event) => anew.has(event));
     if (isOver && life + 1 === MAX_LIVES)
       throw new KinError("TOO_LARGE", `what this device wrote there was cut off ${MAX_LIVES} times: begin a new one`);
     return { log, life: isOver ? life + 1 : life, waiting: isOver ? [] : waiting };
@@ -177,22 +179,30 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     const by = { device: own, done: anew };
     const found =
       cut.length === 0 ? null : of === notes ? await noteAnew(id as NoteId, by, cut) : recordAnew(id, by, cut);
-    if (found !== null) await sayOnce(id, of, found);
+    // What waits for something else in the same life would be left behind: it is looked at again together.
+    const behind = of.lastLife(id, ownLog()).waiting.filter((event) => found?.events.includes(event) !== true);
+    if (found !== null && behind.every((event) => anew.has(event))) await sayOnce(id, of, found);
   }
 
   /** That it is said is stored with what says it, so that a crash makes no second saying. */
   async function sayOnce(id: string, of: DocumentFold<string>, { events, make }: Anew): Promise<void> {
     const rows = (value: Uint8Array | null): Rows => events.map((event) => ({ key: ANEW_KEY + event, value }));
+    const said = rows(new Uint8Array());
     for (const event of events) anew.add(event);
     try {
-      if (!(await writeOnce(id, of, make, rows(new Uint8Array()))))
-        await replica.store.append({ values: rows(new Uint8Array()) });
+      const isWritten = await writeOnce(id, of, make, said.slice(0, WITH_ENTRIES));
+      await storeRows(isWritten ? said.slice(WITH_ENTRIES) : said);
     } catch (error) {
       for (const event of events) anew.delete(event);
       // It may have been stored with entries that went to a log that nobody takes them from.
-      await replica.store.append({ values: rows(null) });
+      await storeRows(rows(null));
       throw error;
     }
+  }
+
+  async function storeRows(rows: Rows): Promise<void> {
+    for (let at = 0; at < rows.length; at += WITH_ENTRIES)
+      await replica.store.append({ values: rows.slice(at, at + WITH_ENTRIES) });
   }
 
   async function noteAnew(id: NoteId, by: Author, cut: DocumentEvent[]): Promise<Anew | null> {
@@ -220,7 +230,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     const cut: DocumentEvent[] = [];
     for await (const event of deps.edits())
       if (event.standing.state === "quarantined" && formerDevices.has(event.device) && deps.isOf(event, ids))
-        if (event.unreadable === null && event.audience === "mesh" && event.repeats === undefined) cut.push(event);
+        if (event.unreadable === null && event.audience === "mesh" && event.repeats !== null) cut.push(placed(event));
     return cut;
   }
 
@@ -277,6 +287,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
   async function noteAsOther(id: NoteId, edits: DocumentEvent[]): Promise<[DocumentFold<string>, Anew["make"]] | null> {
     const log = ownLog();
     const { life: last, waiting } = notes.lastLife(id, log);
+    if (waiting.some((event) => !anew.has(event))) return null;
     const isFree =
       waiting.length === 0 &&
       !documentOf(notes.get(id)!)
