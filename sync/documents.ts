@@ -135,6 +135,8 @@ const RUN_KEY = "documents/run";
 const HEAD_ROW = "head";
 /** Refused events that are kept to be shown. */
 const MAX_REFUSED = 256;
+/** Of one document that are kept, besides own ones: for words that stand on them. */
+const MAX_REFUSED_EDITS = 1024;
 /** What a person writes; Yjs's state and the trial's copy of it grow with it. */
 export const MAX_NOTE_UNITS = 1024 * 1024;
 /** Edits whose trial this machine could not finish wait this long. */
@@ -166,8 +168,8 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   let closed = false;
   let cancelRetry: (() => void) | null = null;
   let writing: Writing | undefined;
-  /** Own edits that were said again and clash with what their log wrote in another history, by document. */
-  const clashes = new Map<string, DocumentEvent[]>();
+  /** Edits that were refused, by document. */
+  const refusedEdits = new Map<string, DocumentEvent[]>();
   const parts = {
     mesh: replica.mesh,
     isTrusted: (id: EventId) => trusted.has(id),
@@ -194,7 +196,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     person,
     notes,
     records,
-    clashes,
+    refused: refusedEdits,
     edits,
     isOf,
     unfolded: () => [...projection.waiting(), ...unplaced],
@@ -241,8 +243,13 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   function refuse(event: DocumentEvent, kind: ReadableEvent["kind"], { code, message }: KinError): void {
     const one = { event: event.id, kind, device: event.device, of: documentOfEvent(event, kind), code, message };
     refused = [...refused.filter((other) => other.event !== one.event).slice(1 - MAX_REFUSED), one];
-    if (event.isAgain === true && event.device === own && one.of !== null)
-      clashes.set(one.of, [...(clashes.get(one.of) ?? []), event]);
+    if (one.of !== null && (kind === "note-edited" || kind === "record-changed")) keepRefused(one.of, event);
+  }
+
+  function keepRefused(id: string, event: DocumentEvent): void {
+    const known = refusedEdits.get(id) ?? [];
+    refusedEdits.set(id, known);
+    if (known.length < MAX_REFUSED_EDITS || event.device === own) known.push(event);
   }
 
   /** null: it says none, or none that can be read. */
@@ -282,7 +289,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     recordsCame = true;
     late.clear();
     unplaced.clear();
-    clashes.clear();
+    refusedEdits.clear();
     refused = [];
   }
 
@@ -324,7 +331,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     }
     const ids = new Set(late);
     late.clear();
-    for (const id of ids) clashes.delete(id); // they are decided again
+    for (const id of ids) refusedEdits.delete(id); // they are decided again
     for (const one of folds) for (const id of ids) one.begin(id);
     for await (const event of edits())
       if (event.standing.state === "good" && event.unreadable === null && isOf(event, ids)) fold(event);

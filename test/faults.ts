@@ -1880,8 +1880,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "words-anew",
     file: "sync/documents/writing.ts",
-    search: "      for (const { of, id } of found.left) await",
-    replace: "      for (const { of, id } of found.left.slice(1)) await",
+    search: "(await beyondCut(id, of, waiting)) ?? (await beside(id, of, waiting))",
+    replace: "await beside(id, of, waiting)",
   },
   {
     requirement: "words-clash",
@@ -1892,8 +1892,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "words-clash",
     file: "sync/documents/writing.ts",
-    search: "if (events.length > 0) await unclash(id, events)",
-    replace: "if (events.length > 1) await unclash(id, events)",
+    search: "(await beyondCut(id, of, waiting)) ?? (await beside(id, of, waiting))",
+    replace: "await beyondCut(id, of, waiting)",
   },
   {
     requirement: "words-anew",

@@ -5,6 +5,7 @@
 import { sha256 } from "#crypto";
 import { compareBytes, encode, type Value } from "../../protocols/bytes.ts";
 import {
+  MAX_LIVES,
   openUpdate,
   parseNoteEdited,
   parseNoteOpened,
@@ -34,9 +35,8 @@ import {
 import { checkNote, noteRows, parseNoteRows, type NoteRows } from "./note-rows.ts";
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
 import { createNoteText, TEXT_SHAPE, type NoteText } from "./note-text.ts";
-import { renamed } from "./rename.ts";
-import type { Trial } from "./trial.ts";
-import { parseUpdate, type MadeUpdate, type Shape, type SharedDocument, type Update } from "./yjs.ts";
+import { renamed, type Renaming } from "./rename.ts";
+import { parseUpdate, type Shape, type SharedDocument, type Update } from "./yjs.ts";
 import { canonicalState } from "./yjs-state.ts";
 
 /** What is known of a text or board that this device can read. */
@@ -63,10 +63,14 @@ export interface Notes extends DocumentFold<NoteId> {
   get(id: NoteId): Note | Board | undefined;
   has(id: NoteId): boolean;
   /**
-   * Edits of one log that clash with what it wrote in another history, as another client of somebody who has made none yet; null: they
-   * would not count so either.
+   * What a device meant by edits of it that are refused, or wait, because they stand in a history of some log that came second there;
+   * null: none do. `refused`: edits of the note, by anybody.
    */
-  asOther(id: NoteId, edits: readonly DocumentEvent[], client: number): Promise<MadeUpdate[] | null>;
+  meantBeside(
+    id: NoteId,
+    by: Author,
+    refused: readonly DocumentEvent[],
+  ): Promise<{ events: EventId[]; meant: Meant } | null>;
   /** What a device meant by edits of it that wait for what was `cut` off; null: none do. */
   meant(id: NoteId, by: Author, cut: readonly DocumentEvent[]): Promise<{ events: EventId[]; meant: Meant } | null>;
   all(): (Note | Board)[];
@@ -97,6 +101,10 @@ interface State {
 
 type Body = { form: "text"; text: NoteText } | { form: "board"; board: BoardState };
 type Edit = Update & { event: EventId; form: NoteForm };
+interface Reached {
+  event: DocumentEvent;
+  update: Edit;
+}
 
 export const SHAPES: { [Form in NoteForm]: Shape } = { text: TEXT_SHAPE, board: BOARD_SHAPE };
 
@@ -198,50 +206,72 @@ export function createNotes(deps: DocumentDeps): Notes {
 
   async function meant(id: NoteId, by: Author, cut: readonly DocumentEvent[]) {
     const state = notes.get(id);
-    const offer = state === undefined ? undefined : best(state);
-    if (state === undefined || offer === undefined) return null;
+    if (state === undefined) return null;
+    return meantIn(state, by, (wrong) => neededBy(by, state.arrivals, state.arrivals.reach(cut, wrong)));
+  }
+
+  async function meantBeside(id: NoteId, by: Author, refused: readonly DocumentEvent[]) {
+    const state = notes.get(id);
+    if (state === undefined) return null;
+    const edits = besideEdits(state, refused);
+    return meantIn(state, by, (wrong) =>
+      inOrder(
+        state,
+        edits.filter(({ event }) => !wrong.has(event.id)),
+      ),
+    );
+  }
+
+  /** @param reach what would count, without what is wrong */
+  async function meantIn(state: State, by: Author, reach: (wrong: ReadonlySet<EventId>) => Reached[]) {
+    const offer = best(state);
+    if (offer === undefined) return null;
     const wrong = new Set<EventId>();
-    let trial: Trial & { updates: Edit[] };
-    let reached: ReturnType<typeof neededBy>;
     for (;;) {
-      reached = neededBy(by, state.arrivals, state.arrivals.reach(cut, wrong));
-      trial = {
+      const reached = reach(wrong);
+      if (reached.length === 0) return null;
+      const trial = {
         form: offer.form,
         state: documentOf(bodyOf(state, offer.form)).state(),
         updates: reached.map(({ update }) => update),
       };
       const { right, refused } = await deps.runTrial(trial);
-      if (refused === null) break;
-      // Nobody took it: what its log wrote next may be what others built on.
-      wrong.add(reached[right]!.event.id);
+      if (refused !== null) {
+        // Nobody took it: what its log wrote next may be what others built on.
+        wrong.add(reached[right]!.event.id);
+        continue;
+      }
+      const own = reached.filter(({ event }) => isBy(by, event));
+      if (own.length === 0) return null;
+      const mine = new Set<Update>(own.map(({ update }) => update));
+      return { events: own.map(({ event }) => event.id), meant: meantBy(trial.state, trial.updates, mine) };
     }
-    const own = reached.filter(({ event }) => isBy(by, event));
-    if (own.length === 0) return null;
-    const mine = new Set<Update>(own.map(({ update }) => update));
-    return {
-      events: own.map(({ event }) => event.id),
-      meant: meantBy(trial.state, trial.updates, mine),
-    };
   }
 
-  async function asOther(id: NoteId, events: readonly DocumentEvent[], to: number): Promise<MadeUpdate[] | null> {
-    const state = notes.get(id);
-    const offer = state === undefined ? undefined : best(state);
-    const edits = state === undefined ? [] : events.map((event) => readEdit(state, event));
-    const [first] = edits;
-    if (state === undefined || offer === undefined || !first) return null;
-    const made = edits.map((edit) => renamed(edit!, { client: first.client, from: first.from, to }));
-    const others = made.map(({ bytes, seen }, i): Edit => ({
-      ...edits[i]!,
-      ...parseUpdate(bytes, to, seen, SHAPES[offer.form]),
-    }));
-    const undos: (() => void)[] = [];
-    const counts = others.every((edit) => judge(state, edit) === "next" && undos.push(note(state, edit)) > 0);
-    for (const undo of undos.toReversed()) undo();
-    if (!counts) return null;
-    const trial = { form: offer.form, state: documentOf(bodyOf(state, offer.form)).state(), updates: others };
-    const { right } = await deps.runTrial(trial);
-    return right === made.length ? made : null;
+  /** What is refused and what waits, as if who wrote the refused had been somebody else from there on. */
+  function besideEdits(state: State, refused: readonly DocumentEvent[]): Reached[] {
+    const found = [...state.arrivals.waiting(), ...refused].flatMap((event): Reached[] => {
+      const update = orRefusal(() => readEdit(state, event));
+      return update === null || update instanceof KinError ? [] : [{ event, update }];
+    });
+    const isRefused = new Set(refused.map((event) => event.id));
+    const renamings = new Map<number, Renaming>();
+    for (const { event, update } of found) {
+      if (!isRefused.has(event.id)) continue;
+      const { client, from } = update;
+      const to = yjsClientOf(event.log, state.id, MAX_LIVES + parseNoteEdited(event.value).life);
+      const known = renamings.get(client);
+      renamings.set(client, { client, from: Math.min(from, known?.from ?? from), to });
+    }
+    return found.map(({ event, update }) => {
+      let as: Edit = update;
+      for (const by of renamings.values()) {
+        const { bytes, seen } = renamed(as, by);
+        const client = as.client === by.client && as.from >= by.from ? by.to : as.client;
+        as = { ...as, ...parseUpdate(bytes, client, seen, SHAPES[as.form]) };
+      }
+      return { event, update: as };
+    });
   }
 
   const { pump, clear, retry, pending, left, waitingOf, lastLife } = notes;
@@ -254,7 +284,7 @@ export function createNotes(deps: DocumentDeps): Notes {
     waitingOf,
     lastLife,
     meant,
-    asOther,
+    meantBeside,
     has: (id) => notes.get(id) !== undefined,
     fold: (event) => orRefusal(() => fold(event)),
     idOf: ({ value }) => parseNoteEdited(value).note,
@@ -393,8 +423,29 @@ function note({ ends, clocks }: State, { client, from, to, seen }: Edit): () => 
   };
 }
 
+/** Those that count, one after the other. */
+function inOrder(state: State, edits: readonly Reached[]): Reached[] {
+  let left = edits.toSorted((a, b) => a.event.seq - b.event.seq || (a.event.id < b.event.id ? -1 : 1));
+  const reached: Reached[] = [];
+  const undos: (() => void)[] = [];
+  for (let found = true; found;) {
+    found = false;
+    const later: Reached[] = [];
+    for (const one of left) {
+      if (judge(state, one.update) === "next") {
+        undos.push(note(state, one.update));
+        reached.push(one);
+        found = true;
+      } else later.push(one);
+    }
+    left = later;
+  }
+  for (const undo of undos.toReversed()) undo();
+  return reached;
+}
+
 /** Without what others have done that the author had not seen, or that only took away: nothing of his stands on that. */
-function neededBy(by: Author, arrivals: State["arrivals"], reached: { event: DocumentEvent; update: Edit }[]) {
+function neededBy(by: Author, arrivals: State["arrivals"], reached: Reached[]): Reached[] {
   const seen = new Map<number, number>();
   for (const event of arrivals.waiting())
     if (isBy(by, event))

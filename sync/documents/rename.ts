@@ -1,6 +1,6 @@
 /**
  * An update of Yjs under another client id: what a client wrote from some clock on becomes that of another client from 0 on, and all
- * the rest stays as it was. Nothing else about an update depends on who made it, so it says the same at the same place.
+ * the rest stays as it was. So two histories that a client wrote, and what others built on either, can stand in one document (R2).
  */
 import { concat, utf8Bytes } from "../../protocols/bytes.ts";
 import type { Seen } from "../../protocols/document.ts";

@@ -2,8 +2,8 @@
  * What this device writes into notes, boards and records: as updates that go on from what counts here, in the living log. What it wrote
  * and does not count, and never will, it says again by itself as soon as it knows, so that nothing that was typed is lost:
  *
- *   stands on what a removal cut off (R5)  ──▶ what was meant by it, as changes of what counts (`anew.ts`)     ┐ in a life of the log
- *   clashes with the log's other history   ──▶ the same update as of somebody else (`rename.ts`), settings anew ┘ that is free
+ *   stands on what a removal cut off (R5)                           ┐ what was meant by it, as changes of what counts (`anew.ts`),
+ *   stands in a history of a log that came second in the document   ┘ in a life of the log that is free
  */
 import type { Value } from "../../protocols/bytes.ts";
 import {
@@ -41,8 +41,8 @@ export interface WritingDeps {
   person: PersonId;
   notes: Notes;
   records: Records;
-  /** Own edits that were said again and clash with what their log wrote in another history, by document. */
-  clashes: ReadonlyMap<string, readonly DocumentEvent[]>;
+  /** Edits that have no effect, by document. */
+  refused: ReadonlyMap<string, readonly DocumentEvent[]>;
   /** Edits of all documents that are here. */
   edits: () => AsyncIterable<ReadableEvent>;
   isOf: (event: ReadableEvent, ids: ReadonlySet<string>) => boolean;
@@ -108,11 +108,12 @@ const WITH_ENTRIES = 2048;
 const MAX_TRIES = 3;
 
 export async function openWriting(deps: WritingDeps): Promise<Writing> {
-  const { replica, person, notes, records, clashes, settled, random } = deps;
+  const { replica, person, notes, records, refused, settled, random } = deps;
   const own = replica.device;
   const inOrder = createQueue();
   /** Own edits that were said again by another. */
   const anew = new Set((await replica.store.values(ANEW_KEY)).map(({ key }) => key.slice(ANEW_KEY.length) as EventId));
+  const by: Author = { device: own, done: anew };
   /** What was lost when it was last looked for that, and who was a member. */
   let lookedAt = "";
 
@@ -168,20 +169,30 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     return { log, life: isOver ? life + 1 : life, waiting: isOver ? [] : waiting };
   }
 
-  /** Own edits that stand on what a removal cut off are made anew, before anything else is written there. */
+  /** Own edits that count no more, or never will, are made anew before anything else is written there. */
   async function goOn(id: string, of: DocumentFold<string>): Promise<void> {
-    const waiting =
-      of
-        .waitingOf(own)
-        .find((one) => one.id === id)
-        ?.events.filter((event) => !anew.has(event)) ?? [];
-    const cut = waiting.length === 0 ? [] : await cutOff(id);
-    const by = { device: own, done: anew };
-    const found =
-      cut.length === 0 ? null : of === notes ? await noteAnew(id as NoteId, by, cut) : recordAnew(id, by, cut);
+    const waiting = of.waitingOf(own).find((one) => one.id === id)?.events ?? [];
+    const found = (await beyondCut(id, of, waiting)) ?? (await beside(id, of, waiting));
+    if (found === null) return;
     // What waits for something else in the same life would be left behind: it is looked at again together.
-    const behind = of.lastLife(id, ownLog()).waiting.filter((event) => found?.events.includes(event) !== true);
-    if (found !== null && behind.every((event) => anew.has(event))) await sayOnce(id, of, found);
+    const behind = of.lastLife(id, ownLog()).waiting.filter((event) => !found.events.includes(event));
+    if (behind.every((event) => anew.has(event))) await sayOnce(id, of, found);
+  }
+
+  async function beyondCut(id: string, of: DocumentFold<string>, waiting: EventId[]): Promise<Anew | null> {
+    if (waiting.every((event) => anew.has(event))) return null;
+    const cut = await cutOff(id);
+    if (cut.length === 0) return null;
+    return of === notes ? noteAnew(id as NoteId, cut) : recordAnew(id, cut);
+  }
+
+  /** Where a log was written twice, one history of it comes second in a document: with all that others built on it. */
+  async function beside(id: string, of: DocumentFold<string>, waiting: EventId[]): Promise<Anew | null> {
+    const all = refused.get(id) ?? [];
+    const mine = all.filter((event) => event.device === own && !anew.has(event.id));
+    const isLost = mine.length > 0 || waiting.some((event) => !anew.has(event));
+    if (!isLost || all.length === 0 || replica.forks().length === 0) return null;
+    return of === notes ? noteBeside(id as NoteId, all) : recordBeside(id, mine, waiting);
   }
 
   /** That it is said is stored with what says it, so that a crash makes no second saying. */
@@ -205,7 +216,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
       await replica.store.append({ values: rows.slice(at, at + WITH_ENTRIES) });
   }
 
-  async function noteAnew(id: NoteId, by: Author, cut: DocumentEvent[]): Promise<Anew | null> {
+  async function noteAnew(id: NoteId, cut: DocumentEvent[]): Promise<Anew | null> {
     const found = await notes.meant(id, by, cut);
     if (found === null) return null;
     const make = (as: Writer): NewEntry[] => {
@@ -216,7 +227,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     return { events: found.events, make };
   }
 
-  function recordAnew(id: string, by: Author, cut: DocumentEvent[]): Anew | null {
+  function recordAnew(id: string, cut: DocumentEvent[]): Anew | null {
     const found = records.meant(id as RecordDocumentId, by, cut);
     return found === null
       ? null
@@ -234,79 +245,67 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     return cut;
   }
 
-  function lost(): {
-    left: { of: DocumentFold<string>; id: string; events: EventId[] }[];
-    clashed: [string, DocumentEvent[]][];
-  } {
-    const waiting = [notes, records].flatMap((of: DocumentFold<string>) =>
-      of.waitingOf(own).map(({ id, events }) => ({ of, id, events })),
-    );
-    return {
-      left: waiting.filter(({ events }) => events.some((event) => !anew.has(event))),
-      clashed: [...clashes].map(([id, events]) => [id, events.filter((event) => !anew.has(event.id))]),
-    };
+  /** Documents with own edits that count no more and were not said again. */
+  function lost(): Map<string, { of: DocumentFold<string>; events: EventId[] }> {
+    const found = new Map<string, { of: DocumentFold<string>; events: EventId[] }>();
+    for (const fold of [notes, records] as DocumentFold<string>[])
+      for (const { id, events } of fold.waitingOf(own)) found.set(id, { of: fold, events });
+    for (const [id, events] of replica.forks().length === 0 ? [] : refused) {
+      const mine = events.filter((event) => event.device === own).map((event) => event.id);
+      const { of, events: waiting } = found.get(id) ?? { of: notes.has(id as NoteId) ? notes : records, events: [] };
+      found.set(id, { of, events: [...waiting, ...mine] });
+    }
+    for (const [id, { events }] of found) if (events.every((event) => anew.has(event))) found.delete(id);
+    return found;
   }
 
   function lookForLost(): void {
     if (deps.isClosed() || deps.hasHeard?.() === false) return;
-    const { left, clashed } = lost();
-    const ids = [
-      ...left.flatMap(({ events }) => events),
-      ...clashed.flatMap(([, events]) => events.map((event) => event.id)),
-    ];
+    const ids = [...lost().values()].flatMap(({ events }) => events);
     const state = [...replica.rosterHeads(), ...ids].join();
     if (ids.length === 0 || state === lookedAt) return;
     lookedAt = state;
     inOrder(async () => {
       await settled();
       if (deps.isClosed() || !replica.membership().devices.has(own)) return;
-      const found = lost();
-      for (const { of, id } of found.left) await goOn(id, of).catch((error: unknown) => deps.failed?.(error));
-      for (const [id, events] of found.clashed)
-        if (events.length > 0) await unclash(id, events).catch((error: unknown) => deps.failed?.(error));
+      for (const [id, { of }] of lost()) await goOn(id, of).catch((error: unknown) => deps.failed?.(error));
       // This machine could not, or what they stand on has not come.
-      const { left: still, clashed } = lost();
-      if (still.length > 0 || clashed.some(([, events]) => events.length > 0)) deps.later();
+      if (lost().size > 0) deps.later();
     }).catch((error: unknown) => deps.failed?.(error));
   }
 
-  /**
-   * What a restored device wrote before it heard of its other life stands at clocks that it had used already: it is said as by somebody
-   * else, in a life of its living log that has written nothing there.
-   */
-  async function unclash(id: string, events: DocumentEvent[]): Promise<void> {
-    const byLog = [...Map.groupBy(events, ({ log }) => log).values()];
-    for (const edits of byLog) {
-      const made = notes.has(id as NoteId) ? await noteAsOther(id as NoteId, edits) : recordAsOther(id, edits);
-      if (made === null) continue;
-      const [of, make] = made;
-      await sayOnce(id, of, { events: edits.map((event) => event.id), make });
-    }
-  }
-
-  async function noteAsOther(id: NoteId, edits: DocumentEvent[]): Promise<[DocumentFold<string>, Anew["make"]] | null> {
+  async function noteBeside(id: NoteId, all: readonly DocumentEvent[]): Promise<Anew | null> {
+    const found = await notes.meantBeside(id, by, all);
     const log = ownLog();
-    const { life: last, waiting } = notes.lastLife(id, log);
-    if (waiting.some((event) => !anew.has(event))) return null;
-    const isFree =
-      waiting.length === 0 &&
-      !documentOf(notes.get(id)!)
-        .seen()
-        .has(yjsClientOf(log, id, last));
-    const life = isFree ? last : last + 1;
-    if (life === MAX_LIVES) return null;
-    const made = await notes.asOther(id, edits, yjsClientOf(log, id, life));
-    if (made === null) return null;
+    const life = freeLife(id, log, all);
+    if (found === null || life === null) return null;
     const make = (as: Writer): NewEntry[] => {
       if (as.log !== log) throw new KinError("FORKED", "this device's log has ended: it is said in the next one");
-      return noteEntries(notes.get(id)!, { log, life }, made);
+      const note = notes.get(id)!;
+      const updates = writeMeant(documentOf(note).state(), clientOf({ ...as, life }, note), note.form, found.meant);
+      return noteEntries(note, { log, life }, updates);
     };
-    return [notes, make];
+    return { events: found.events, make };
   }
 
-  function recordAsOther(id: string, changes: DocumentEvent[]): [DocumentFold<string>, Anew["make"]] {
+  /** A life in which nobody has seen anything of this log; null: there is none left. */
+  function freeLife(id: NoteId, log: LogId, all: readonly DocumentEvent[]): number | null {
+    const { life, waiting } = notes.lastLife(id, log);
+    const isUsed =
+      waiting.length > 0 ||
+      all.some((event) => event.device === own && event.log === log) ||
+      documentOf(notes.get(id)!)
+        .seen()
+        .has(yjsClientOf(log, id, life));
+    const free = isUsed ? life + 1 : life;
+    return free === MAX_LIVES ? null : free;
+  }
+
+  async function recordBeside(id: string, mine: readonly DocumentEvent[], waiting: EventId[]): Promise<Anew> {
+    const left = await Promise.all(waiting.filter((event) => !anew.has(event)).map((event) => replica.event(event)));
+    const changes = [...mine, ...left.flatMap((event) => (event === undefined ? [] : [placed(event)]))];
     const { name, settings } = records.settingsOf(id as RecordDocumentId, changes);
-    return [records, (as) => settingEntries(name, as, settings)];
+    return { events: changes.map((event) => event.id), make: (as) => settingEntries(name, as, settings) };
   }
 
   /** What is written goes on from what this device wrote before: without knowing that, nobody would take it. */

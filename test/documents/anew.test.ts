@@ -351,6 +351,33 @@ describe("words-clash: what a device wrote before it heard of its other life is 
     expect(textOf(ana, note)).toBe(`${text} last.`);
   });
 
+  test.each(["ben", "twin"])(
+    "where others built on both histories, and %s goes on: everybody's words, once",
+    async (who) => {
+      const [ana, ben, li] = (await team("ben", "li")) as [Writer, Writer, Writer];
+      const note = await ana.documents.notes.open({ title: "plan", persons: null });
+      await ana.documents.notes.edit(note, { text: "start." });
+      await allMeet([ana, ben, li]);
+      const twin = await withDocuments(await twinOf(ben.member));
+      await ben.documents.notes.edit(note, { append: " ben's long words" });
+      await twin.documents.notes.edit(note, { append: " twin" });
+      await meetWithRefusal(ben.member, ana.member);
+      await meetWithRefusal(twin.member, li.member);
+      for (const { documents } of [ana, li]) await documents.settled();
+      await ana.documents.notes.edit(note, { append: " ana's" });
+      await li.documents.notes.edit(note, { append: " li's" });
+      await ben.documents.close();
+      await twin.documents.close();
+      const on = await withDocuments(await (who === "ben" ? ben : twin).member.reopen());
+      await until(async () => {
+        await syncAll([ana, li, on]);
+        const texts = [ana, li, on].map((writer) => textOf(writer, note)!);
+        const words = [" ben's long words", " twin", " ana's", " li's"];
+        return texts.every((text) => text === texts[0] && words.every((word) => text.split(word).length === 2));
+      }, "all words are on all");
+    },
+  );
+
   /** A fork ends the sync in which it is found. */
   async function syncAll(writers: readonly Writer[]): Promise<void> {
     for (const one of writers)

@@ -79,4 +79,9 @@ export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: num
     peers: 3,
     bug: "a fact that was said again stood twice where a snapshot had the first saying",
   },
+  {
+    scenario: "malicious-peer",
+    seed: 16,
+    bug: "what members built on one history of a forked log was lost where another came first",
+  },
 ];

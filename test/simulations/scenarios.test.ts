@@ -52,7 +52,7 @@ const EXERCISED: { name: string; seeds: number[]; figures: string[] }[] = [
   },
   {
     name: "malicious-peer",
-    seeds: [1, 2, 3, 4, 5, 9],
+    seeds: [1, 2, 3, 4, 5, 7],
     figures: [
       "mallory forks",
       "mallory floods",
