@@ -79,7 +79,7 @@ export function editText(
   // From the end, so that places before stay where they are.
   for (const { at, removed, inserted } of hunks.toReversed()) {
     const [first = "", ...others] = pieces(inserted);
-    let place = placeAfter(root, unitAt(base, at - 1));
+    let place = placeAfter(root, lastUnit(root, base, at));
     transact(() => {
       for (const { index, length } of visibleRanges(root, base, at, removed)) root.delete(index, length);
       root.insert(place, first);
@@ -104,16 +104,23 @@ function pieces(text: string): string[] {
   return out;
 }
 
-/** The unit at `index` of what the runs show; null: before the first. */
-function unitAt(runs: readonly Run[], index: number): Unit | null {
-  if (index < 0) return null;
-  let rest = index;
+/**
+ * The last of the first `count` units that the runs show which is still of this text: what somebody wrote who was removed since may
+ * be of it no more. null: none is.
+ */
+function lastUnit(root: YText, runs: readonly Run[], count: number): Unit | null {
+  const known = seenBy(root.doc!);
+  let last: Unit | null = null;
+  let rest = count;
   for (const { client, clock, length, text } of runs) {
-    if (text === null) continue;
-    if (rest < length) return { client, clock: clock + rest };
-    rest -= length;
+    if (text === null || rest === 0) continue;
+    const shown = Math.min(rest, length);
+    rest -= shown;
+    const end = Math.min(clock + shown, known.get(client) ?? 0);
+    if (end > clock) last = { client, clock: end - 1 };
   }
-  throw new KinError("INTERNAL", `there is no unit ${index} in a text of ${index - rest}`);
+  if (rest > 0) throw new KinError("INTERNAL", `there are not ${count} units in a text of ${count - rest}`);
+  return last;
 }
 
 /** Where something directly after this unit goes, also if the unit is deleted by now. */
@@ -125,7 +132,7 @@ function placeAfter(root: YText, unit: Unit | null): number {
     if (isHere) return text === null ? index : index + unit.clock - clock + 1;
     if (text !== null) index += length;
   }
-  throw new KinError("NOT_FOUND", "what was edited is not of this note");
+  throw new KinError("INTERNAL", `unit ${unit.client}:${unit.clock} is of another text`);
 }
 
 /** Where `count` units of the base from `at` on are visible now; the last first. */

@@ -82,6 +82,22 @@ describe("words-anew: what members typed beside words that a removal cut off is 
     expect([ana, again, cleo].flatMap(({ documents }) => documents.refused())).toEqual([]);
   });
 
+  test("an editor that was open when the removal came saves what its user changed, where the rest stands", async () => {
+    const [ana, ben, li] = (await team("ben", "li")) as [Writer, Writer, Writer];
+    const id = await ana.documents.notes.open({ title: "plan", persons: null });
+    await ana.documents.notes.edit(id, { text: "one\ntwo\n" });
+    await allMeet([ana, ben, li]);
+    await removePerson(ana.member.replica, memberOf(ana.member, "ben").person);
+    await ben.documents.notes.edit(id, { text: "one\nben's\ntwo\n" });
+    await meet(ben, li);
+    const { text } = li.documents.notes.get(id)!;
+    const base = { runs: text.runs(), text: text.text() };
+    await meet(ana, li);
+    await li.documents.notes.edit(id, { text: "one\nben's\nafter ben's\ntwo, too\n", base });
+    await allMeet([ana, li]);
+    expect(textOf(ana, id)).toBe("one\nafter ben's\ntwo, too\n");
+  });
+
   test("who is asked for a change before anything else was heard of writes it behind his words made anew", async () => {
     const [ana, ben, li] = (await team("ben", "li")) as [Writer, Writer, Writer];
     const quiet = await withDocuments(await admitMember(ana.member, "quiet"), { hasHeard: () => false });

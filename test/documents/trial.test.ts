@@ -7,7 +7,7 @@ import { createArrivals, type DocumentEvent, type Receiver } from "../../sync/do
 import { runTrial, type RunTrial } from "../../sync/documents/trial.ts";
 import { createTrialThread, type TrialThread } from "../../sync/documents/worker.ts";
 import { createNoteText, TEXT_SHAPE, writeText } from "../../sync/documents/note-text.ts";
-import { parseUpdate, type Update } from "../../sync/documents/yjs.ts";
+import { parseUpdate, writeAs, type Update } from "../../sync/documents/yjs.ts";
 import { admitMember, foundMesh, testTime } from "../sync/mesh.ts";
 import { hashOf, meet, withDocuments } from "./scene.ts";
 
@@ -16,6 +16,17 @@ function updateOf(words: string): Update {
     { bytes: Uint8Array; seen: Map<number, number> },
   ];
   return parseUpdate(bytes, 7, seen, TEXT_SHAPE);
+}
+
+/** Updates of a thousand pieces, each before the last: whoever tries them walks past all of them for each. */
+function manyPieces(count: number): Update[] {
+  const made = writeAs(createNoteText().state(), 7, (doc, transact) => {
+    for (let i = 0; i < count; i++)
+      transact(() => {
+        for (let piece = 0; piece < 1000; piece++) doc.getText("text").insert(0, "x");
+      });
+  });
+  return made.map(({ bytes, seen }) => parseUpdate(bytes, 7, seen, TEXT_SHAPE));
 }
 
 describe("the thread", () => {
@@ -43,7 +54,7 @@ describe("the thread", () => {
 
   test("trial-limit: what takes too long is ended, decides nothing, and the next trial is not kept waiting", async () => {
     const hasty = createTrialThread({ limitMs: 1 });
-    const slow = { form: "text" as const, state: empty, updates: [updateOf("x".repeat(10_000))] };
+    const slow = { form: "text" as const, state: empty, updates: manyPieces(4) };
     await expect(hasty.run(slow)).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
     await expect(hasty.run(slow)).rejects.toMatchObject({ code: "DEADLINE_EXCEEDED" });
     await hasty.close();
