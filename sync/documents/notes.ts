@@ -213,13 +213,22 @@ export function createNotes(deps: DocumentDeps): Notes {
   async function meantBeside(id: NoteId, by: Author, refused: readonly DocumentEvent[]) {
     const state = notes.get(id);
     if (state === undefined) return null;
-    const edits = besideEdits(state, refused);
-    return meantIn(state, by, (wrong) =>
-      inOrder(
-        state,
-        edits.filter(({ event }) => !wrong.has(event.id)),
-      ),
-    );
+    const meantAs = (edits: readonly Reached[]) =>
+      meantIn(state, by, (wrong) =>
+        inOrder(
+          state,
+          edits.filter(({ event }) => !wrong.has(event.id)),
+        ),
+      );
+    // They may stand in the history that came first, and wait behind the other's edits of that log.
+    return (await meantAs(readAll(state, state.arrivals.waiting()))) ?? meantAs(besideEdits(state, refused));
+  }
+
+  function readAll(state: State, events: readonly DocumentEvent[]): Reached[] {
+    return events.flatMap((event): Reached[] => {
+      const update = orRefusal(() => readEdit(state, event));
+      return update === null || update instanceof KinError ? [] : [{ event, update }];
+    });
   }
 
   /** @param reach what would count, without what is wrong */
@@ -250,10 +259,7 @@ export function createNotes(deps: DocumentDeps): Notes {
 
   /** What is refused and what waits, as if who wrote the refused had been somebody else from there on. */
   function besideEdits(state: State, refused: readonly DocumentEvent[]): Reached[] {
-    const found = [...state.arrivals.waiting(), ...refused].flatMap((event): Reached[] => {
-      const update = orRefusal(() => readEdit(state, event));
-      return update === null || update instanceof KinError ? [] : [{ event, update }];
-    });
+    const found = readAll(state, [...state.arrivals.waiting(), ...refused]);
     const isRefused = new Set(refused.map((event) => event.id));
     const renamings = new Map<number, Renaming>();
     for (const { event, update } of found) {
