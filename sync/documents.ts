@@ -165,6 +165,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   /** What was judged is judged anew and not yet folded again. */
   let isStale = false;
   let run: Uint8Array | null = null;
+  let isOpen = false;
   let closed = false;
   let cancelRetry: (() => void) | null = null;
   let writing: Writing | undefined;
@@ -191,6 +192,8 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     changed: () => void pump().catch((error: unknown) => failed?.(error)),
     failed,
   });
+  isOpen = true;
+  if (late.size > 0) pump().catch((error: unknown) => failed?.(error));
   writing = await openWriting({
     replica,
     person,
@@ -323,7 +326,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
 
   /** Documents of which an earlier event came after later ones were decided fold again from their first event. */
   async function beginLate(): Promise<void> {
-    if (late.size === 0) return;
+    if (late.size === 0 || !isOpen) return; // while the log is read for the first time, all is not here yet
     // Bodies that it was made of may have been dropped since: then all begins with what stands for them.
     if ((deps.base?.current() ?? null) !== begun) {
       replica.refold();
