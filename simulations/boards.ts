@@ -84,5 +84,5 @@ function isGone(
   if (process!.replica.forkedLogs().length > 0 || team.living().length < team.machines.length) return false;
   const done = acts.filter(({ removal }) => removal === null);
   const removals = acts.filter(counts).flatMap(({ removal }) => removal ?? []);
-  return done.every(counts) && removals.some(({ saw }) => done.every(({ event }) => saw.has(event!.id)));
+  return done.every(counts) && removals.some(({ saw }) => done.every(({ event }) => saw.has(event.id)));
 }

@@ -604,9 +604,9 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    refused: () => refused.filter(({ event }) => !writing!.isAnew(event)),
+    refused: () => refused.filter(({ event }) => !writing.isAnew(event)),
     isWaiting: (event) => unplaced.has(event) || folds.some((one) => one.pending().includes(event)),
-    isMadeAnew: (event) => writing!.isAnew(event) || folds.some((one) => one.left().includes(event)),
+    isMadeAnew: (event) => writing.isAnew(event) || folds.some((one) => one.left().includes(event)),
     settled,
     hash: async () => {
       await settled();

@@ -226,7 +226,12 @@ test("words-anew: of any edits, all that one typed and took away is meant again 
       for (const { bytes } of writeText(then.state(), start!, [], [{ at: 0, removed: 0, inserted: "start" }]))
         for (const text of [then, now]) text.apply([bytes]);
       /** Each unit that was ever there, in order, and who took it away. */
-      let units = [..."start"].map((unit, clock) => ({ unit, client: start!, clock, takenBy: new Set<number>() }));
+      let units = Array.from("start").map((unit, clock) => ({
+        unit,
+        client: start!,
+        clock,
+        takenBy: new Set<number>(),
+      }));
       const clocks: Record<number, number> = { [mine!]: 0, [gone!]: 0 };
       const updates: Update[] = [];
       for (const { isMine, at, removed, says } of edits) {
@@ -281,8 +286,8 @@ test("words-anew: of a board, what others have set since stays theirs; marks are
     [`marks ${one}/${mine}`, `marks ${two}/${mine}`, `places ${two}`].toSorted(),
   );
   const before = createBoard(now.state());
-  for (const { bytes, seen } of writeMeant(now.state(), life!, "board", meant)) {
-    parseUpdate(bytes, life!, seen, BOARD_SHAPE);
+  for (const { bytes, seen } of writeMeant(now.state(), life, "board", meant)) {
+    parseUpdate(bytes, life, seen, BOARD_SHAPE);
     now.apply([bytes]);
   }
   expect(now.columns().map(({ name, cards }) => [name, cards.map(({ id }) => id)])).toEqual([
@@ -291,7 +296,7 @@ test("words-anew: of a board, what others have set since stays theirs; marks are
     ["done", [two]],
   ]);
   // Who has not seen that takes the card away as he knew it: it stays, by the new mark.
-  const [removal] = writeBoard(before, other!, { act: "remove", card: two }, random);
+  const [removal] = writeBoard(before, other, { act: "remove", card: two }, random);
   now.apply([removal!.bytes]);
   expect(now.columns()[2]!.cards.map(({ id }) => id)).toEqual([two]);
 });
