@@ -26,6 +26,7 @@ import { sha256 } from "#crypto";
 import { idBytes, idOf, type DeviceId, type EventId, type PersonId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
 import type { Setting } from "./documents/automerge.ts";
+import type { Card } from "./documents/board.ts";
 import { writeBoard, type BoardAct } from "./documents/board-acts.ts";
 import { placed } from "./documents/arrivals.ts";
 import type { DocumentEvent } from "./documents/arrivals.ts";
@@ -500,7 +501,14 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   }
 
   function editBoard(id: NoteId, act: BoardAct): Promise<boolean> {
-    return writeUpdates(id, "board", ({ board }, client) => writeBoard(board, client, act, random));
+    let shown: Card | undefined;
+    const write = ({ board }: Board, client: number): MadeUpdate[] =>
+      writeBoard(board, client, act.act === "edit" && shown !== undefined ? { base: shown, ...act } : act, random);
+    return writeUpdates(id, "board", write, () => {
+      const note = notes.get(id);
+      const cards = note?.form === "board" ? note.board.columns().flatMap((column) => column.cards) : [];
+      shown = act.act === "edit" ? cards.find((card) => card.id === act.card) : undefined;
+    });
   }
 
   function writeUpdates<Form extends NoteForm>(

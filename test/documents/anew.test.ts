@@ -187,6 +187,29 @@ describe("words-anew: what members typed beside words that a removal cut off is 
     expect(ana.documents.boards.get(id)!.board.columns()[2]!.cards).toEqual([]);
   });
 
+  test("a card whose whole text is written before anything else was heard of keeps his words that are said again first", async () => {
+    const [ana, ben] = (await team("ben")) as [Writer, Writer];
+    const quiet = await withDocuments(await admitMember(ana.member, "quiet"), { hasHeard: () => false });
+    const card = newCardId(seededRandom("a card"));
+    const act = (who: Writer) => who.documents.boards.edit;
+    const id = await ana.documents.notes.open({ title: "Release", persons: null, form: "board" });
+    await act(ana)(id, { act: "add", card, text: "one", column: null, place: "end", assigned: [] });
+    await allMeet([ana, ben, quiet]);
+    await removePerson(ana.member.replica, memberOf(ana.member, "ben").person);
+    await act(ben)(id, { act: "edit", card, text: "one, ben's" });
+    await meet(ben, quiet);
+    await act(quiet)(id, { act: "edit", card, text: "one, ben's, quiet's" });
+    await meet(ana, quiet);
+    await meet(ana, quiet);
+    await act(quiet)(id, { act: "edit", card, text: "one and more" });
+    await allMeet([ana, quiet]);
+    const [shown] = ana.documents.boards
+      .get(id)!
+      .board.columns()
+      .flatMap(({ cards }) => cards);
+    for (const words of ["one", ", quiet's", " and more"]) expect(shown!.text.split(words)).toHaveLength(2);
+  });
+
   test("settings of one's own agents, after a lost machine of one's own has set some", async () => {
     const ana = await withDocuments(await foundMesh("ana", testTime()));
     const phone = await withDocuments(await addDevice(ana.member, "phone"));
