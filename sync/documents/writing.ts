@@ -220,7 +220,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     const found = await notes.meant(id, by, cut);
     if (found === null) return null;
     const make = (as: Writer): NewEntry[] => {
-      const note = notes.get(id)!;
+      const note = noteHere(id);
       const client = clientOf(as, note);
       return noteEntries(note, as, writeMeant(documentOf(note).state(), client, note.form, found.meant));
     };
@@ -268,7 +268,11 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     inOrder(async () => {
       await settled();
       if (deps.isClosed() || !replica.membership().devices.has(own)) return;
-      for (const [id, { of }] of lost()) await goOn(id, of).catch((error: unknown) => deps.failed?.(error));
+      for (const [id, { of }] of lost())
+        await goOn(id, of).catch((error: unknown) => {
+          // Who opened it was removed meanwhile: there is nothing to write into.
+          if (!(error instanceof KinError && error.code === "NOT_FOUND")) deps.failed?.(error);
+        });
       // This machine could not, or what they stand on has not come.
       if (lost().size > 0) deps.later();
     }).catch((error: unknown) => deps.failed?.(error));
@@ -281,11 +285,18 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     if (found === null || life === null) return null;
     const make = (as: Writer): NewEntry[] => {
       if (as.log !== log) throw new KinError("FORKED", "this device's log has ended: it is said in the next one");
-      const note = notes.get(id)!;
+      const note = noteHere(id);
       const updates = writeMeant(documentOf(note).state(), clientOf({ ...as, life }, note), note.form, found.meant);
       return noteEntries(note, { log, life }, updates);
     };
     return { events: found.events, make };
+  }
+
+  /** @throws KinError NOT_FOUND */
+  function noteHere(id: NoteId): Note | Board {
+    const note = notes.get(id);
+    if (note === undefined) throw new KinError("NOT_FOUND", `there is no note ${id} here any more`);
+    return note;
   }
 
   /** A life in which nobody has seen anything of this log; null: there is none left. */
@@ -294,7 +305,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     const isUsed =
       waiting.length > 0 ||
       all.some((event) => event.device === own && event.log === log) ||
-      documentOf(notes.get(id)!)
+      documentOf(noteHere(id))
         .seen()
         .has(yjsClientOf(log, id, life));
     const free = isUsed ? life + 1 : life;
