@@ -1891,6 +1891,12 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "words-clash",
+    file: "sync/documents/notes.ts",
+    search: "[...state.arrivals.pending(), ...refused]",
+    replace: "[...state.arrivals.waiting(), ...refused]",
+  },
+  {
+    requirement: "words-clash",
     file: "sync/documents/writing.ts",
     search: "(await beyondCut(id, of, waiting)) ?? (await beside(id, of, waiting))",
     replace: "await beyondCut(id, of, waiting)",

@@ -70,10 +70,12 @@ export interface Arrivals<Update> {
   pump(): Promise<void>;
   /** Held ones are tried again at the next pump. */
   retry(): void;
-  /** Events that wait for something, without those that their author has made anew in a later life. */
+  /** All events that wait for something. */
+  pending(): DocumentEvent[];
+  /** Those of them that their authors have made anew in a later life. */
+  left(): DocumentEvent[];
+  /** The others. */
   waiting(): DocumentEvent[];
-  /** All events that wait. */
-  pending(): EventId[];
   /** The last life in which a log wrote, and its events that wait there. */
   lastLife(log: LogId): { life: number; waiting: EventId[] };
   /**
@@ -257,12 +259,17 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals<Upd
 
   function lastLife(log: LogId): { life: number; waiting: EventId[] } {
     for (let life = MAX_LIVES - 1; life > 0; life--)
-      if (queues.has(`${log}/${life}`) || receiver.hasLife(log, life)) return { life, waiting: waitingIn(log, life) };
-    return { life: 0, waiting: waitingIn(log, 0) };
+      if (queues.has(`${log}/${life}`) || receiver.hasLife(log, life)) return inLife(log, life);
+    return inLife(log, 0);
   }
 
-  function waitingIn(log: LogId, life: number): EventId[] {
-    return (queues.get(`${log}/${life}`) ?? []).map(({ event }) => event.id);
+  function inLife(log: LogId, life: number): { life: number; waiting: EventId[] } {
+    return { life, waiting: (queues.get(`${log}/${life}`) ?? []).map(({ event }) => event.id) };
+  }
+
+  /** @param isOne what is asked of the first of a queue */
+  function waitingIn(isOne: (first: Entry<Update>) => boolean): DocumentEvent[] {
+    return [...queues.values()].flatMap((queue) => (isOne(queue[0]!) ? queue.map(({ event }) => event) : []));
   }
 
   function reach(
@@ -300,8 +307,9 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals<Upd
     push,
     pump,
     retry: () => heldLanes.clear(),
-    waiting: () => [...queues.values()].flatMap((queue) => (isLeft(queue[0]!) ? [] : queue.map(({ event }) => event))),
-    pending: () => [...queues.values()].flatMap((queue) => queue.map(({ event }) => event.id)),
+    pending: () => waitingIn(() => true),
+    left: () => waitingIn(isLeft),
+    waiting: () => waitingIn((entry) => !isLeft(entry)),
     lastLife,
     reach,
     decided: () => [...decided.values()],

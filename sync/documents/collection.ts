@@ -101,12 +101,8 @@ export function createCollection<Id extends string, State extends Arriving<Id>>(
         fresh.add(id);
       }
     },
-    pending: () => [...states.values()].flatMap(({ arrivals }) => arrivals.pending()),
-    left: () =>
-      [...states.values()].flatMap(({ arrivals }) => {
-        const waiting = new Set(arrivals.waiting().map(({ id }) => id));
-        return arrivals.pending().filter((id) => !waiting.has(id));
-      }),
+    pending: () => [...states.values()].flatMap(({ arrivals }) => arrivals.pending().map(({ id }) => id)),
+    left: () => [...states.values()].flatMap(({ arrivals }) => arrivals.left().map(({ id }) => id)),
     waitingOf: (device) =>
       [...states.values()].flatMap(({ id, arrivals }) => {
         const own = arrivals.waiting().filter((event) => event.device === device);

@@ -221,7 +221,7 @@ export function createNotes(deps: DocumentDeps): Notes {
         ),
       );
     // They may stand in the history that came first, and wait behind the other's edits of that log.
-    return (await meantAs(readAll(state, state.arrivals.waiting()))) ?? meantAs(besideEdits(state, refused));
+    return (await meantAs(readAll(state, state.arrivals.pending()))) ?? meantAs(besideEdits(state, refused));
   }
 
   function readAll(state: State, events: readonly DocumentEvent[]): Reached[] {
@@ -236,6 +236,7 @@ export function createNotes(deps: DocumentDeps): Notes {
     const offer = best(state);
     if (offer === undefined) return null;
     const wrong = new Set<EventId>();
+    const left = new Set(state.arrivals.left());
     for (;;) {
       const reached = reach(wrong);
       if (reached.length === 0) return null;
@@ -250,16 +251,19 @@ export function createNotes(deps: DocumentDeps): Notes {
         wrong.add(reached[right]!.event.id);
         continue;
       }
-      const own = reached.filter(({ event }) => isBy(by, event));
+      const own = reached.filter(({ event }) => isBy(by, event) && !left.has(event));
       if (own.length === 0) return null;
       const mine = new Set<Update>(own.map(({ update }) => update));
       return { events: own.map(({ event }) => event.id), meant: meantBy(trial.state, trial.updates, mine) };
     }
   }
 
-  /** What is refused and what waits, as if who wrote the refused had been somebody else from there on. */
+  /**
+   * What is refused and what waits, as if who wrote the refused had been somebody else from there on. Also what others have made anew:
+   * somebody may have built on it as it was.
+   */
   function besideEdits(state: State, refused: readonly DocumentEvent[]): Reached[] {
-    const found = readAll(state, [...state.arrivals.waiting(), ...refused]);
+    const found = readAll(state, [...state.arrivals.pending(), ...refused]);
     const isRefused = new Set(refused.map((event) => event.id));
     const renamings = new Map<number, Renaming>();
     for (const { event, update } of found) {

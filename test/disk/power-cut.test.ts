@@ -13,6 +13,8 @@ import { checkIntegrity, lostOf, readSaid } from "./verify.ts";
 const CUTS = Number(process.env["KIN_CUTS"] ?? 50);
 /** Moments at which one life is cut; the next life begins from what the last one left. */
 const CUTS_A_LIFE = 5;
+/** Lives of one store before a new one begins: each cut looks for all that its store ever acknowledged. */
+const LIVES_A_STORE = 20;
 /** Enough that the write-ahead log moves into the file in many of the lives. */
 const MAX_LINES = 600;
 /** Cuts after which a store that does not wait for the disk must have been found out. */
@@ -44,7 +46,8 @@ async function cutOften(
   let before = new Map<string, Buffer>();
   /** What was acknowledged before this life. */
   let acknowledged = new Map<number, string>();
-  while (found.cuts < cuts && !(stopAtLoss && (found.lost > 0 || found.broken.length > 0))) {
+  for (let life = 0; found.cuts < cuts && !(stopAtLoss && (found.lost > 0 || found.broken.length > 0)); life++) {
+    if (life % LIVES_A_STORE === 0) [before, acknowledged] = [new Map(), new Map()];
     const folder = newFolder("life");
     writeFiles(folder, renamed(before, folder));
     const disk = failingDisk(newFolder("disk"), folder, { lies });

@@ -422,6 +422,38 @@ describe("words-clash: what a device wrote before it heard of its other life is 
     },
   );
 
+  test("who built on words that their author has said anew since says his own anew, too", async () => {
+    const names = ["ben", "li", "cleo", "dora"];
+    const [ana, ben, li, cleo, dora] = (await team(...names)) as [Writer, Writer, Writer, Writer, Writer];
+    const note = await ana.documents.notes.open({ title: "plan", persons: null });
+    await ana.documents.notes.edit(note, { text: "start." });
+    await allMeet([ana, ben, li, cleo, dora]);
+    const twin = await withDocuments(await twinOf(ben.member));
+    await ben.documents.notes.edit(note, { append: " ben's long words" });
+    await twin.documents.notes.edit(note, { append: " twin" });
+    // Whichever history comes first, of the two who built on the other the second has not heard of the first's saying.
+    for (const [history, first, second, says] of [
+      [ben, ana, dora, [" ana's", " dora's"]],
+      [twin, li, cleo, [" li's", " cleo's"]],
+    ] as const) {
+      await meetWithRefusal(history.member, first.member);
+      await first.documents.settled();
+      await first.documents.notes.edit(note, { append: says[0] });
+      await meet(first, second);
+      await second.documents.notes.edit(note, { append: says[1] });
+    }
+    await ben.documents.close();
+    await twin.documents.close();
+    const reads = (writers: Writer[], words: string[]) =>
+      until(async () => {
+        await syncAll(writers);
+        const texts = writers.map((writer) => textOf(writer, note)!);
+        return texts.every((text) => text === texts[0] && words.every((word) => text.split(word).length === 2));
+      }, `all read ${words.join()}`);
+    await reads([ana, li], [" ana's", " li's"]);
+    await reads([ana, li, cleo, dora], [" ana's", " li's", " cleo's", " dora's"]);
+  });
+
   /** A fork ends the sync in which it is found. */
   async function syncAll(writers: readonly Writer[]): Promise<void> {
     for (const one of writers)

@@ -84,4 +84,9 @@ export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: num
     seed: 16,
     bug: "what members built on one history of a forked log was lost where another came first",
   },
+  {
+    scenario: "malicious-peer",
+    seed: 311,
+    bug: "who built on words that their author had said anew since waited for ever",
+  },
 ];
