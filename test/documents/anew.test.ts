@@ -1,7 +1,7 @@
 /** Edits that stood on what a removal cut off: their authors make them anew, and nothing that a member has typed is lost. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { yjsClientOf } from "../../protocols/document.ts";
+import { yjsClientOf, type NoteId } from "../../protocols/document.ts";
 import { idOf } from "../../protocols/ids.ts";
 import { removeDevice, removePerson } from "../../sync/acts.ts";
 import { meantBy, writeMeant } from "../../sync/documents/anew.ts";
@@ -425,33 +425,38 @@ describe("words-clash: what a device wrote before it heard of its other life is 
   test("who built on words that their author has said anew since says his own anew, too", async () => {
     const names = ["ben", "li", "cleo", "dora"];
     const [ana, ben, li, cleo, dora] = (await team(...names)) as [Writer, Writer, Writer, Writer, Writer];
-    const note = await ana.documents.notes.open({ title: "plan", persons: null });
-    await ana.documents.notes.edit(note, { text: "start." });
-    await allMeet([ana, ben, li, cleo, dora]);
     const twin = await withDocuments(await twinOf(ben.member));
-    await ben.documents.notes.edit(note, { append: " ben's long words" });
-    await twin.documents.notes.edit(note, { append: " twin" });
-    // Whichever history comes first, of the two who built on the other the second has not heard of the first's saying.
+    // Which history comes first is a matter of the events' ids: in some of these it is the one, in some the other.
+    const notes: NoteId[] = [];
+    for (let i = 0; i < 8; i++) notes.push(await ana.documents.notes.open({ title: `${i}`, persons: null }));
+    for (const other of [ben, twin, li, cleo, dora]) await meet(ana, other);
+    for (const note of notes) {
+      await ben.documents.notes.edit(note, { append: " ben's long words" });
+      await twin.documents.notes.edit(note, { append: " twin" });
+    }
+    // Of the two who built on the other history the second has not heard of the first's saying.
     for (const [history, first, second, says] of [
       [ben, ana, dora, [" ana's", " dora's"]],
       [twin, li, cleo, [" li's", " cleo's"]],
     ] as const) {
       await meetWithRefusal(history.member, first.member);
       await first.documents.settled();
-      await first.documents.notes.edit(note, { append: says[0] });
+      for (const note of notes) await first.documents.notes.edit(note, { append: says[0] });
       await meet(first, second);
-      await second.documents.notes.edit(note, { append: says[1] });
+      for (const note of notes) await second.documents.notes.edit(note, { append: says[1] });
     }
     await ben.documents.close();
     await twin.documents.close();
-    const reads = (writers: Writer[], words: string[]) =>
+    const allRead = (writers: Writer[], words: string[]) =>
       until(async () => {
         await syncAll(writers);
-        const texts = writers.map((writer) => textOf(writer, note)!);
-        return texts.every((text) => text === texts[0] && words.every((word) => text.split(word).length === 2));
+        return notes.every((note) => {
+          const texts = writers.map((writer) => textOf(writer, note)!);
+          return texts.every((text) => text === texts[0] && words.every((word) => text.split(word).length === 2));
+        });
       }, `all read ${words.join()}`);
-    await reads([ana, li], [" ana's", " li's"]);
-    await reads([ana, li, cleo, dora], [" ana's", " li's", " cleo's", " dora's"]);
+    await allRead([ana, li], [" ana's", " li's"]);
+    await allRead([ana, li, cleo, dora], [" ana's", " li's", " cleo's", " dora's"]);
   });
 
   /** A fork ends the sync in which it is found. */
