@@ -77,7 +77,7 @@ export interface NoteShared {
 }
 /** What an author had of a note when he wrote: how many units of each client id. */
 export type Seen = ReadonlyMap<number, number>;
-/** Of a log in one document; each begins where a removal has cut off what the one before it stood on. */
+/** Of a log in one document; each begins where what the one before it stood on counts no more: a removal cut it off, or another history came first. */
 export const MAX_LIVES = 8;
 
 export interface NoteEdited {
@@ -123,14 +123,15 @@ const NONCE_BYTES = 12;
 const FORMS: { readonly [Form in NoteForm]: number } = { text: 1, board: 2 };
 const FORM_NAMES = Object.keys(FORMS) as NoteForm[];
 
-export function isNoteForm(name: unknown): name is NoteForm {
-  return typeof name === "string" && Object.hasOwn(FORMS, name);
-}
 const YJS_DOMAIN = utf8Bytes("kin/yjs/1");
 const AUTOMERGE_DOMAIN = utf8Bytes("kin/automerge/1");
 const RECORD_DOMAIN = utf8Bytes("kin/record/1");
 
 // ── Facts ──
+
+export function isNoteForm(name: unknown): name is NoteForm {
+  return typeof name === "string" && Object.hasOwn(FORMS, name);
+}
 
 /** @throws KinError BAD_REQUEST, TOO_LARGE if the key or the value is none */
 export function factSetValue({ scope, key, json, replaces }: FactSet): Value {

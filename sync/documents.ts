@@ -21,7 +21,7 @@ import {
 import { concat, encode, equal, type Value } from "../protocols/bytes.ts";
 import type { Random, Time } from "../protocols/effects.ts";
 import { KinError } from "../protocols/errors.ts";
-import { type EventKind } from "../protocols/events.ts";
+import type { EventKind } from "../protocols/events.ts";
 import { sha256 } from "#crypto";
 import { idBytes, idOf, type DeviceId, type EventId, type PersonId } from "../protocols/ids.ts";
 import { compareStamps } from "./clock.ts";
@@ -40,7 +40,7 @@ import { documentRows, notesPart, recordsPart } from "./documents/snapshot-views
 import { entryFor, openWriting, type Writer, type Writing } from "./documents/writing.ts";
 import { diffText, type Hunk } from "./documents/text-diff.ts";
 import type { RunTrial } from "./documents/trial.ts";
-import { type MadeUpdate, type Run } from "./documents/yjs.ts";
+import type { MadeUpdate, Run } from "./documents/yjs.ts";
 import { openProjection, type ProjectionOptions } from "./projection.ts";
 import type { NewEntry, ReadableEvent, Replica } from "./replica.ts";
 import type { Base, SnapshotBase } from "./snapshot-base.ts";
@@ -120,7 +120,7 @@ export interface Documents {
   refused(): RefusedUpdate[];
   /** An edit that waits for what it builds on, or for a key. */
   isWaiting(event: EventId): boolean;
-  /** An edit that stood on what a removal cut off, and has no effect: its author has made it anew. */
+  /** An edit that stood on what a removal cut off, or in a second history, and has no effect: its author has made it anew. */
   isMadeAnew(event: EventId): boolean;
   /** Resolves when all that the replica has now is folded, or waits for something that has not come. */
   settled(): Promise<void>;

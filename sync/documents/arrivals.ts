@@ -287,20 +287,8 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals<Upd
       lanes.set(lane, queue);
       insert(queue, entry);
     }
-    const reached: Taken<Update>[] = [];
-    for (let found = true; found;) {
-      found = false;
-      for (const queue of lanes.values())
-        for (let [entry] = queue; entry !== undefined; [entry] = queue) {
-          const judged = judge(entry);
-          if (judged === "waits") break;
-          queue.shift();
-          found = true;
-          if (judged === "next") reached.push({ entry, update: entry.update!, undo: receiver.note(entry.update!) });
-        }
-    }
-    for (const { undo } of reached.toReversed()) undo();
-    return reached.map(({ entry: { event }, update }) => ({ event, update }));
+    const reached = reachIn([...lanes.values()], judge, ({ update }) => receiver.note(update!));
+    return reached.map(({ event, update }) => ({ event, update: update! }));
   }
 
   return {
@@ -324,6 +312,31 @@ export function createArrivals<Update>(receiver: Receiver<Update>): Arrivals<Upd
       heldLanes.clear();
     },
   };
+}
+
+/** What would count of some queues, in an order in which it could. Decides nothing: what is noted on the way is taken back. */
+export function reachIn<T>(
+  queues: readonly T[][],
+  judge: (one: T) => "next" | "waits" | KinError,
+  note: (one: T) => () => void,
+): T[] {
+  const reached: T[] = [];
+  const undos: (() => void)[] = [];
+  for (let found = true; found;) {
+    found = false;
+    for (const queue of queues)
+      for (let [one] = queue; one !== undefined; [one] = queue) {
+        const judged = judge(one);
+        if (judged === "waits") break;
+        queue.shift();
+        found = true;
+        if (judged !== "next") continue;
+        undos.push(note(one));
+        reached.push(one);
+      }
+  }
+  for (const undo of undos.toReversed()) undo();
+  return reached;
 }
 
 /** By place; where a log was written twice, by id. */

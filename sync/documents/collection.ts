@@ -76,35 +76,43 @@ export function createCollection<Id extends string, State extends Arriving<Id>>(
   const states = new Map<Id, State>();
   /** Something has come for them since the last pump. */
   const fresh = new Set<Id>();
+  /** Something may wait in them. */
+  const busy = new Set<Id>();
+  const busyOnes = (): State[] => [...busy].map((id) => states.get(id)!);
   return {
     get: (id) => states.get(id),
     touch(id, make) {
       let state = states.get(id);
       if (state === undefined) states.set(id, (state = make()));
       fresh.add(id);
+      busy.add(id);
       return state;
     },
     all: () => [...states.values()].toSorted((a, b) => (a.id < b.id ? -1 : 1)),
     async pump() {
       for (const id of fresh) {
         fresh.delete(id);
-        await states.get(id)?.arrivals.pump();
+        const arrivals = states.get(id)?.arrivals;
+        await arrivals?.pump();
+        if (arrivals?.pending().length === 0 && !fresh.has(id)) busy.delete(id);
       }
     },
     clear() {
       for (const { arrivals } of states.values()) arrivals.clear();
       states.clear();
+      fresh.clear();
+      busy.clear();
     },
     retry() {
-      for (const { id, arrivals } of states.values()) {
+      for (const { id, arrivals } of busyOnes()) {
         arrivals.retry();
         fresh.add(id);
       }
     },
-    pending: () => [...states.values()].flatMap(({ arrivals }) => arrivals.pending().map(({ id }) => id)),
-    left: () => [...states.values()].flatMap(({ arrivals }) => arrivals.left().map(({ id }) => id)),
+    pending: () => busyOnes().flatMap(({ arrivals }) => arrivals.pending().map(({ id }) => id)),
+    left: () => busyOnes().flatMap(({ arrivals }) => arrivals.left().map(({ id }) => id)),
     waitingOf: (device) =>
-      [...states.values()].flatMap(({ id, arrivals }) => {
+      busyOnes().flatMap(({ id, arrivals }) => {
         const own = arrivals.waiting().filter((event) => event.device === device);
         return own.length === 0 ? [] : [{ id, events: own.map((event) => event.id) }];
       }),

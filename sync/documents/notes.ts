@@ -22,7 +22,7 @@ import { decodeStamp } from "../clock.ts";
 import type { ReadableEvent } from "../replica.ts";
 import { BOARD_SHAPE, createBoard, type BoardState } from "./board.ts";
 import { meantBy, type Meant } from "./anew.ts";
-import { createArrivals, type Arrivals, type DocumentEvent } from "./arrivals.ts";
+import { createArrivals, reachIn, type Arrivals, type DocumentEvent } from "./arrivals.ts";
 import {
   attempt,
   createCollection,
@@ -215,9 +215,10 @@ export function createNotes(deps: DocumentDeps): Notes {
     if (state === undefined) return null;
     const meantAs = (edits: readonly Reached[]) =>
       meantIn(state, by, (wrong) =>
-        inOrder(
-          state,
-          edits.filter(({ event }) => !wrong.has(event.id)),
+        reachIn(
+          ordered(edits.filter(({ event }) => !wrong.has(event.id))).map((edit) => [edit]),
+          ({ update }) => judge(state, update),
+          ({ update }) => note(state, update),
         ),
       );
     // They may stand in the history that came first, and wait behind the other's edits of that log.
@@ -433,25 +434,8 @@ function note({ ends, clocks }: State, { client, from, to, seen }: Edit): () => 
   };
 }
 
-/** Those that count, one after the other. */
-function inOrder(state: State, edits: readonly Reached[]): Reached[] {
-  let left = edits.toSorted((a, b) => a.event.seq - b.event.seq || (a.event.id < b.event.id ? -1 : 1));
-  const reached: Reached[] = [];
-  const undos: (() => void)[] = [];
-  for (let found = true; found;) {
-    found = false;
-    const later: Reached[] = [];
-    for (const one of left) {
-      if (judge(state, one.update) === "next") {
-        undos.push(note(state, one.update));
-        reached.push(one);
-        found = true;
-      } else later.push(one);
-    }
-    left = later;
-  }
-  for (const undo of undos.toReversed()) undo();
-  return reached;
+function ordered(edits: readonly Reached[]): Reached[] {
+  return edits.toSorted((a, b) => a.event.seq - b.event.seq || (a.event.id < b.event.id ? -1 : 1));
 }
 
 /** Without what others have done that the author had not seen, or that only took away: nothing of his stands on that. */

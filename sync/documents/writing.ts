@@ -26,12 +26,13 @@ import { formatText, idBytes, type DeviceId, type EventId, type LogId, type Pers
 import { createQueue } from "../ground.ts";
 import type { NewEntry, ReadableEvent, Replica } from "../replica.ts";
 import type { StoreBatch } from "../store.ts";
-import { writeMeant } from "./anew.ts";
+import { writeMeant, type Meant } from "./anew.ts";
 import { placed, type DocumentEvent } from "./arrivals.ts";
 import type { Author, DocumentFold } from "./collection.ts";
 import { documentOf, SHAPES, type Board, type Note, type Notes } from "./notes.ts";
 import type { Records, Settings } from "./records.ts";
 import { parseUpdate, type MadeUpdate } from "./yjs.ts";
+
 /** Of the store, stored with what is appended. */
 type Rows = NonNullable<StoreBatch["values"]>;
 
@@ -75,8 +76,8 @@ export interface Writing {
     look?: () => void,
   ) => Promise<boolean>;
   /** @throws KinError TOO_LARGE */
-  clientOf: (as: Writer, note: Note | Board) => number;
-  noteEntries: (note: Note | Board, as: Pick<Writer, "log" | "life">, updates: readonly MadeUpdate[]) => NewEntry[];
+  clientOf: (as: WriterIn, note: Note | Board) => number;
+  noteEntries: (note: Note | Board, as: WriterIn, updates: readonly MadeUpdate[]) => NewEntry[];
   settingEntries: (name: string, as: Writer, settings: Settings) => NewEntry[];
   /** An own edit that was said again by another. */
   isAnew: (event: EventId) => boolean;
@@ -94,6 +95,7 @@ export interface Writer {
   /** Its updates that wait. */
   waiting: EventId[];
 }
+type WriterIn = Pick<Writer, "log" | "life">;
 /** Own updates that are to be made anew, and how. */
 interface Anew {
   events: EventId[];
@@ -218,13 +220,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
 
   async function noteAnew(id: NoteId, cut: DocumentEvent[]): Promise<Anew | null> {
     const found = await notes.meant(id, by, cut);
-    if (found === null) return null;
-    const make = (as: Writer): NewEntry[] => {
-      const note = noteHere(id);
-      const client = clientOf(as, note);
-      return noteEntries(note, as, writeMeant(documentOf(note).state(), client, note.form, found.meant));
-    };
-    return { events: found.events, make };
+    return found === null ? null : { events: found.events, make: (as) => meantEntries(noteHere(id), as, found.meant) };
   }
 
   function recordAnew(id: string, cut: DocumentEvent[]): Anew | null {
@@ -285,9 +281,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     if (found === null || life === null) return null;
     const make = (as: Writer): NewEntry[] => {
       if (as.log !== log) throw new KinError("FORKED", "this device's log has ended: it is said in the next one");
-      const note = noteHere(id);
-      const updates = writeMeant(documentOf(note).state(), clientOf({ ...as, life }, note), note.form, found.meant);
-      return noteEntries(note, { log, life }, updates);
+      return meantEntries(noteHere(id), { log, life }, found.meant);
     };
     return { events: found.events, make };
   }
@@ -348,7 +342,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
   }
 
   /** @throws KinError TOO_LARGE */
-  function clientOf({ log, life }: Writer, note: Note | Board): number {
+  function clientOf({ log, life }: WriterIn, note: Note | Board): number {
     const client = yjsClientOf(log, note.id, life);
     const seen = documentOf(note).seen();
     if (seen.size >= MAX_NOTE_CLIENTS && !seen.has(client))
@@ -356,11 +350,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     return client;
   }
 
-  function noteEntries(
-    note: Note | Board,
-    { log, life }: Pick<Writer, "log" | "life">,
-    updates: readonly MadeUpdate[],
-  ): NewEntry[] {
+  function noteEntries(note: Note | Board, { log, life }: WriterIn, updates: readonly MadeUpdate[]): NewEntry[] {
     const { id, form, key } = note;
     return updates.map(({ bytes, seen }) => {
       // What no node takes is not written.
@@ -369,6 +359,10 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
       const update = key === null ? { open: bytes } : sealUpdate(at, key, bytes, random);
       return entryFor("note-edited", noteEditedValue({ note: id, seen, life, update }), null);
     });
+  }
+
+  function meantEntries(note: Note | Board, as: WriterIn, meant: Meant): NewEntry[] {
+    return noteEntries(note, as, writeMeant(documentOf(note).state(), clientOf(as, note), note.form, meant));
   }
 
   function settingEntries(name: string, { log, life }: Writer, settings: Settings): NewEntry[] {

@@ -2,11 +2,11 @@
 import { expect, test } from "vitest";
 import { equal } from "../../protocols/bytes.ts";
 import { idBytes, type EnvelopeId } from "../../protocols/ids.ts";
-import { courseOf, createAsks } from "../../sync/asks.ts";
+import { courseOf } from "../../sync/asks.ts";
 import type { ReadableEvent } from "../../sync/replica.ts";
 import { bytesOf } from "../sync/chains.ts";
 import { allEvents, benAndAna } from "../sync/mesh.ts";
-import { ask, startActor } from "./durable-scene.ts";
+import { ask, asksOf, startActor } from "./durable-scene.ts";
 
 /** As `sync/asks.ts` has it. */
 const MAX_EARLY_PER_DEVICE = 256;
@@ -36,16 +36,7 @@ test("of what a device says about asks that have not come, its newest 256 words 
     value: { re: idBytes(first), code: "NOT_FOUND", message: "it is not offered here" },
   };
 
-  const asks = createAsks({
-    mesh: ana.replica.mesh,
-    self: anas.invoke.self,
-    couldSpeakFor: anas.invoke.keyMaySpeakFor,
-    hasStarted: () => false,
-    refused: (_event, error) => {
-      throw error;
-    },
-    remembered: 16,
-  });
+  const asks = asksOf(anas);
   for (const event of [declined, withdrawn, about("invocation-withdrawn", second)]) asks.fold(event);
   // As many as leave room for one of the two withdrawals: the older one goes.
   for (let i = 1; i < MAX_EARLY_PER_DEVICE; i++)

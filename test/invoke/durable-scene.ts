@@ -10,6 +10,7 @@ import { sealEnvelope, type InvokeDeps } from "../../protocols/invoke-deps.ts";
 import type { CallEvent, CallRequest, IncomingCall } from "../../protocols/invoke.ts";
 import { makeCertificate, stampOf } from "../../protocols/roster-record.ts";
 import { sealOne } from "../../protocols/signature.ts";
+import { createAsks, type Asks } from "../../sync/asks.ts";
 import { createOutbox, type Outbox, type OutboxDeps } from "../../sync/outbox.ts";
 import type { MemoryDisk } from "../../sync/stores/memory-disk.ts";
 import { createDispatch, type Runnable } from "../../node/agents/dispatch.ts";
@@ -57,6 +58,23 @@ export function invokeDeps({ replica, keys, time }: TestMember): InvokeDeps {
     random,
     stamp: () => stampOf(time.now()),
   };
+}
+
+/** A fold of asks as this actor has it; throws what is refused if nobody wants it. */
+export function asksOf(
+  { invoke: { mesh, self, keyMaySpeakFor } }: Actor,
+  refused: (error: KinError) => void = (error) => {
+    throw error;
+  },
+): Asks {
+  return createAsks({
+    mesh,
+    self,
+    couldSpeakFor: keyMaySpeakFor,
+    hasStarted: () => false,
+    refused: (_event, error) => refused(error),
+    remembered: 16,
+  });
 }
 
 /** A tool that leaves a mark and says how often it has run. */

@@ -6,7 +6,7 @@ import { decodeEnvelope, encodeEnvelope, type Envelope } from "../../protocols/e
 import { idBytes, type DeviceId, type EnvelopeId } from "../../protocols/ids.ts";
 import { parseSealed, sealedValue, sealOne } from "../../protocols/signature.ts";
 import { removePerson } from "../../sync/acts.ts";
-import { courseOf, createAsks } from "../../sync/asks.ts";
+import { courseOf } from "../../sync/asks.ts";
 import type { ReadableEvent } from "../../sync/replica.ts";
 import type { Runnable } from "../../node/agents/dispatch.ts";
 import {
@@ -24,6 +24,7 @@ import {
   addDevice,
   answerNow,
   ask,
+  asksOf,
   liveCall,
   marking,
   outcomeOf,
@@ -296,16 +297,7 @@ test("R8: the same events say the same whatever order they come in [one-executor
     "invocation-declined",
   ]);
   const courseIn = (order: ReadableEvent[]) => {
-    const asks = createAsks({
-      mesh: ana.replica.mesh,
-      self: anas.invoke.self,
-      couldSpeakFor: anas.invoke.keyMaySpeakFor,
-      hasStarted: () => false,
-      refused: (_event, error) => {
-        throw error;
-      },
-      remembered: 16,
-    });
+    const asks = asksOf(anas);
     for (const event of order) asks.fold(event);
     return courseOf(asks.asked.get(id)!);
   };
@@ -331,14 +323,7 @@ test("an ask that is no durable request by the protocol page has no effect [ask-
     ) as Value;
   const refusedIn = (one: ReadableEvent): string[] => {
     const codes: string[] = [];
-    const asks = createAsks({
-      mesh: ana.replica.mesh,
-      self: anas.invoke.self,
-      couldSpeakFor: anas.invoke.keyMaySpeakFor,
-      hasStarted: () => false,
-      refused: (_event, error) => codes.push(error.code),
-      remembered: 16,
-    });
+    const asks = asksOf(anas, (error) => codes.push(error.code));
     asks.fold(one);
     return codes;
   };

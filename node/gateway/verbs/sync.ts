@@ -205,14 +205,15 @@ async function whyEvent(node: MeshNode, mesh: Mesh, item: string, id: EventId): 
 
 /** null: nothing else is to be said than of any event. */
 function documentStanding({ documents }: Mesh, id: EventId): [state: string, sentence: string] | null {
-  const refused = documents.refused().find(({ event }) => event === id);
-  if (refused !== undefined)
-    return ["refused", `it is here and has no effect, on this node and on all others: ${refused.message}`];
   if (documents.isMadeAnew(id))
     return [
       "anew",
-      "it is here and has no effect: it stood on what a removal cut off, and its author has said it anew",
+      "it is here and has no effect: it stood on what a removal cut off, or in the second history of a log that was " +
+        "written twice, and its author has said it anew",
     ];
+  const refused = documents.refused().find(({ event }) => event === id);
+  if (refused !== undefined)
+    return ["refused", `it is here and has no effect, on this node and on all others: ${refused.message}`];
   return documents.isWaiting(id)
     ? ["waits", "it is here, and waits for an edit that it builds on, or for a key"]
     : null;
