@@ -18,7 +18,7 @@ import {
   type NoteForm,
   type NoteId,
 } from "../protocols/document.ts";
-import { concat, encode, equal, type Value } from "../protocols/bytes.ts";
+import { concat, encode, equal } from "../protocols/bytes.ts";
 import type { Random, Time } from "../protocols/effects.ts";
 import { KinError } from "../protocols/errors.ts";
 import type { EventKind } from "../protocols/events.ts";
@@ -36,6 +36,7 @@ import { writeText } from "./documents/note-text.ts";
 import { createNotes, type Board, type Note } from "./documents/notes.ts";
 import { parseSavedRow, savedRow, savedRows, type DocumentKeep, type SavedRow } from "./documents/saved.ts";
 import { createRecords, type KinRecord } from "./documents/records.ts";
+import { createRefusals, type RefusedUpdate } from "./documents/refusals.ts";
 import { documentRows, notesPart, recordsPart } from "./documents/snapshot-views.ts";
 import { entryFor, openWriting, type Writer, type Writing } from "./documents/writing.ts";
 import { diffText, type Hunk } from "./documents/text-diff.ts";
@@ -62,17 +63,6 @@ export interface DocumentsDeps {
   hasHeard?: (() => boolean) | undefined;
   /** Told what failed for a reason of this machine, not of an event; it is tried again. */
   failed?: ((error: unknown) => void) | undefined;
-}
-
-/** An event that has no effect on any node, and why. */
-export interface RefusedUpdate {
-  event: EventId;
-  kind: string;
-  device: DeviceId;
-  /** The note or record; null: it can't be said. */
-  of: string | null;
-  code: string;
-  message: string;
 }
 
 /** What a reader saw of a note before he edited it: its visible runs and their text. */
@@ -134,10 +124,6 @@ const FOLD_VERSION = 3;
 /** In `log.db`: which run of the node may have kept rows last. */
 const RUN_KEY = "documents/run";
 const HEAD_ROW = "head";
-/** Refused events that are kept to be shown. */
-const MAX_REFUSED = 256;
-/** Of one document that are kept, besides own ones: for words that stand on them. */
-const MAX_REFUSED_EDITS = 1024;
 /** What a person writes; Yjs's state and the trial's copy of it grow with it. */
 export const MAX_NOTE_UNITS = 1024 * 1024;
 /** Edits whose trial this machine could not finish wait this long. */
@@ -152,7 +138,6 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   let begun: Base | null = null;
   const own = replica.device;
   const listeners = new Set<(change: { records: boolean }) => void>();
-  let refused: RefusedUpdate[] = [];
   /** Documents that begin anew. */
   const late = new Set<string>();
   /** Edits that are said again, of which the first saying has not come: their place is there. */
@@ -170,8 +155,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   let closed = false;
   let cancelRetry: (() => void) | null = null;
   let writing: Writing | undefined;
-  /** Edits that were refused, by document. */
-  const refusedEdits = new Map<string, DocumentEvent[]>();
+  const refusals = createRefusals(own);
   const parts = {
     mesh: replica.mesh,
     isTrusted: (id: EventId) => trusted.has(id),
@@ -200,7 +184,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     person,
     notes,
     records,
-    refused: refusedEdits,
+    refused: refusals.edits,
     edits,
     isOf,
     unfolded: () => [...projection.waiting(), ...unplaced],
@@ -244,16 +228,8 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     return kind === "record-changed" ? records : notes;
   }
 
-  function refuse(event: DocumentEvent, kind: ReadableEvent["kind"], { code, message }: KinError): void {
-    const one = { event: event.id, kind, device: event.device, of: documentOfEvent(event, kind), code, message };
-    refused = [...refused.filter((other) => other.event !== one.event).slice(1 - MAX_REFUSED), one];
-    if (one.of !== null && (kind === "note-edited" || kind === "record-changed")) keepRefused(one.of, event);
-  }
-
-  function keepRefused(id: string, event: DocumentEvent): void {
-    const known = refusedEdits.get(id) ?? [];
-    refusedEdits.set(id, known);
-    if (known.length < MAX_REFUSED_EDITS || event.device === own) known.push(event);
+  function refuse(event: DocumentEvent, kind: ReadableEvent["kind"], error: KinError): void {
+    refusals.add(event, kind, documentOfEvent(event, kind), error);
   }
 
   /** null: it says none, or none that can be read. */
@@ -293,8 +269,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     recordsCame = true;
     late.clear();
     unplaced.clear();
-    refusedEdits.clear();
-    refused = [];
+    refusals.clear();
   }
 
   /** One at a time; what comes meanwhile is decided in the same run. */
@@ -335,7 +310,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     }
     const ids = new Set(late);
     late.clear();
-    for (const id of ids) refusedEdits.delete(id); // they are decided again
+    for (const id of ids) refusals.begin(id);
     for (const one of folds) for (const id of ids) one.begin(id);
     for await (const event of edits())
       if (event.standing.state === "good" && event.unreadable === null && isOf(event, ids)) fold(event);
@@ -403,7 +378,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       // The base's rows are among those that were kept.
       facts.clear();
       for (const one of folds) one.clear();
-      refused = [];
+      refusals.clear();
       const waiting: EventId[] = [];
       const again: EventId[] = [];
       for (const row of rows) loadRow(row, waiting, again);
@@ -420,8 +395,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     if (tag === "waiting" || tag === "pending")
       (tag === "waiting" ? waiting : pending).push(...(items as Uint8Array[]).map((id) => idOf<"event">(id)));
     else if (tag === "facts") facts.load(items as Uint8Array[]);
-    else if (tag === "refused") refused.push(...(items as Value[][]).map(refusedOf));
-    else if (!folds.some((one) => one.load(row)))
+    else if (!refusals.load(row) && !folds.some((one) => one.load(row)))
       throw new KinError("CORRUPT", `documents were kept with a row "${tag}" that nobody knows`);
   }
 
@@ -433,7 +407,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       ...savedRows("waiting", nobody, projection.waiting().map(idBytes)),
       ...savedRows("pending", nobody, pending.map(idBytes)),
       ...savedRows("facts", nobody, [...facts.rows()]),
-      ...savedRows("refused", nobody, refused.map(refusedValue)),
+      ...refusals.saved(),
       ...folds.flatMap((one) => [...one.saved()]),
     ];
     await keep.save(rows).catch((error: unknown) => failed?.(error));
@@ -612,7 +586,7 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    refused: () => refused.filter(({ event }) => !writing.isAnew(event)),
+    refused: () => refusals.shown().filter(({ event }) => !writing.isAnew(event)),
     isWaiting: (event) => unplaced.has(event) || folds.some((one) => one.pending().includes(event)),
     isMadeAnew: (event) => writing.isAnew(event) || folds.some((one) => one.left().includes(event)),
     settled,
@@ -629,22 +603,6 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       if (deps.keep !== undefined && !isStale && late.size === 0) await saveKept(deps.keep);
     },
   };
-}
-
-function refusedValue({ event, kind, device, of, code, message }: RefusedUpdate): Value {
-  return [idBytes(event), kind, idBytes(device), of, code, message];
-}
-
-function refusedOf(saved: Value[]): RefusedUpdate {
-  const [event, kind, device, of, code, message] = saved as [
-    Uint8Array,
-    string,
-    Uint8Array,
-    string | null,
-    string,
-    string,
-  ];
-  return { event: idOf(event), kind, device: idOf(device), of, code, message };
 }
 
 function isForm<Form extends NoteForm>(note: Note | Board, form: Form): note is (Note | Board) & { form: Form } {

@@ -1844,7 +1844,7 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "documents-refused",
     file: "sync/documents.ts",
-    search: '      ...savedRows("refused", nobody, refused.map(refusedValue)),',
+    search: "      ...refusals.saved(),",
     replace: "",
   },
   {

@@ -28,9 +28,10 @@ import type { NewEntry, ReadableEvent, Replica } from "../replica.ts";
 import type { StoreBatch } from "../store.ts";
 import { writeMeant, type Meant } from "./anew.ts";
 import { placed, type DocumentEvent } from "./arrivals.ts";
-import type { Author, DocumentFold } from "./collection.ts";
+import { isBy, type Author, type DocumentFold } from "./collection.ts";
 import { documentOf, SHAPES, type Board, type Note, type Notes } from "./notes.ts";
 import type { Records, Settings } from "./records.ts";
+import type { RefusedEdit } from "./refusals.ts";
 import { parseUpdate, type MadeUpdate } from "./yjs.ts";
 
 /** Of the store, stored with what is appended. */
@@ -43,7 +44,7 @@ export interface WritingDeps {
   notes: Notes;
   records: Records;
   /** Edits that have no effect, by document. */
-  refused: ReadonlyMap<string, readonly DocumentEvent[]>;
+  refused: ReadonlyMap<string, readonly RefusedEdit[]>;
   /** Edits of all documents that are here. */
   edits: () => AsyncIterable<ReadableEvent>;
   isOf: (event: ReadableEvent, ids: ReadonlySet<string>) => boolean;
@@ -116,7 +117,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
   /** Own edits that were said again by another. */
   const anew = new Set((await replica.store.values(ANEW_KEY)).map(({ key }) => key.slice(ANEW_KEY.length) as EventId));
   const by: Author = { device: own, done: anew };
-  /** What was lost when it was last looked for that, and who was a member. */
+  /** What was lost when it was last looked for that, what waited and was refused there, and who was a member. */
   let lookedAt = "";
 
   /** The log that the next event goes to, unless it ends first. */
@@ -190,11 +191,26 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
 
   /** Where a log was written twice, one history of it comes second in a document: with all that others built on it. */
   async function beside(id: string, of: DocumentFold<string>, waiting: EventId[]): Promise<Anew | null> {
-    const all = refused.get(id) ?? [];
-    const mine = all.filter((event) => event.device === own && !anew.has(event.id));
-    const isLost = mine.length > 0 || waiting.some((event) => !anew.has(event));
-    if (!isLost || all.length === 0 || replica.forks().length === 0) return null;
-    return of === notes ? noteBeside(id as NoteId, all) : recordBeside(id, mine, waiting);
+    const edits = refused.get(id) ?? [];
+    const isLost = [...edits.filter(({ device }) => device === own).map((edit) => edit.id), ...waiting].some(
+      (event) => !anew.has(event),
+    );
+    if (!isLost || edits.length === 0 || replica.forks().length === 0) return null;
+    const all = await eventsOf(edits.map((edit) => edit.id));
+    if (of === notes) return noteBeside(id as NoteId, all);
+    const left = await eventsOf(waiting);
+    return recordBeside(
+      id,
+      [...all, ...left].filter((event) => isBy(by, event)),
+    );
+  }
+
+  /** Those that can be read. */
+  async function eventsOf(ids: readonly EventId[]): Promise<DocumentEvent[]> {
+    const events = await Promise.all(ids.map((id) => replica.event(id)));
+    return events.flatMap((event) =>
+      event === undefined || event.unreadable !== null || event.repeats === null ? [] : [placed(event)],
+    );
   }
 
   /** That it is said is stored with what says it, so that a crash makes no second saying. */
@@ -257,9 +273,12 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
 
   function lookForLost(): void {
     if (deps.isClosed() || deps.hasHeard?.() === false) return;
-    const ids = [...lost().values()].flatMap(({ events }) => events);
-    const state = [...replica.rosterHeads(), ...ids].join();
-    if (ids.length === 0 || state === lookedAt) return;
+    const found = [...lost()];
+    if (found.length === 0) return;
+    // What they stand on may have come since, or may have been refused since.
+    const about = found.flatMap(([id, { of, events }]) => [refused.get(id)?.length ?? 0, ...events, ...of.pending()]);
+    const state = [...replica.rosterHeads(), ...about].join();
+    if (state === lookedAt) return;
     lookedAt = state;
     inOrder(async () => {
       await settled();
@@ -306,9 +325,7 @@ export async function openWriting(deps: WritingDeps): Promise<Writing> {
     return free === MAX_LIVES ? null : free;
   }
 
-  async function recordBeside(id: string, mine: readonly DocumentEvent[], waiting: EventId[]): Promise<Anew> {
-    const left = await Promise.all(waiting.filter((event) => !anew.has(event)).map((event) => replica.event(event)));
-    const changes = [...mine, ...left.flatMap((event) => (event === undefined ? [] : [placed(event)]))];
+  function recordBeside(id: string, changes: readonly DocumentEvent[]): Anew {
     const { name, settings } = records.settingsOf(id as RecordDocumentId, changes);
     return { events: changes.map((event) => event.id), make: (as) => settingEntries(name, as, settings) };
   }

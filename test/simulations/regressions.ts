@@ -89,4 +89,9 @@ export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: num
     seed: 311,
     bug: "who built on words that their author had said anew since waited for ever",
   },
+  {
+    scenario: "malicious-peer",
+    seed: 447,
+    bug: "words that stood on a second history which came after it was known of were said anew only a minute later",
+  },
 ];
