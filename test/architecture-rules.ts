@@ -41,6 +41,7 @@ export const NODE_PARTS: readonly { part: string; rank: number; members: readonl
       "atomic-file.ts",
       "alive.ts",
       "did-you-mean.ts",
+      "node-flags.ts",
       "system.ts",
       "migrations/",
     ],

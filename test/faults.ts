@@ -1908,6 +1908,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (is.gone(client, clock)) open = null;",
   },
   {
+    requirement: "small-heap",
+    file: "node/cli/up.ts",
+    search: "[...NODE_FLAGS, context.entry",
+    replace: "[...NODE_FLAGS.slice(2), context.entry",
+  },
+  {
     requirement: "documents-converge",
     file: "sync/documents/notes.ts",
     search: "documentOf(state.body).apply(edits.map(({ bytes }) => bytes));",

@@ -1282,6 +1282,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "What a device wrote into a document in two histories is there from both: what clashes is said again as of somebody else.",
   },
   {
+    id: "small-heap",
+    source: "ATTACKS P5",
+    sentence: "A node that takes in 100,000 events stays below 400 MB: `kin up` starts Node with small heaps.",
+  },
+  {
     id: "documents-converge",
     source: "issue 4 part 6",
     sentence: "Notes, facts and records that were written apart are the same bytes wherever the same events are.",

@@ -14,6 +14,7 @@ import { isAlive } from "../alive.ts";
 import { loadConfig, setConfig } from "../config.ts";
 import { prepareHome } from "../home.ts";
 import { hasKeystore, isSealedKeystore } from "../keystore.ts";
+import { NODE_FLAGS } from "../node-flags.ts";
 import { KinError, kinError, type ErrorShape } from "../../protocols/errors.ts";
 import { NAME_PATTERN } from "../../protocols/limits.ts";
 
@@ -131,7 +132,7 @@ async function startDaemon(context: Context, passphrase: string | null): Promise
   const { home } = context;
   const errorFile = join(home.runFolder, "node.err");
   const errors = openSync(errorFile, "w", 0o600);
-  const child = spawn(process.execPath, [context.entry, "node", "--daemon"], {
+  const child = spawn(process.execPath, [...NODE_FLAGS, context.entry, "node", "--daemon"], {
     cwd: home.dataFolder,
     detached: true,
     env: daemonEnvironment(context),

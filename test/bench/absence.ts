@@ -5,6 +5,7 @@
  */
 import type { DeviceId } from "../../protocols/ids.ts";
 import type { Home } from "../../node/home.ts";
+import { NODE_FLAGS } from "../../node/node-flags.ts";
 import type { Arrived, Written } from "./absence/member.ts";
 import { startChild, type Child } from "./child.ts";
 import { makeHome, removeHome } from "./kin-node.ts";
@@ -53,7 +54,7 @@ export const absenceBench: Bench = {
 };
 
 function startMember(home: Home): Promise<Child> {
-  return startChild(MEMBER, [home.dataFolder]);
+  return startChild(MEMBER, [home.dataFolder], NODE_FLAGS);
 }
 
 async function comeBack(

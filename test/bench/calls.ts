@@ -3,6 +3,7 @@
  * turn, several rounds over: a machine that gets slower meanwhile makes all of them slower. Figures are medians of the rounds.
  */
 import { join } from "node:path";
+import { NODE_FLAGS } from "../../node/node-flags.ts";
 import { startChild, type Child } from "./child.ts";
 import { SYSTEMS } from "./calls/system.ts";
 import type { Bench, BenchOptions, Row } from "./main.ts";
@@ -53,7 +54,11 @@ async function startPairs(
     for (const child of started.toReversed()) await child.stop();
   };
   const start = async (program: string, ...args: string[]): Promise<Child> => {
-    const child = await startChild(join(import.meta.dirname, "calls", program), args);
+    const child = await startChild(
+      join(import.meta.dirname, "calls", program),
+      args,
+      args[0]?.startsWith("kin") ? NODE_FLAGS : [],
+    );
     started.push(child);
     return child;
   };

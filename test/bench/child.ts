@@ -15,9 +15,14 @@ export interface Child {
   stop(): Promise<void>;
 }
 
-export async function startChild(program: string, args: readonly string[]): Promise<Child> {
+/** @param flags of Node */
+export async function startChild(
+  program: string,
+  args: readonly string[],
+  flags: readonly string[] = [],
+): Promise<Child> {
   const began = performance.now();
-  const child = spawn(process.execPath, [program, ...args], { stdio: ["pipe", "pipe", "inherit"] });
+  const child = spawn(process.execPath, [...flags, program, ...args], { stdio: ["pipe", "pipe", "inherit"] });
   const ended = new Promise<void>((resolve) => child.once("exit", () => resolve()));
   const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
   const next = async (): Promise<unknown> => {

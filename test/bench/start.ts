@@ -5,6 +5,7 @@
 import { rmSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { join } from "node:path";
+import { NODE_FLAGS } from "../../node/node-flags.ts";
 import { startChild } from "./child.ts";
 import type { Bench, Row } from "./main.ts";
 import { median, rounded } from "./measure.ts";
@@ -67,7 +68,11 @@ async function makeHomes(names: readonly string[]): Promise<Map<string, string>>
 
 async function measureStart(program: Program, home: string | undefined, settleMs: number, idleMs: number) {
   const args = home === undefined ? [] : [home, program.keys!];
-  const child = await startChild(join(import.meta.dirname, "start", program.file), args);
+  const child = await startChild(
+    join(import.meta.dirname, "start", program.file),
+    args,
+    home === undefined ? [] : NODE_FLAGS,
+  );
   try {
     await sleep(settleMs);
     const before = await child.ask<Usage>(null);

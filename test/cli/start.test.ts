@@ -208,6 +208,18 @@ test("a second node on one data folder, with a socket of its own, is refused wit
 });
 
 test(
+  "kin up starts Node with small heaps: what takes in 100,000 events stays below 400 MB [small-heap]",
+  SLOW,
+  async (skipped) => {
+    if (!existsSync("/proc/self/cmdline")) return skipped.skip("no /proc here to see how it was started");
+    const { pid } = json(await kin(["up", "--as", "ben", "--json"]));
+    const started = readFileSync(`/proc/${Number(pid)}/cmdline`, "latin1").split("\0");
+    expect(started).toEqual(expect.arrayContaining(["--max-semi-space-size=8", "--heap-growing-percent=50"]));
+    await kin(["down"]);
+  },
+);
+
+test(
   "a passphrase travels by pipe: set, started with it, refused with another, removed [passphrase-pipe]",
   SLOW,
   async () => {
