@@ -132,7 +132,7 @@ function checkPrivate(team: Team, { name, device, process }: Machine, exempt: Re
       world.violate(`${name} reads the private note ${note.id.slice(0, 8)}, which was shared with others`);
     for (const other of team.living()) {
       const theirs = other.process === null ? undefined : allNotes(other.process).find(({ id }) => id === note.id);
-      const isTheirs = note.devices.includes(other.device) && !exempt.has(other);
+      const isTheirs = note.given.some(({ to }) => to.includes(other.device)) && !exempt.has(other);
       if (isTheirs && other.process !== null && theirs?.text !== note.text)
         world.violate(
           `the private note ${note.id.slice(0, 8)} reads "${note.text.slice(0, 40)}" at ${name} and "${theirs?.text.slice(0, 40)}" at ${other.name}`,

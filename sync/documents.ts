@@ -119,8 +119,8 @@ export interface Documents {
   close(): Promise<void>;
 }
 
-/** What rows that are kept were folded by: another kin may have passed over what this one takes, or decided in another order (boards, what is said again: 2; lives: 3). */
-const FOLD_VERSION = 3;
+/** What rows that are kept were folded by: another kin may have passed over what this one takes, or decided in another order (boards, what is said again: 2; lives: 3; shares with a made-up key: 4). */
+const FOLD_VERSION = 4;
 /** In `log.db`: which run of the node may have kept rows last. */
 const RUN_KEY = "documents/run";
 const HEAD_ROW = "head";
@@ -153,6 +153,8 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   let run: Uint8Array | null = null;
   let isOpen = false;
   let closed = false;
+  /** Keys of private notes may be to be given: machines came (also while nobody looked), or people by another's hand. */
+  let isShareDue = true;
   let cancelRetry: (() => void) | null = null;
   let writing: Writing | undefined;
   const refusals = createRefusals(own);
@@ -201,16 +203,18 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
   const stopWatching = replica.on((change) => {
     if (change.type === "rejudged") isStale = true;
     if (change.type === "grown" && unplaced.size > 0) pump().catch((error: unknown) => failed?.(error));
-    if (change.type === "membership") shareKeys().catch((error: unknown) => failed?.(error));
+    if (change.type !== "membership") return;
+    isShareDue = true;
+    shareDue();
   });
-  // Machines that came while nobody looked.
-  shareKeys().catch((error: unknown) => failed?.(error));
+  shareDue();
 
   // ── folding ──
 
   function fold(event: ReadableEvent): void {
     if (isStoodFor(event)) return;
     if (event.kind === "fact-set") return foldFact(event);
+    isShareDue ||= event.kind === "note-shared" && event.device !== own;
     if (event.repeats === null) return void unplaced.add(event.id);
     unplaced.delete(event.id);
     foldUpdate(placed(event));
@@ -284,12 +288,14 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
       again = false;
       if (closed) return;
       await place();
+      await findOpeners();
       await beginLate();
       for (const one of folds) await one.pump();
       const change = { records: recordsCame };
       recordsCame = false;
       for (const listener of listeners) listener(change);
       writing?.lookForLost();
+      shareDue();
     }
   }
 
@@ -297,6 +303,16 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     for (const id of unplaced) {
       const event = await replica.event(id);
       if (event?.standing.state === "good" && event.unreadable === null && event.repeats !== null) fold(event);
+    }
+  }
+
+  /** The opening of a private note need not be for this device: who wrote it says which key is the note's. */
+  async function findOpeners(): Promise<void> {
+    for (const id of notes.unopened()) {
+      const event = await replica.event(id);
+      if (event?.kind !== "note-opened" || event.standing.state !== "good" || event.person === null) continue;
+      const result = notes.openedBy(id, event.person);
+      if (result !== null) late.add(result.late);
     }
   }
 
@@ -515,20 +531,29 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     await replica.append([entryFor("note-shared", value, devices)]);
   }
 
+  function shareDue(): void {
+    if (!isShareDue || closed || writing === undefined) return;
+    if (deps.hasHeard?.() === false) return later();
+    isShareDue = false;
+    shareKeys().catch((error: unknown) => failed?.(error));
+  }
+
   /**
    * People get new devices: whoever opened a note, and each of their own other devices, gives its key to them. More may do so
-   * at once; that costs an event.
+   * at once; that costs an event. Whom another let in, the opener gives the key, too: so they know that it is the note's.
    */
   function shareKeys(): Promise<void> {
     return inOrder(async () => {
       await settled();
       if (closed || !replica.membership().devices.has(own)) return;
       for (const note of notes.all()) {
-        if (note.persons === null) continue;
-        const lacks = devicesOf(note.persons).filter((device) => !note.devices.includes(device));
+        if (note.persons === null || note.key === null) continue;
+        const given = new Set(note.given.flatMap(({ by, to }) => (note.openedBy === own && by !== person ? [] : to)));
+        const lacks = devicesOf(note.persons).filter((device) => !given.has(device));
         const isOurs = (device: DeviceId): boolean =>
           note.openedBy === own || replica.membership().devices.get(device)?.member.person === person;
-        if (lacks.some(isOurs)) await giveKey(note, note.persons);
+        // One that can't be given (too many people) keeps no other from it.
+        if (lacks.some(isOurs)) await giveKey(note, note.persons).catch((error: unknown) => failed?.(error));
       }
       await settled();
     });

@@ -1908,6 +1908,18 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (is.gone(client, clock)) open = null;",
   },
   {
+    requirement: "made-up-share",
+    file: "sync/documents/note-offers.ts",
+    search: "said.offers.filter((one) => hasSameKey(one, first))",
+    replace: "[...said.offers]",
+  },
+  {
+    requirement: "made-up-share",
+    file: "sync/documents/note-offers.ts",
+    search: "offers.find(({ person }) => isBy(person, opener)) ?? offers[0]",
+    replace: "offers[0]",
+  },
+  {
     requirement: "small-heap",
     file: "node/cli/up.ts",
     search: "[...NODE_FLAGS, context.entry",
@@ -2104,8 +2116,8 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "notes-machines",
     file: "sync/documents.ts",
-    search: "if (lacks.some(isOurs)) await giveKey(note, note.persons);",
-    replace: "if (lacks.some(isOurs)) await giveKey(note, []);",
+    search: "if (lacks.some(isOurs)) await giveKey(note, note.persons).catch",
+    replace: "if (lacks.some(isOurs)) await giveKey(note, []).catch",
   },
   {
     requirement: "opened-when-asked",

@@ -1282,6 +1282,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "What a device wrote into a document in two histories is there from both: what clashes is said again as of somebody else.",
   },
   {
+    id: "made-up-share",
+    source: "RULES R16, DESIGN §7",
+    sentence:
+      "Who was never given a private note gets nothing of it by a share that he makes up, and takes nothing from its people.",
+  },
+  {
     id: "small-heap",
     source: "ATTACKS P5",
     sentence: "A node that takes in 100,000 events stays below 400 MB: `kin up` starts Node with small heaps.",

@@ -3,7 +3,7 @@
  * the edits; this file keeps for each what has come, decides which edits count ({@link createArrivals}) and has what those make.
  */
 import { sha256 } from "#crypto";
-import { compareBytes, encode, type Value } from "../../protocols/bytes.ts";
+import { encode, type Value } from "../../protocols/bytes.ts";
 import {
   MAX_LIVES,
   openUpdate,
@@ -32,6 +32,7 @@ import {
   type DocumentDeps,
   type DocumentFold,
 } from "./collection.ts";
+import { add, best, counting, isCertain, openedBy, type Offer, type Offers } from "./note-offers.ts";
 import { checkNote, noteRows, parseNoteRows, type NoteRows } from "./note-rows.ts";
 import { decidedOf, decidedValue, savedRow, savedRows, type SavedRow } from "./saved.ts";
 import { createNoteText, TEXT_SHAPE, type NoteText } from "./note-text.ts";
@@ -53,8 +54,8 @@ export interface NoteHead {
   waiting: number;
   /** Of a private note. */
   key: Uint8Array | null;
-  /** Devices that its key was given to. */
-  devices: DeviceId[];
+  /** Who gave its key, and to which devices. */
+  given: { by: PersonId | null; to: readonly DeviceId[] }[];
 }
 export type Note = NoteHead & { form: "text"; text: NoteText };
 export type Board = NoteHead & { form: "board"; board: BoardState };
@@ -62,6 +63,10 @@ export type Board = NoteHead & { form: "board"; board: BoardState };
 export interface Notes extends DocumentFold<NoteId> {
   get(id: NoteId): Note | Board | undefined;
   has(id: NoteId): boolean;
+  /** Notes that somebody shared, and nobody is known to have opened. */
+  unopened(): NoteId[];
+  /** Who opened one of them. "late": as of {@link DocumentFold.fold}. */
+  openedBy(id: NoteId, person: PersonId): { late: NoteId } | null;
   /**
    * What a device meant by edits of it that are refused, or wait, because they stand in a history of some log that came second there;
    * null: none do. `refused`: edits of the note, by anybody.
@@ -76,20 +81,8 @@ export interface Notes extends DocumentFold<NoteId> {
   all(): (Note | Board)[];
 }
 
-interface Offer {
-  title: string;
-  form: NoteForm;
-  privacy: NotePrivacy | null;
-  /** The opening is worth more than what somebody who shared it says. */
-  isOpening: boolean;
-  device: DeviceId;
-  at: number;
-  hlc: Uint8Array;
-}
-
-interface State {
+interface State extends Offers {
   id: NoteId;
-  offers: Offer[];
   /** null: nothing of it counts yet, so it may be of any form. */
   body: Body | null;
   /** Where updates of a client ended, and what each had seen. */
@@ -115,7 +108,7 @@ export function createNotes(deps: DocumentDeps): Notes {
   const bases = new Map<NoteId, NoteRows>();
 
   function newState(id: NoteId): State {
-    const state: State = { id, offers: [], ...empty(), arrivals: undefined as never };
+    const state: State = { id, offers: [], opener: null, ...empty(), arrivals: undefined as never };
     state.arrivals = createArrivals<Edit>({
       lifeOf: ({ value }) => parseNoteEdited(value).life,
       hasLife: (log, life) => state.clocks.has(yjsClientOf(log, id, life)),
@@ -156,10 +149,10 @@ export function createNotes(deps: DocumentDeps): Notes {
     }
     if ("open" in update) throw new KinError("BAD_REQUEST", "an edit in the open of a note that is private");
     const at = { mesh: deps.mesh, note: state.id, author: device };
-    for (const { privacy } of state.offers) {
-      const bytes = privacy === null ? null : openUpdate(at, privacy.key, update);
-      if (bytes !== null) return read(bytes);
-    }
+    const bytes = openUpdate(at, offer.privacy.key, update);
+    if (bytes !== null) return read(bytes);
+    if (isCertain(state, offer))
+      throw new KinError("BAD_REQUEST", "an edit that is sealed with another key than the note's");
     return null; // its key may come yet
   }
 
@@ -189,18 +182,19 @@ export function createNotes(deps: DocumentDeps): Notes {
     const offer = best(state);
     if (offer === undefined) return undefined;
     const editors = [...state.editors].map(([device, { edits, at }]) => ({ device, edits, at }));
-    const opening = state.offers.find(({ isOpening }) => isOpening) ?? offer;
+    const offers = counting(state);
+    const opening = offers.find(({ isOpening }) => isOpening) ?? offer;
     return {
       id: state.id,
       title: offer.title,
-      persons: offer.privacy === null ? null : personsOf(state),
-      at: Math.max(...state.offers.map(({ at }) => at), ...editors.map(({ at }) => at)),
+      persons: offer.privacy === null ? null : personsOf(offers),
+      at: Math.max(...offers.map(({ at }) => at), ...editors.map(({ at }) => at)),
       openedBy: opening.device,
       editors: editors.toSorted((a, b) => b.at - a.at),
       waiting: state.arrivals.waiting().length,
       ...bodyOf(state, offer.form),
       key: offer.privacy?.key ?? null,
-      devices: [...new Set(state.offers.flatMap(({ privacy }) => privacy?.devices ?? []))],
+      given: offers.map(({ person, privacy }) => ({ by: person, to: privacy?.devices ?? [] })),
     };
   }
 
@@ -297,6 +291,13 @@ export function createNotes(deps: DocumentDeps): Notes {
     meant,
     meantBeside,
     has: (id) => notes.get(id) !== undefined,
+    unopened: () =>
+      notes
+        .all()
+        .flatMap(({ id, offers, opener }) =>
+          opener === null && offers.length > 0 && !offers.some(({ isOpening }) => isOpening) ? [id] : [],
+        ),
+    openedBy: (id, person) => (openedBy(notes.get(id)!, person) ? { late: id } : null),
     fold: (event) => orRefusal(() => fold(event)),
     idOf: ({ value }) => parseNoteEdited(value).note,
     get(id) {
@@ -325,7 +326,8 @@ export function createNotes(deps: DocumentDeps): Notes {
         if (notes.get(base.id) !== undefined) continue;
         const state = stateOf(base.id);
         const { title, form, openedBy: device, hlc } = base;
-        state.offers.push({ title, form, privacy: null, isOpening: true, device, at: decodeStamp(hlc).ms, hlc });
+        const at = decodeStamp(hlc).ms;
+        state.offers.push({ title, form, privacy: null, isOpening: true, device, person: null, at, hlc });
         beginFrom(state, base);
       }
     },
@@ -361,6 +363,14 @@ function newBody(form: NoteForm, state: Uint8Array | null): Body {
   return form === "text" ? { form, text: createNoteText(state) } : { form, board: createBoard(state) };
 }
 
+function offer(
+  state: State,
+  { device, person, at, hlc }: ReadableEvent,
+  what: Pick<Offer, "title" | "form" | "privacy" | "isOpening">,
+): { late: NoteId } | null {
+  return add(state, { ...what, device, person, at, hlc }) ? { late: state.id } : null;
+}
+
 function bodyOf({ body }: State, form: NoteForm): Body {
   return body ?? newBody(form, null);
 }
@@ -369,27 +379,7 @@ export function documentOf(body: Body): SharedDocument {
   return body.form === "text" ? body.text : body.board;
 }
 
-/** The opening if it can be read; else the first share: whoever sees the same events takes the same. */
-function best({ offers }: State): Offer | undefined {
-  return offers.find(({ isOpening }) => isOpening) ?? offers[0];
-}
-
-/** Edits that were decided while somebody said something else of the note are decided again. */
-function offer(
-  state: State,
-  { device, at, hlc }: ReadableEvent,
-  what: Pick<Offer, "title" | "form" | "privacy" | "isOpening">,
-): { late: NoteId } | null {
-  const before = best(state);
-  state.offers.push({ ...what, device, at, hlc });
-  state.offers.sort((a, b) => compareBytes(a.hlc, b.hlc));
-  const now = best(state)!;
-  const isOther =
-    before !== undefined && (before.form !== now.form || (before.privacy === null) !== (now.privacy === null));
-  return isOther ? { late: state.id } : null;
-}
-
-function personsOf({ offers }: State): PersonId[] {
+function personsOf(offers: readonly Offer[]): PersonId[] {
   return [...new Set(offers.flatMap(({ privacy }) => privacy?.persons ?? []))].toSorted();
 }
 
@@ -468,24 +458,26 @@ function beginFrom(state: State, base: NoteRows): void {
 
 // ── what is kept ──
 
-const NOTE_ROWS: ReadonlySet<string> = new Set(["note", "offers", "ends", "decided", "editors"]);
+const NOTE_ROWS: ReadonlySet<string> = new Set(["note", "offers", "opener", "ends", "decided", "editors"]);
 
-function* savedNote({ id, offers, body, ends, editors, arrivals }: State): Generator<Uint8Array> {
+function* savedNote({ id, offers, opener, body, ends, editors, arrivals }: State): Generator<Uint8Array> {
   const note = idBytes(id);
   if (body !== null) yield savedRow("note", note, body.form, documentOf(body).state());
   yield* savedRows(
     "offers",
     note,
-    offers.map(({ title, form, privacy, isOpening, device, at, hlc }) => [
+    offers.map(({ title, form, privacy, isOpening, device, person, at, hlc }) => [
       title,
       form,
       privacy === null ? null : [privacy.persons.map(idBytes), privacy.devices.map(idBytes), privacy.key],
       isOpening,
       idBytes(device),
+      person === null ? null : idBytes(person),
       at,
       hlc,
     ]),
   );
+  if (opener !== null) yield savedRow("opener", note, idBytes(opener));
   for (const [client, byEnd] of ends)
     yield* savedRows(
       "ends",
@@ -501,22 +493,26 @@ function* savedNote({ id, offers, body, ends, editors, arrivals }: State): Gener
 }
 
 function loadNote(state: State, [tag, , first, second]: SavedRow): void {
+  if (tag === "opener") return void (state.opener = idOf(first as Uint8Array));
   if (tag === "note") return void (state.body = newBody(first as NoteForm, second as Uint8Array));
   const items = first as Value[][];
   if (tag === "decided") state.arrivals.restore(items.map(decidedOf));
   for (const item of items)
     switch (tag) {
       case "offers": {
-        const [title, form, privacy, isOpening, device, at, hlc] = item as [
+        const [title, form, privacy, isOpening, device, by, at, hlc] = item as [
           string,
           NoteForm,
           Value[] | null,
           boolean,
           Uint8Array,
+          Uint8Array | null,
           number,
           Uint8Array,
         ];
-        state.offers.push({ title, form, privacy: loadPrivacy(privacy), isOpening, device: idOf(device), at, hlc });
+        const person = by === null ? null : idOf<"person">(by);
+        const said = { title, form, privacy: loadPrivacy(privacy), isOpening };
+        state.offers.push({ ...said, device: idOf(device), person, at, hlc });
         break;
       }
       case "ends": {

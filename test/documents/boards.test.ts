@@ -167,7 +167,7 @@ describe("boards", () => {
 function asOlder(row: Uint8Array): Uint8Array {
   const [tag, goodFor, ...rest] = parseSavedRow(row);
   const [version, ...others] = decode(goodFor) as Value[];
-  expect(version).toBe(3);
+  expect(version).toBe(4);
   return savedRow(tag, encode(others), ...rest);
 }
 
