@@ -9,12 +9,15 @@ import type { LogRange } from "../protocols/export.ts";
 import { idBytes, type DeviceId, type EventId, type LogId } from "../protocols/ids.ts";
 import { asMap } from "../protocols/signature.ts";
 
+/** What is said of one log: the id at each seq. */
+type Heads = Map<number, EventId>;
+
 export function createAudits() {
-  /** Heads by here log, and whose. */
-  const witnessed = new Map<LogId, { device: DeviceId; heads: Map<number, EventId> }>();
+  /** Heads by who says them and of which log: only its own device's word of a log counts. */
+  const witnessed = new Map<DeviceId, Map<LogId, Heads>>();
   const broken: { device: DeviceId; event: EventId }[] = [];
   const twice: { device: DeviceId; log: LogId; seq: number }[] = [];
-  const found = new Map<LogId, { from: number; to: number }>();
+  const found = new Map<LogId, LogRange>();
 
   return {
     takeWitness(device: DeviceId, value: Value | null, { id }: StoredEvent): void {
@@ -23,25 +26,25 @@ export function createAudits() {
         const signed = parseSignedHead(asMap(value, "a here-head")["h"]);
         if (!verifyHead(idBytes(device), signed)) throw new KinError("BAD_SIGNATURE", "a foreign here-head");
         const { log, seq } = signed.head;
-        const entry = witnessed.get(log) ?? { device, heads: new Map<number, EventId>() };
+        const logs = witnessed.get(device) ?? new Map<LogId, Heads>();
+        const heads: Heads = logs.get(log) ?? new Map<number, EventId>();
         // A second history of the audit could be witnessed just as well: that there are two is what shows it.
-        if ((entry.heads.get(seq) ?? signed.head.id) !== signed.head.id) twice.push({ device, log, seq });
-        entry.heads.set(seq, signed.head.id);
-        witnessed.set(log, entry);
+        if ((heads.get(seq) ?? signed.head.id) !== signed.head.id) twice.push({ device, log, seq });
+        witnessed.set(device, logs.set(log, heads.set(seq, signed.head.id)));
       } catch (error) {
         if (!(error instanceof KinError)) throw error;
         broken.push({ device, event: id });
       }
     },
-    takeHere({ log }: LogRange, { id, header }: StoredEvent): void {
-      const head = witnessed.get(log)?.heads.get(header.seq);
+    takeHere({ log, opening }: LogRange, { id, header }: StoredEvent): void {
+      const head = witnessed.get(opening.device)?.get(log)?.get(header.seq);
       if (head !== undefined && head !== id)
         throw bad(
           `event ${header.seq} of the audit (log ${log}) is not the one that the mesh chain witnessed: it was rewritten`,
         );
     },
-    endHere({ log, from, to }: LogRange): void {
-      found.set(log, { from, to });
+    endHere(range: LogRange): void {
+      found.set(range.log, range);
     },
     /** @throws KinError BAD_REQUEST if what was witnessed is missing */
     check(exporter: DeviceId): void {
@@ -52,8 +55,7 @@ export function createAudits() {
         throw bad(
           `the mesh chain witnessed two different events ${rewritten.seq} of the audit (log ${rewritten.log}): it was rewritten`,
         );
-      for (const [log, { device, heads }] of witnessed) {
-        if (device !== exporter) continue;
+      for (const [log, heads] of witnessed.get(exporter) ?? []) {
         const range = found.get(log);
         const most = Math.max(...heads.keys());
         if (range === undefined)
@@ -65,8 +67,8 @@ export function createAudits() {
       }
     },
     report: () =>
-      [...found].map(([log, { from, to }]) => {
-        const heads = witnessed.get(log)?.heads;
+      [...found.values()].map(({ log, opening, from, to }) => {
+        const heads = witnessed.get(opening.device)?.get(log);
         return { log, events: to - from + 1, witnessedTo: heads === undefined ? null : Math.max(...heads.keys()) };
       }),
   };

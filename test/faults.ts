@@ -99,6 +99,19 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (request.here) void witnessAudit;",
   },
   {
+    requirement: "audit-own-witness",
+    file: "sync/verify-audit.ts",
+    search: "witnessed.get(opening.device)?.get(log)?.get(header.seq)",
+    replace: "[...witnessed.values()].flatMap((logs) => logs.get(log)?.get(header.seq) ?? [])[0]",
+  },
+  {
+    requirement: "audit-own-witness",
+    file: "test/independent/verify.py",
+    search: 'self.witnessed.get((log["opening"][0], log["log"]), {})',
+    replace:
+      '{"heads": {seq: one for (_, of), said in self.witnessed.items() if of == log["log"] for seq, one in said["heads"].items()}}',
+  },
+  {
     requirement: "export-tampered",
     file: "sync/verify-export.ts",
     search: "if (!equal(end.file, hash))",

@@ -81,6 +81,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "The audit leaves the machine on purpose only, and cut, rewritten or left out it is found by what peers witnessed.",
   },
   {
+    id: "audit-own-witness",
+    source: "ATTACKS P24",
+    sentence:
+      "Only its owner's device witnesses an audit: what others say of it hides no cut, and makes no honest export fail.",
+  },
+  {
     id: "export-tampered",
     source: "issue 4 part 10",
     sentence: "kin verify finds each bent export and says what is wrong with it.",

@@ -9,7 +9,7 @@ import { idBytes, idOf, type EpochId, type MeshId } from "../../protocols/ids.ts
 import { verifyExport, type ExportReport } from "../../sync/verify-export.ts";
 import { bytesOf } from "../sync/chains.ts";
 import { memberOf } from "../sync/mesh.ts";
-import { closePage, openPage, TAMPERED } from "./tampered.ts";
+import { closePage, HONEST, openPage, TAMPERED } from "./tampered.ts";
 import { exportOf, makeTeam, wrongReceipts, type Team } from "./team.ts";
 
 let team: Team;
@@ -161,6 +161,14 @@ for (const { name, says, bend, seal, raw, mesh: reader } of TAMPERED)
     const closed = closePage(page, team.ben, seal);
     const verdict = await verifyExport([raw?.(closed) ?? closed], reader === "another" ? idOf(bytesOf("x")) : mesh);
     expect(verdict.ok ? "it passed" : `${verdict.problem.code}: ${verdict.problem.message}`).toContain(says);
+  });
+
+for (const { name, bend } of HONEST)
+  test(`${name}: the file stays good, and says the same of the audit [audit-own-witness]`, async () => {
+    const page = openPage(file);
+    bend(page, team);
+    const report = await proved(closePage(page, team.ben, undefined));
+    expect(report.audit).toMatchObject([{ events: 151, witnessedTo: 150 }]);
   });
 
 test("any flipped byte is found (A1) [export-tampered]", async () => {

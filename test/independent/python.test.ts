@@ -11,7 +11,7 @@ import { formatText, idBytes } from "../../protocols/ids.ts";
 import { verifyExport } from "../../sync/verify-export.ts";
 import { bytesOf } from "../sync/chains.ts";
 import { inPython as test, runPython } from "./python.ts";
-import { bendSomewhere, closePage, openPage, TAMPERED } from "./tampered.ts";
+import { bendSomewhere, closePage, HONEST, openPage, TAMPERED } from "./tampered.ts";
 import { exportOf, makeTeam, wrongReceipts, type Team } from "./team.ts";
 
 const VECTORS = join(import.meta.dirname, "../vectors");
@@ -63,12 +63,18 @@ test(
   },
 );
 
-test("it proves a good export, and the same of it as we do [independent]", BUSY, async () => {
+test("it proves a good export, and the same of it as we do [independent] [audit-own-witness]", BUSY, async () => {
   const { mesh } = team.ben.replica;
   const call = await exportOf(team.ana, { all: false, calls: [team.call.id] });
-  const { code, said } = await verified([file, call], idBytes(mesh));
+  const good = HONEST.map(({ bend }) => {
+    const page = openPage(file);
+    bend(page, team);
+    return closePage(page, team.ben, undefined);
+  });
+  const files = [file, call, ...good];
+  const { code, said } = await verified(files, idBytes(mesh));
   expect({ code, said: said.filter(({ ok }) => !ok) }).toEqual({ code: 0, said: [] });
-  for (const [i, bytes] of [file, call].entries()) {
+  for (const [i, bytes] of files.entries()) {
     const verdict = await verifyExport([bytes], mesh);
     if (!verdict.ok) throw new Error(verdict.problem.message);
     const { report } = verdict;

@@ -1,6 +1,7 @@
 /**
  * Exports that somebody has bent, as data: each case takes a good file apart, changes one thing and, unless it says otherwise,
- * seals the file again with its exporter's own key, as a lying member would. Both `kin verify` and the Python program must find each.
+ * seals the file again with its exporter's own key, as a lying member would. Both `kin verify` and the Python program must find each,
+ * and must take the `HONEST` ones at the end.
  */
 import { sha256, signingKeyFromSeed } from "#crypto";
 import { makeAgentKey } from "../../protocols/agent-key.ts";
@@ -17,7 +18,7 @@ import {
 } from "../../protocols/events.ts";
 import { EXPORT_LINE, openExportEnd, sealExport } from "../../protocols/export.ts";
 import { createFrameReader, frame as framed } from "../../protocols/frame.ts";
-import { idBytes, idOf } from "../../protocols/ids.ts";
+import { idBytes, idOf, type EventId, type LogId } from "../../protocols/ids.ts";
 import { makeCertificate, stampOf } from "../../protocols/roster-record.ts";
 import { parseSealed, sealedValue, sealOne } from "../../protocols/signature.ts";
 import { bytesOf } from "../sync/chains.ts";
@@ -208,6 +209,26 @@ function logOfMallory(page: Page, { ben }: Team): void {
     { t: "log", o, from: 0, to: 0, stop: null },
     { t: "run", ev: [[event.headerBytes, body]], h: signedHeadValue(head) as Value },
   );
+}
+
+/** Each of them says in his mesh log, signed by his own device, that the exporter's audit has these events. */
+function witness(
+  page: Page,
+  by: readonly TestMember[],
+  log: LogId,
+  said: readonly { seq: number; id: EventId }[],
+): void {
+  for (const member of by)
+    for (const [i, { seq, id }] of said.entries()) {
+      const mesh = eventsOf(page, member);
+      const hlc = stampOf(member.time.now() + 60_000 + i);
+      const head = signHead(member.keys.device, { log, seq, id, hlc });
+      const body = encode({ n: bytesOf("n").subarray(0, 16), c: { h: signedHeadValue(head) } });
+      const last = decodeHeader(mesh.events.at(-1)![0]);
+      const header = encodeHeader({ ...last, hlc, deps: [], kind: "here-head", bodyHash: sha256(body) });
+      mesh.put(relink([...mesh.events, [header, body]], mesh.events.length));
+      mesh.log["to"] = mesh.events.length;
+    }
 }
 
 function openedOf(page: Page): [Uint8Array, string, Uint8Array][] {
@@ -595,6 +616,17 @@ export const TAMPERED: readonly Tampering[] = [
     },
   },
   {
+    name: "the audit is cut, and others have a word on its beginning",
+    says: "it was cut",
+    bend: (page, { ben, ana, cem, dora }) => {
+      const { log, events, put } = eventsOf(page, ben, "here");
+      const [first] = events[0]!;
+      witness(page, [ana, cem, dora], decodeHeader(first).log, [{ seq: 0, id: eventId(first) }]);
+      put(events.slice(0, 100));
+      log["to"] = 99;
+    },
+  },
+  {
     name: "the audit is rewritten with its owner's own key",
     says: "it was rewritten",
     bend: (page, { ben }) => {
@@ -622,15 +654,8 @@ export const TAMPERED: readonly Tampering[] = [
       const first = decodeHeader(audit.events[140]![0]);
       const bent = relink(audit.events.with(140, [encodeHeader({ ...first, bodyHash: sha256(body) }), body]), 141);
       audit.put(bent);
-      const { header, id } = { header: decodeHeader(bent.at(-1)![0]), id: eventId(bent.at(-1)![0]) };
-      const head = signHead(ben.keys.device, { log: header.log, seq: header.seq, id, hlc: header.hlc });
-      const mesh = eventsOf(page, ben);
-      const said = encode({ n: bytesOf("n").subarray(0, 16), c: { h: signedHeadValue(head) } });
-      const last = decodeHeader(mesh.events.at(-1)![0]);
-      const hlc = stampOf(ben.time.now() + 60_000);
-      const witness = encodeHeader({ ...last, hlc, deps: [], kind: "here-head", bodyHash: sha256(said) });
-      mesh.put(relink([...mesh.events, [witness, said]], mesh.events.length));
-      mesh.log["to"] = mesh.events.length;
+      const { log, seq } = decodeHeader(bent.at(-1)![0]);
+      witness(page, [ben], log, [{ seq, id: eventId(bent.at(-1)![0]) }]);
     },
   },
   {
@@ -652,6 +677,18 @@ export const TAMPERED: readonly Tampering[] = [
     bend: (page, { ben }) => {
       const { at, runs } = logOf(page, ben, "here");
       page.frames.splice(at, 1 + runs.length);
+    },
+  },
+];
+
+/** Files that others have bent without their exporter, and that are as good as before: no verifier may refuse one. */
+export const HONEST: readonly Pick<Tampering, "name" | "bend">[] = [
+  {
+    name: "others witness made-up events of the exporter's audit: within it, where he witnessed another one, behind its end",
+    bend: (page, { ben, ana, cem, dora }) => {
+      const { log } = decodeHeader(eventsOf(page, ben, "here").events[0]![0]);
+      const said = [10, 150, 500].map((seq) => ({ seq, id: idOf<"event">(bytesOf(`made up ${seq}`)) }));
+      witness(page, [ana, cem, dora], log, said);
     },
   },
 ];

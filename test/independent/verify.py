@@ -55,7 +55,7 @@ class Export:
         self.records, self.roster, self.forks, self.opened, self.shown = {}, None, {}, {}, []
         self.forked_devices, self.proved = set(), []
         self.log, self.logs, self.events, self.sealed = None, [], 0, 0
-        self.witnessed, self.audit = {}, {}
+        self.witnessed, self.bad_witness, self.audit = {}, set(), {}
 
     def verify(self, data):
         try:
@@ -174,7 +174,7 @@ class Export:
         if isinstance(log["cut"], tuple) and log["cut"][0] == event.seq:
             log["at_cut"] = event.id
         if log["opening"][2] == "here":
-            witness = self.witnessed.get(log["log"], {"heads": {}})["heads"].get(event.seq)
+            witness = self.witnessed.get((log["opening"][0], log["log"]), {}).get("heads", {}).get(event.seq)
             need(witness in (None, event.id), "event %d of the audit was rewritten: the mesh chain witnessed another one" % event.seq)
         elif event.body is not None:
             self._body(event)
@@ -220,17 +220,15 @@ class Export:
             return
         if value is None:
             return
-        entry = {"device": device, "bad": True}
         try:
             head = Head(fields(value, "a here-head", "h")["h"])
-            if head.good(device):
-                entry = self.witnessed.setdefault(head.log, {"device": device, "heads": {}})
-                if entry["heads"].setdefault(head.seq, head.id) != head.id:
-                    entry["twice"] = head.seq
+            need(head.good(device), "a head of another device")
         except Bad:
-            pass
-        if entry.get("bad"):
-            self.witnessed[event.id] = entry
+            self.bad_witness.add(device)
+            return
+        entry = self.witnessed.setdefault((device, head.log), {"heads": {}})
+        if entry["heads"].setdefault(head.seq, head.id) != head.id:
+            entry["twice"] = head.seq
 
     def _end_log(self):
         log = self.log
@@ -278,10 +276,10 @@ class Export:
         self.by, self.done = person, True
 
     def _check_audit(self, device):
-        for log, entry in self.witnessed.items():
-            if entry["device"] != device:
+        need(device not in self.bad_witness, "a here-head that is no head of the exporter's")
+        for (witness, log), entry in self.witnessed.items():
+            if witness != device:
                 continue
-            need("bad" not in entry, "a here-head that is no head of the exporter's")
             need("twice" not in entry, "the mesh chain witnessed two different events %s of the audit" % entry.get("twice"))
             most = max(entry["heads"])
             need(log in self.audit, "a here chain is missing, of which the mesh chain witnessed %d events" % (most + 1))
