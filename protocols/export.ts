@@ -24,6 +24,7 @@ import {
   parseLogOpening,
   parseSignedHead,
   signedHeadValue,
+  type EventHeader,
   type LogOpening,
   type SignedHead,
   type StoredEvent,
@@ -48,6 +49,13 @@ export interface Opened {
   how: "key" | "said";
   /** 32 bytes, or the canonical bytes of the value. */
   bytes: Uint8Array;
+}
+
+/** The key that an event's body holds; such a body is never opened: it would show far more than one event. Null: it holds none. */
+export function keyInBody({ kind, audience }: Pick<EventHeader, "kind" | "audience">): string | null {
+  if (kind === "epoch-sealed") return "the key of an epoch";
+  const isPrivate = kind === "note-shared" || (kind === "note-opened" && audience === "direct");
+  return isPrivate ? "the key of a private note" : null;
 }
 
 /** A stretch of one log, both ends included. */

@@ -5,7 +5,7 @@
  *   what is wanted ─▶ ranges of logs ─▶ "export", records, keys, forks, open ─▶ each range, run by run ─▶ "end", sealed
  *
  * Bodies stay sealed. Those of single events can be shown: of a direct one the key that opens it and no other; of a mesh one,
- * whose key would open the whole log under its epoch, what it says, on the exporter's word. An epoch's key is never shown.
+ * whose key would open the whole log under its epoch, what it says, on the exporter's word. An epoch's or a private note's key is never shown.
  */
 import { createSha256 } from "#crypto";
 import { parseAgentKey, type AgentKeyRecord } from "../protocols/agent-key.ts";
@@ -21,6 +21,7 @@ import {
   encodeExportFrame,
   EXPORT_LINE,
   isOrWasMembers,
+  keyInBody,
   MAX_OPENED,
   MAX_OPENED_PER_FRAME,
   sealExport,
@@ -386,12 +387,12 @@ async function openAll(deps: ExportDeps, events: readonly StoredEvent[]): Promis
   return opened;
 }
 
-/** null: it is clear, or not for us to read. @throws KinError BAD_REQUEST for an epoch's key, which would show far more than one event */
+/** null: it is clear, or not for us to read. @throws KinError BAD_REQUEST for what holds a key */
 async function openOne({ replica, sealingKeys }: ExportDeps, event: StoredEvent): Promise<Opened | null> {
   const { id, header, body } = event;
   if (body === null) return null;
-  if (header.kind === "epoch-sealed")
-    throw new KinError("BAD_REQUEST", `event ${id} holds the key of an epoch: an export never shows it`);
+  const held = keyInBody(header);
+  if (held !== null) throw new KinError("BAD_REQUEST", `event ${id} holds ${held}: an export never shows it`);
   const readable = await replica.read(event);
   if (readable.value === undefined) return null;
   if (header.audience === "direct") {

@@ -19,6 +19,7 @@ import {
   cutOf,
   EXPORT_LINE,
   isOrWasMembers,
+  keyInBody,
   MAX_OPENED,
   openExportEnd,
   parseExportFrame,
@@ -429,7 +430,8 @@ function createChecks(given: MeshId | null) {
   function openBody(now: Reading, event: StoredEvent, body: Uint8Array, { how, bytes }: Opened): Value {
     const { header, id } = event;
     const { device } = now.range.opening;
-    if (header.kind === "epoch-sealed") throw bad(`event ${id} holds the key of an epoch, which no export opens`);
+    const held = keyInBody(header);
+    if (held !== null) throw bad(`event ${id} holds ${held}, which no export opens`);
     if (how === "said") {
       if (!couldSay(header, body, bytes)) throw bad(`event ${id} can't say what the export says that it says`);
       return decode(bytes);

@@ -70,9 +70,33 @@ export const FAULTS: readonly Fault[] = [
   },
   {
     requirement: "export-opens",
+    file: "protocols/export.ts",
+    search: 'if (kind === "epoch-sealed")',
+    replace: 'if (kind === "epoch-seal")',
+  },
+  {
+    requirement: "export-note-key",
+    file: "protocols/export.ts",
+    search: 'kind === "note-shared" || (',
+    replace: "(",
+  },
+  {
+    requirement: "export-note-key",
     file: "sync/export.ts",
-    search: 'if (header.kind === "epoch-sealed")',
-    replace: 'if (header.kind === "epoch-seal")',
+    search: "if (held !== null) throw",
+    replace: 'if (header.kind === "epoch-sealed") throw',
+  },
+  {
+    requirement: "export-note-key",
+    file: "sync/verify-export.ts",
+    search: "if (held !== null) throw",
+    replace: 'if (header.kind === "epoch-sealed") throw',
+  },
+  {
+    requirement: "export-note-key",
+    file: "test/independent/verify.py",
+    search: "need(not private,",
+    replace: "need(True,",
   },
   {
     requirement: "export-call",

@@ -59,6 +59,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "An export shows only what it is asked to: a direct body by its own key, a mesh body on its maker's word, an epoch's key never.",
   },
   {
+    id: "export-note-key",
+    source: "issue 4 part 10",
+    sentence: "An event that holds the key of a private note is never opened in an export, and no verifier takes one.",
+  },
+  {
     id: "export-call",
     source: "issue 4 part 10",
     sentence: "An exported call is proved by the seals of who asked and who answered.",

@@ -2,14 +2,14 @@
 import fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
 import { concat, encode, utf8Bytes, type Value } from "../../protocols/bytes.ts";
-import { contentKey } from "../../protocols/event-body.ts";
+import { noteOpenedValue } from "../../protocols/document.ts";
 import { EXPORT_LINE } from "../../protocols/export.ts";
 import { frame as framed } from "../../protocols/frame.ts";
-import { idBytes, idOf, type EpochId, type MeshId } from "../../protocols/ids.ts";
+import { idBytes, idOf, type MeshId } from "../../protocols/ids.ts";
 import { verifyExport, type ExportReport } from "../../sync/verify-export.ts";
 import { bytesOf } from "../sync/chains.ts";
 import { memberOf } from "../sync/mesh.ts";
-import { closePage, HONEST, openPage, TAMPERED } from "./tampered.ts";
+import { closePage, HONEST, openedKeys, openPage, TAMPERED } from "./tampered.ts";
 import { exportOf, makeTeam, wrongReceipts, type Team } from "./team.ts";
 
 let team: Team;
@@ -116,21 +116,22 @@ test("my own audit is exported only on purpose, whole, and as far as the mesh ch
   await expect(exportOf(team.ben, { all: false, events: [events[0]!.id] })).rejects.toThrow("own audit");
 });
 
-test("an epoch's key is never shown, not even by who may read it [export-opens]", async () => {
-  const { ben, ana } = team;
-  const [[e, k]] = [...ben.epochKeys.held] as [[EpochId, Uint8Array]];
-  const entry = { kind: "epoch-sealed", audience: "direct" as const, value: { e: idBytes(e), k } };
-  const [event] = await ben.replica.append([{ ...entry, to: [ben.replica.device, ana.replica.device] }]);
-  await expect(exportOf(ben, { all: false, events: [event!.id] })).rejects.toThrow("holds the key of an epoch");
+test("an epoch's key, or a private note's, is never shown, not even by who may read it [export-opens] [export-note-key]", async () => {
+  for (const { holds, event, bytes } of await openedKeys(team)) {
+    const made = exportOf(team.ben, { all: false, events: [event] });
+    await expect(made).rejects.toThrow(`event ${event} holds ${holds}`);
+    const verdict = await verifyExport([bytes], mesh);
+    expect(verdict.ok ? "it passed" : verdict.problem.message).toContain(`event ${event} holds ${holds}`);
+    const sealed = await exportOf(team.ben, { all: false, events: [event], open: false });
+    expect(await proved(sealed)).toMatchObject({ shown: [], sealed: 1 });
+  }
+});
 
-  const page = openPage(await exportOf(ben, { all: false, events: [event!.id], open: false }));
-  const { header, body } = (await ben.replica.store.event(event!.id))!;
-  const keys = { device: ben.replica.device, epochKey: () => undefined, sealingKeys: () => [ben.keys.sealing] };
-  const key = await contentKey({ mesh, author: ben.replica.device }, header, body!, keys);
-  const first = page.frames.findIndex((one) => !(one instanceof Uint8Array) && one["t"] === "log");
-  page.frames.splice(first, 0, { t: "open", e: [[idBytes(event!.id), "key", key!]] });
-  const verdict = await verifyExport([closePage(page, ben, undefined)], mesh);
-  expect(verdict.ok ? "it passed" : verdict.problem.message).toContain("holds the key of an epoch");
+test("the opening of a note for the mesh is shown, as what others say to all [export-opens]", async () => {
+  const value = noteOpenedValue({ title: "for all", form: "text", privacy: null });
+  const [event] = await team.ben.replica.append([{ kind: "note-opened", audience: "mesh", value }]);
+  const report = await proved(await exportOf(team.ben, { all: false, events: [event!.id] }));
+  expect(report.shown).toMatchObject([{ event: event!.id, how: "said", value }]);
 });
 
 test("what is not here can't be exported [export-proves]", async () => {

@@ -11,7 +11,7 @@ import { formatText, idBytes } from "../../protocols/ids.ts";
 import { verifyExport } from "../../sync/verify-export.ts";
 import { bytesOf } from "../sync/chains.ts";
 import { inPython as test, runPython } from "./python.ts";
-import { bendSomewhere, closePage, HONEST, openPage, TAMPERED } from "./tampered.ts";
+import { bendSomewhere, closePage, HONEST, openedKeys, openPage, TAMPERED } from "./tampered.ts";
 import { exportOf, makeTeam, wrongReceipts, type Team } from "./team.ts";
 
 const VECTORS = join(import.meta.dirname, "../vectors");
@@ -117,6 +117,17 @@ test(
     expect(passed).toEqual([]);
     const { code, said: toOther } = await verified([file], bytesOf("x"));
     expect({ code, said: toOther }).toMatchObject({ code: 1, said: [{ ok: false }] });
+  },
+);
+
+test(
+  "it takes no file that opens an event with a key in it [independent-tampered] [export-note-key]",
+  BUSY,
+  async () => {
+    const opened = await openedKeys(team);
+    const files = opened.map(({ bytes }) => bytes);
+    const { said } = await verified(files, idBytes(team.ben.replica.mesh));
+    expect(said.map(({ why }) => why)).toEqual(opened.map(({ holds }) => expect.stringContaining(`holds ${holds},`)));
   },
 );
 

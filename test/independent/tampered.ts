@@ -7,6 +7,8 @@ import { sha256, signingKeyFromSeed } from "#crypto";
 import { makeAgentKey } from "../../protocols/agent-key.ts";
 import { concat, decode, encode, equal, utf8Bytes, utf8Text, type Value } from "../../protocols/bytes.ts";
 import type { SigningKey } from "../../protocols/crypto/keys.ts";
+import { noteOpenedValue, noteSharedValue } from "../../protocols/document.ts";
+import { contentKey } from "../../protocols/event-body.ts";
 import {
   decodeHeader,
   encodeHeader,
@@ -18,12 +20,12 @@ import {
 } from "../../protocols/events.ts";
 import { EXPORT_LINE, openExportEnd, sealExport } from "../../protocols/export.ts";
 import { createFrameReader, frame as framed } from "../../protocols/frame.ts";
-import { idBytes, idOf, type EventId, type LogId } from "../../protocols/ids.ts";
+import { idBytes, idOf, type EpochId, type EventId, type LogId } from "../../protocols/ids.ts";
 import { makeCertificate, stampOf } from "../../protocols/roster-record.ts";
 import { parseSealed, sealedValue, sealOne } from "../../protocols/signature.ts";
 import { bytesOf } from "../sync/chains.ts";
-import { keysOf, type TestMember } from "../sync/mesh.ts";
-import type { Team } from "./team.ts";
+import { keysOf, memberOf, type TestMember } from "../sync/mesh.ts";
+import { exportOf, type Team } from "./team.ts";
 
 type Map_ = Record<string, Value>;
 type Event_ = [Uint8Array, Uint8Array | null];
@@ -692,3 +694,32 @@ export const HONEST: readonly Pick<Tampering, "name" | "bend">[] = [
     },
   },
 ];
+
+/** Exports by ben, opened by hand, of events that hold a key. */
+export async function openedKeys({
+  ben,
+  ana,
+  note,
+}: Team): Promise<{ holds: string; event: EventId; bytes: Uint8Array }[]> {
+  const [[epoch, epochKey]] = [...ben.epochKeys.held] as [[EpochId, Uint8Array]];
+  const devices = [ben.replica.device, ana.replica.device];
+  const privacy = { persons: [memberOf(ben, "ana").person], devices, key: bytesOf("a note's key") };
+  const head = { title: "for the two of us", form: "text" as const, privacy };
+  const entries = [
+    { holds: "the key of an epoch", kind: "epoch-sealed", value: { e: idBytes(epoch), k: epochKey } },
+    { holds: "the key of a private note", kind: "note-opened", value: noteOpenedValue(head) },
+    { holds: "the key of a private note", kind: "note-shared", value: noteSharedValue({ note, ...head }) },
+  ];
+  const out = [];
+  for (const { holds, kind, value } of entries) {
+    const [event] = await ben.replica.append([{ kind, audience: "direct", value, to: devices }]);
+    const { id, header, body } = (await ben.replica.store.event(event!.id))!;
+    const page = openPage(await exportOf(ben, { all: false, events: [id], open: false }));
+    const keys = { device: ben.replica.device, epochKey: () => undefined, sealingKeys: () => [ben.keys.sealing] };
+    const key = await contentKey({ mesh: ben.replica.mesh, author: ben.replica.device }, header, body!, keys);
+    const first = page.frames.findIndex((one) => !(one instanceof Uint8Array) && one["t"] === "log");
+    page.frames.splice(first, 0, { t: "open", e: [[idBytes(id), "key", key!]] });
+    out.push({ holds, event: id, bytes: closePage(page, ben, undefined) });
+  }
+  return out;
+}

@@ -188,7 +188,9 @@ class Export:
         if event.id not in self.opened:
             self.sealed += event.body[:1] == b"\xa3"  # {n, e, x} or {n, r, x}; clear is {n, c}
             return
+        private = event.kind == "note-shared" or (event.kind == "note-opened" and event.header["audience"] == "direct")
         need(event.kind != "epoch-sealed", "event %s holds the key of an epoch, and the export opens it" % short(event.id))
+        need(not private, "event %s holds the key of a private note, and the export opens it" % short(event.id))
         how, data = self.unopened.pop(event.id)
         if how == "key":
             value = open_with_key(self.mesh, event, data)
