@@ -1809,8 +1809,14 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "notes-editor",
     file: "sync/documents/note-text.ts",
-    search: "for (const { index, length } of visibleRanges(root, base, at, removed)) root.delete(index, length);",
-    replace: "root.delete(at, removed);",
+    search: "for (const { index, length } of one.gone.toReversed()) root.delete(index, length);",
+    replace: "for (const { length } of one.gone.toReversed()) root.delete(one.place, length);",
+  },
+  {
+    requirement: "note-many-places",
+    file: "sync/documents/note-text.ts",
+    search: "last === undefined || last.length === UPDATE_HUNKS",
+    replace: "last === undefined || last.length === 1",
   },
   {
     requirement: "notes-merge",

@@ -1293,6 +1293,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "What a device wrote into a document in two histories is there from both: what clashes is said again as of somebody else.",
   },
   {
+    id: "note-many-places",
+    source: "issue 4 part 6",
+    sentence: "A text that is changed in many places at once is few updates, found in one pass over the note.",
+  },
+  {
     id: "made-up-share",
     source: "RULES R16, DESIGN §7",
     sentence:

@@ -31,9 +31,6 @@ export interface Meant {
 
 /** Entries that one update sets: with what they take the place of it stays far below what one may have. */
 const UPDATE_ENTRIES = 256;
-/** Places of a text that one update changes, and units that it takes away or types there: one append has at most 1,023 updates. */
-const UPDATE_HUNKS = 128;
-const UPDATE_UNITS = 4096;
 /** No card has this text: nobody marks it. */
 const NO_CARD = `${TEXT_ROOT}${"0".repeat(16)}`;
 
@@ -139,10 +136,7 @@ export function writeMeant(state: Uint8Array, client: number, form: NoteForm, { 
   return writeAs(state, client, (doc, transact) => {
     for (const { root, runs, hunks } of texts) {
       const wellFormed = hunks.map((hunk) => ({ ...hunk, inserted: hunk.inserted.toWellFormed() }));
-      for (const some of together(wellFormed).toReversed()) {
-        if (some.length === 1) editText(doc.getText(root), runs, some, transact);
-        else transact(() => editText(doc.getText(root), runs, some, (run) => run()));
-      }
+      editText(doc.getText(root), runs, wellFormed, transact);
     }
     for (let at = 0; at < entries.length; at += UPDATE_ENTRIES)
       transact(() => {
@@ -157,20 +151,6 @@ export function writeMeant(state: Uint8Array, client: number, form: NoteForm, { 
     transact(() => text.insert(0, " "));
     transact(() => text.delete(0, 1));
   });
-}
-
-/** Those that one update may hold. */
-function together(hunks: readonly Hunk[]): Hunk[][] {
-  const out: Hunk[][] = [];
-  let size = Infinity;
-  for (const hunk of hunks) {
-    const own = hunk.removed + hunk.inserted.length;
-    size += own;
-    const last = out.at(-1);
-    if (last === undefined || last.length === UPDATE_HUNKS || size > UPDATE_UNITS) [size] = [own, out.push([hunk])];
-    else last.push(hunk);
-  }
-  return out;
 }
 
 function ownMark(key: string, client: number): string {

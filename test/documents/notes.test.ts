@@ -2,6 +2,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { removePerson } from "../../sync/acts.ts";
+import { createNoteText, TEXT_SHAPE, writeText } from "../../sync/documents/note-text.ts";
+import { diffText } from "../../sync/documents/text-diff.ts";
+import { parseUpdate } from "../../sync/documents/yjs.ts";
 import { addDevice } from "../invoke/durable-scene.ts";
 import { admitMember, foundMesh, memberOf, syncOnce, testTime, until } from "../sync/mesh.ts";
 import { hashOf, meet, withDocuments, type Writer } from "./scene.ts";
@@ -187,6 +190,32 @@ describe("notes", () => {
       code: "TOO_LARGE",
     });
   });
+});
+
+test("a text that is changed in a thousand places is few updates, and right, also where others have changed it since [note-many-places]", () => {
+  const [mine, theirs] = [createNoteText(), createNoteText()];
+  const lines = Array.from({ length: 2000 }, (_, i) => `line ${i}`);
+  const first = writeText(mine.state(), 1, [], [{ at: 0, removed: 0, inserted: lines.join("\n") }]);
+  for (const text of [mine, theirs]) text.apply(first.map(({ bytes }) => bytes));
+  const [base, shown] = [mine.runs(), mine.text()];
+  const wanted = lines
+    .map((line, i) => (i % 2 === 0 ? line : `${line}!`))
+    .map((line) => line.replace("line 12", "row 12"));
+  // Somebody took the first half away, and wrote before the rest.
+  const half = shown.indexOf("line 1000");
+  const others = writeText(theirs.state(), 2, base, [{ at: 0, removed: half, inserted: "theirs\n" }]);
+  mine.apply(others.map(({ bytes }) => bytes));
+  const made = writeText(mine.state(), 3, base, diffText(shown, wanted.join("\n")));
+  expect(made.length).toBeLessThan(20);
+  for (const { bytes, seen } of made) {
+    parseUpdate(bytes, 3, seen, TEXT_SHAPE);
+    mine.apply([bytes]);
+  }
+  const text = mine.text();
+  expect(text.endsWith(wanted.slice(1001).join("\n"))).toBe(true);
+  expect(text.split("!")).toHaveLength(1001);
+  expect(text.split("theirs\n")).toHaveLength(2);
+  expect(text).not.toContain("line 500");
 });
 
 test("documents-converge: three who write notes, facts and records while some are apart end with the same bytes", async () => {
