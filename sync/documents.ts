@@ -73,14 +73,25 @@ export interface NoteBase {
 /** `text`: what the note is to say (in the place of `base`, or of what it says now); `append`: what is added at its end. */
 export type NoteEdit = { text: string; base?: NoteBase } | { append: string };
 
+export interface FactSet extends FactValue {
+  /** How many values it took the place of; null: a snapshot stands for it, which does not say. */
+  replaces: number | null;
+  isStanding: boolean;
+}
+export interface FactHistory {
+  /** All that a key was ever set to, the newest first. */
+  sets: FactSet[];
+  /** Sets that were replaced and are not here: pruned, or not come yet. */
+  missing: number;
+}
+
 export interface Documents {
   facts: {
     get(scope: FactScope, key: string): Fact | undefined;
     list(scope: FactScope, prefix?: string): Fact[];
     /** Replaces all values that stand here now; `json` null unsets. Resolves when durable and folded. @throws KinError BAD_REQUEST, TOO_LARGE, NOT_A_MEMBER, REMOVED, DISK_FULL */
     set(scope: FactScope, key: string, json: string | null): Promise<void>;
-    /** All that it was ever set to, the newest first. */
-    history(scope: FactScope, key: string): Promise<(FactValue & { replaces: EventId[] })[]>;
+    history(scope: FactScope, key: string): Promise<FactHistory>;
     count(): number;
   };
   notes: {
@@ -452,15 +463,27 @@ export async function openDocuments(deps: DocumentsDeps): Promise<Documents> {
     });
   }
 
-  async function factHistory(scope: FactScope, key: string) {
-    const found = await Promise.all(facts.sets(scope, key).map((id) => replica.event(id)));
-    return found
-      .filter((event): event is ReadableEvent => event?.value !== undefined && event.standing.state === "good")
-      .map(({ id, device, at, hlc, value }) => {
-        const { json, replaces } = parseFactSet(value);
-        return { id, device, at, hlc, json, replaces };
-      })
-      .toSorted((a, b) => compareStamps(b.hlc, a.hlc));
+  async function factHistory(scope: FactScope, key: string): Promise<FactHistory> {
+    const standing = new Map(facts.values(scope, key).map((value) => [value.id, value]));
+    const events = await Promise.all(
+      facts.sets(scope, key).map(async (id) => ({ id, event: await replica.event(id) })),
+    );
+    const sets = events.flatMap(({ id, event }): FactSet[] => {
+      const value = standing.get(id);
+      if (event?.kind === "fact-set" && event.value !== undefined && event.standing.state === "good") {
+        const { device, at, hlc, value: said } = event;
+        const { json, replaces } = parseFactSet(said);
+        return [{ id, device, at, hlc, json, replaces: replaces.length, isStanding: value !== undefined }];
+      }
+      // A snapshot stands for the event: the fold knows what it says.
+      return value === undefined ? [] : [{ ...value, replaces: null, isStanding: true }];
+    });
+    const isMissing = ({ id, event }: (typeof events)[number]): boolean =>
+      !standing.has(id) && (event === undefined || event.unreadable !== null);
+    return {
+      sets: sets.toSorted((a, b) => compareStamps(b.hlc, a.hlc)),
+      missing: events.filter(isMissing).length,
+    };
   }
 
   async function openNote(note: Parameters<Documents["notes"]["open"]>[0]): Promise<NoteId> {

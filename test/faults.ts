@@ -1951,6 +1951,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (is.gone(client, clock)) open = null;",
   },
   {
+    requirement: "facts-history-pruned",
+    file: "sync/documents.ts",
+    search: "return value === undefined ? [] : [{ ...value, replaces: null, isStanding: true }];",
+    replace: "return [];",
+  },
+  {
     requirement: "made-up-share",
     file: "sync/documents/note-offers.ts",
     search: "said.offers.filter((one) => hasSameKey(one, first))",

@@ -1298,6 +1298,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "A text that is changed in many places at once is few updates, found in one pass over the note.",
   },
   {
+    id: "facts-history-pruned",
+    source: "issue 4 part 7",
+    sentence: "The history of a fact says what stands and how many older values are gone, also once bodies are pruned.",
+  },
+  {
     id: "made-up-share",
     source: "RULES R16, DESIGN §7",
     sentence:

@@ -61,9 +61,10 @@ export async function factsList(context: Context, prefix: string | undefined, op
 }
 
 export async function factsHistory(context: Context, key: string, options: ScopeOption): Promise<number> {
-  const { items } = await request(context, "facts-history", { key, agent: options.agent ?? null });
+  const { items, missing } = await request(context, "facts-history", { key, agent: options.agent ?? null });
   const rows = items.map((item) => [shown(item), byWhom(item), item.standing ? "stands" : "replaced"]);
   await table(context.output, ["value", "set by", "state"], rows);
+  if (missing > 0) context.output.line(`and ${missing} that were replaced and are not here: pruned, or not come yet`);
   return EXIT.ok;
 }
 

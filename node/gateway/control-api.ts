@@ -402,11 +402,14 @@ export interface ControlApi {
   "facts-set": [{ key: string; value: Json; unset: boolean; agent: string | null }, never, FactItem];
   "facts-get": [{ key: string; agent: string | null }, never, FactItem];
   "facts-ls": [{ prefix: string; agent: string | null }, never, { items: FactItem[]; total: number }];
-  /** All sets of a key, the newest first. `replaced`: how many values each took the place of. */
+  /**
+   * All sets of a key, the newest first. `replaced`: how many values each took the place of; null: a snapshot stands for it.
+   * `missing`: older ones that are not here, pruned or not come yet.
+   */
   "facts-history": [
     { key: string; agent: string | null },
     never,
-    { items: (FactValueItem & { standing: boolean; replaced: number })[] },
+    { items: (FactValueItem & { standing: boolean; replaced: number | null })[]; missing: number },
   ];
   "snapshot-make": [Record<string, never>, never, { snapshot: SnapshotItem }];
   "snapshot-ls": [Record<string, never>, never, { items: SnapshotItem[]; dormant: string[] }];

@@ -50,6 +50,8 @@ export interface Facts extends SnapshotFold {
   list(scope: FactScope, prefix?: string): Fact[];
   /** Sets that a new one replaces. */
   standing(scope: FactScope, key: string): EventId[];
+  /** What they say, unset ones too, the newest first. */
+  values(scope: FactScope, key: string): readonly FactValue[];
   /** All that a key was ever set by, in no order; of what was replaced the event may not have come yet. */
   sets(scope: FactScope, key: string): EventId[];
   /** Keys, also unset ones. */
@@ -111,8 +113,12 @@ export function createFacts(): Facts {
     }
   }
 
+  function valuesOf(scope: FactScope, key: string): readonly FactValue[] {
+    return cellsOf(scope).get(key)?.standing ?? [];
+  }
+
   function get(scope: FactScope, key: string): Fact | undefined {
-    const values = cellsOf(scope).get(key)?.standing ?? [];
+    const values = valuesOf(scope, key);
     return values.some(({ json }) => json !== null) ? { scope, key, values } : undefined;
   }
 
@@ -146,7 +152,8 @@ export function createFacts(): Facts {
         .filter((key) => key.startsWith(prefix))
         .toSorted()
         .flatMap((key) => get(scope, key) ?? []),
-    standing: (scope, key) => (cellsOf(scope).get(key)?.standing ?? []).map(({ id }) => id),
+    standing: (scope, key) => valuesOf(scope, key).map(({ id }) => id),
+    values: valuesOf,
     sets(scope, key) {
       const cell = cellsOf(scope).get(key);
       return cell === undefined ? [] : [...(cell.replaced ?? []), ...cell.standing.map(({ id }) => id)];

@@ -316,7 +316,7 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       items: [{ key: `${prefix}port`, scope: "mesh", values: [factValue(8080), factValue([1])] }],
       total: 3,
     }),
-    "facts-history": async () => ({ items: [{ ...factValue(null, true), standing: true, replaced: 1 }] }),
+    "facts-history": async () => ({ items: [{ ...factValue(null, true), standing: true, replaced: 1 }], missing: 2 }),
     export: async ({ out, people }, item) => {
       item({ bytes: 20_000_000 });
       const counts = { records: 5, keys: 1, logs: 2, events: 9, opened: 2, said: 1, bodiless: 0, hereEvents: 0 };

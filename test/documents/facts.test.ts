@@ -211,7 +211,7 @@ describe("over replicas", () => {
     await syncOnce(a.member, b.member);
     await a.documents.settled();
     expect(a.documents.facts.get(null, "port")!.values.map(({ json }) => json)).toEqual(["4"]);
-    expect((await a.documents.facts.history(null, "port")).map(({ json }) => json)[0]).toBe("4");
+    expect((await a.documents.facts.history(null, "port")).sets.map(({ json }) => json)[0]).toBe("4");
     expect(await hashOf(a.documents)).toBe(await hashOf(b.documents));
     const again = (await withDocuments(b.member)).documents;
     expect(await hashOf(again)).toBe(await hashOf(b.documents));

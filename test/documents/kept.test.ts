@@ -64,7 +64,7 @@ describe("what is kept", () => {
     expect(await hashOf(again.documents)).toBe(hash);
     expect(again.documents.notes.get(mine)!.text.text()).toBe("secret");
     expect(again.documents.notes.get(id)!.editors).toHaveLength(2);
-    expect((await again.documents.facts.history(null, "k0")).map(({ json }) => json)).toEqual([null, "0"]);
+    expect((await again.documents.facts.history(null, "k0")).sets.map(({ json }) => json)).toEqual([null, "0"]);
     await again.documents.notes.edit(id, { append: "and again\n" });
     await again.documents.notes.edit(mine, { append: "!" });
     await again.documents.records.set("helper", "description", "two");

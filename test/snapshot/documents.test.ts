@@ -175,6 +175,29 @@ test("an edit that waits is in no state: its body stays, and it counts when what
   expect((await hashesOf(...mates, dan)).size).toBe(1);
 });
 
+test("the history of a fact says what stands, and how much is gone, once the rest is pruned [facts-history-pruned]", async () => {
+  const { time, mates } = await writersOf("ana", "ben");
+  const [ana, ben] = mates as [Writer, Writer];
+  for (const json of ["1", "2"]) await ana.documents.facts.set(null, "port", json);
+  await meet(ana, ben);
+  await ana.documents.facts.set(null, "port", "3");
+  await ben.documents.facts.set(null, "port", "4");
+  await meet(ana, ben);
+  await ana.snapshots.make();
+  await meet(ana, ben);
+  await lookAll(time, ana, ben);
+  await ana.snapshots.prune();
+  const { sets, missing } = await ana.documents.facts.history(null, "port");
+  expect(sets.map(({ json, replaces, isStanding }) => [json, replaces, isStanding]).toSorted()).toEqual([
+    ["3", null, true],
+    ["4", null, true],
+  ]);
+  expect(missing).toBe(2);
+  await ana.documents.facts.set(null, "port", "5");
+  const now = await ana.documents.facts.history(null, "port");
+  expect([now.sets.map(({ json, replaces }) => [json, replaces]), now.missing]).toEqual([[["5", 2]], 4]);
+});
+
 test("an edit that comes after later ones begins its note from the state, not from nothing, once the rest is pruned [snapshot-late]", async () => {
   const { time, mates } = await writersOf("ana", "ben", "cem");
   const [ana, ben, cem] = mates as [Writer, Writer, Writer];

@@ -50,15 +50,11 @@ export async function factsHistory(node: MeshNode, params: Params<"facts-history
   const mesh = needMesh(node);
   const scope = scopeOf(mesh, params.agent);
   await mesh.documents.settled();
-  const sets = await mesh.documents.facts.history(scope, params.key);
-  if (sets.length === 0) throw unknownFact(mesh, scope, params.key);
-  const standing = new Set(mesh.documents.facts.get(scope, params.key)?.values.map(({ id }) => id));
+  const { sets, missing } = await mesh.documents.facts.history(scope, params.key);
+  if (sets.length + missing === 0) throw unknownFact(mesh, scope, params.key);
   return {
-    items: sets.map((set) => ({
-      ...valueItem(mesh, set),
-      standing: standing.has(set.id),
-      replaced: set.replaces.length,
-    })),
+    items: sets.map((set) => ({ ...valueItem(mesh, set), standing: set.isStanding, replaced: set.replaces })),
+    missing,
   };
 }
 
