@@ -1819,6 +1819,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "last === undefined || last.length === 1",
   },
   {
+    requirement: "editor-keeps",
+    file: "node/cli/editor.ts",
+    search: "if (!isUnchanged(file, text)) throw",
+    replace: "if (isUnchanged(file, text)) throw",
+  },
+  {
     requirement: "notes-merge",
     file: "sync/documents.ts",
     search: "return { base: runs, hunks: diffText(text, edit.text.toWellFormed()) };",

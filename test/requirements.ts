@@ -1200,6 +1200,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "An editor that was open while others wrote changes only what its user changed.",
   },
   {
+    id: "editor-keeps",
+    source: "issue 4 part 6",
+    sentence: "What was written in an editor and could not be saved stays in its file, and the error says where.",
+  },
+  {
     id: "notes-private",
     source: "issue 4 part 6",
     sentence: "A private note is read by its people only, also by who is let in later, with what was written before.",

@@ -1,10 +1,11 @@
 /** `kin board new | ls | show | add | move | edit | assign | rm | columns | share`. */
 import { firstLine } from "./board-columns.ts";
 import type { Context } from "./context.ts";
+import { editorOf, saveEdited } from "./editor.ts";
 import { EXIT, table } from "./output.ts";
-import { ago, columnNames, editorOf, editText, names, noteNew, noteShow, request, whom } from "./note.ts";
+import { ago, columnNames, names, noteNew, noteShow, request, whom } from "./note.ts";
 import { readPiped } from "./piped.ts";
-import type { BoardResult, CardItem, CardPlaceParam, Params } from "../gateway/control-api.ts";
+import type { BoardResult, CardItem, CardPlaceParam } from "../gateway/control-api.ts";
 import { KinError } from "../../protocols/errors.ts";
 
 export async function boardNew(
@@ -102,17 +103,21 @@ export async function boardEdit(
   options: { text?: string },
 ): Promise<number> {
   const typed = options.text ?? (await readPiped(false));
-  const params = typed === null ? await editByHand(context, board, card) : { board, card, text: typed, base: null };
-  const result = await request(context, "board-edit", { ...params, text: params.text.trim() });
+  const result =
+    typed === null
+      ? await editByHand(context, board, card)
+      : await request(context, "board-edit", { board, card, text: typed.trim(), base: null });
   return told(context, result, (edited) => `${edited.short} says: ${firstLine(edited)}`);
 }
 
 /** What others write while the editor is open stays: the node is told what the editor was opened with. */
-async function editByHand(context: Context, board: string, card: string): Promise<Params<"board-edit">> {
+async function editByHand(context: Context, board: string, card: string): Promise<BoardResult> {
   const editor = editorOf(context, `board edit ${board} ${card}`, "--text");
   const { id, card: shown } = await request(context, "board-card", { board, card });
-  const text = await editText(editor, shown.text);
-  return { board: id, card: shown.id, text, base: { runs: shown.base, text: shown.text } };
+  const base = { runs: shown.base, text: shown.text };
+  return saveEdited(editor, shown.text, (text) =>
+    request(context, "board-edit", { board: id, card: shown.id, text: text.trim(), base }),
+  );
 }
 
 export async function boardAssign(

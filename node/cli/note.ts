@@ -1,10 +1,7 @@
 /** `kin note new | edit | show | share | ls`. */
-import { spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import type { Context } from "./context.ts";
 import { connectControl } from "./control-client.ts";
+import { editorOf, saveEdited } from "./editor.ts";
 import { EXIT, counted, duration, table } from "./output.ts";
 import { readPiped } from "./piped.ts";
 import type { NoteItem, Params, Result, Verb } from "../gateway/control-api.ts";
@@ -44,11 +41,11 @@ export async function noteEdit(
   if (options.text !== undefined && options.append !== undefined)
     throw new KinError("USAGE", "--text replaces the note, --append adds to it: say one of them");
   const typed = options.append ?? options.text ?? (await readPiped(false));
-  const params =
+  const append = options.append !== undefined;
+  const result =
     typed === null
       ? await editByHand(context, name)
-      : { note: name, text: typed, append: options.append !== undefined, base: null };
-  const result = await request(context, "note-edit", params);
+      : await request(context, "note-edit", { note: name, text: typed, append, base: null });
   context.output.object(result);
   context.output.line(result.changed ? `"${result.title}" is changed` : `"${result.title}" says that already`);
   return EXIT.ok;
@@ -92,47 +89,13 @@ export async function noteList(context: Context): Promise<number> {
 }
 
 /** What others write while the editor is open stays: the node is told what the editor was opened with. */
-async function editByHand(context: Context, name: string): Promise<Params<"note-edit">> {
+async function editByHand(context: Context, name: string): Promise<Result<"note-edit">> {
   const editor = editorOf(context, `note edit ${name}`, "--text, --append");
   const { id, text: shown, base, form } = await request(context, "note-show", { note: name });
+  const save = (text: string): Promise<Result<"note-edit">> =>
+    request(context, "note-edit", { note: id, text, append: false, base: { runs: base, text: shown } });
   // A board is no text: the node says what to do.
-  const text = form === "board" ? "" : await editText(editor, shown);
-  return { note: id, text, append: false, base: { runs: base, text: shown } };
-}
-
-/** @throws KinError USAGE if there is none */
-export function editorOf(context: Context, what: string, otherWays: string): string {
-  const editor = context.env["VISUAL"] ?? context.env["EDITOR"];
-  if (editor === undefined || editor === "" || !process.stdin.isTTY)
-    throw new KinError("USAGE", `kin ${what} needs to know what to write`, {
-      hint: editor === undefined ? `${otherWays}, a pipe, or set EDITOR` : `${otherWays} or a pipe`,
-    });
-  return editor;
-}
-
-export async function editText(editor: string, text: string): Promise<string> {
-  const folder = mkdtempSync(join(tmpdir(), "kin-note-"));
-  const file = join(folder, "note.md");
-  try {
-    writeFileSync(file, text, { mode: 0o600 });
-    await runEditor(editor, file);
-    return readFileSync(file, "utf8");
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
-/** `EDITOR` may have arguments, as in git. */
-function runEditor(editor: string, file: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn("/bin/sh", ["-c", `${editor} "$1"`, "kin", file], { stdio: "inherit" });
-    child.once("error", reject);
-    child.once("exit", (code) =>
-      code === 0
-        ? resolve()
-        : reject(new KinError("USAGE", `the editor "${editor}" ended with ${code ?? "a signal"}: nothing was changed`)),
-    );
-  });
+  return form === "board" ? save("") : saveEdited(editor, shown, save);
 }
 
 export async function request<V extends Verb>(context: Context, verb: V, params: Params<V>): Promise<Result<V>> {
