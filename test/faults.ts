@@ -1569,6 +1569,18 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (found !== null && found.id === this.#parts.peerId.toString()) this.#tell(found);",
   },
   {
+    requirement: "values-kept",
+    file: "node/cli/parse.ts",
+    search: "return String(value) === word.trim() ? value : word;",
+    replace: "return value;",
+  },
+  {
+    requirement: "values-kept",
+    file: "node/cli/parse.ts",
+    search: "  checkNumbers(word, what, hint);\n",
+    replace: "",
+  },
+  {
     requirement: "piped-input",
     file: "node/cli/ask.ts",
     search: 'const stdin = await readPiped(words.length === 0 || words.join(" ") === "-");',

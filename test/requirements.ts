@@ -1006,6 +1006,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Two machines on one cable without any route out join, ask, and find each other again at another address.",
   },
   {
+    id: "values-kept",
+    source: "issue 4 part 6",
+    sentence:
+      "A number that is typed as a fact, a setting or an argument stays that number, is kept as text, or is refused by name.",
+  },
+  {
     id: "piped-input",
     source: "issue 3",
     sentence: "What is piped into an ask goes along, and a pipe that nobody closes does not hang the question.",

@@ -8,7 +8,7 @@ import type { Context } from "./context.ts";
 import { connectControl, type ControlClient } from "./control-client.ts";
 import { rewriteCommands } from "./hint.ts";
 import { EXIT, exitCodeOf, withHint } from "./output.ts";
-import { parseDuration } from "./parse.ts";
+import { checkNumbers, jsonOrText, parseDuration } from "./parse.ts";
 import { readPiped } from "./piped.ts";
 import type { AskItem, Params, Result } from "../gateway/control-api.ts";
 import { errorShape, KinError, kinError } from "../../protocols/errors.ts";
@@ -191,25 +191,19 @@ function attachment(typed: string): string {
   return file;
 }
 
-/** `--set max=3` means the number 3; what isn't JSON is a text. */
+const QUOTE_NUMBER = "put it in quotes: as a text it stays as it is";
+
+/** `--set max=3` means the number 3; what isn't JSON is a text ({@link jsonOrText}). */
 function settings(options: AskOptions): { [key: string]: Json } {
   const all: { [key: string]: Json } = {};
   for (const pair of options.set ?? []) {
     const [key, word] = [pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1)];
     if (!/^[A-Za-z][\w-]{0,63}$/.test(key) || !pair.includes("="))
       throw new KinError("USAGE", `--set is "${pair}", expected name=value such as max=3`);
-    all[key] = jsonOrText(word);
+    all[key] = jsonOrText(word, `--set ${key} has`, QUOTE_NUMBER);
   }
   if (options.share !== undefined) all["share"] = options.share;
   return all;
-}
-
-function jsonOrText(word: string): Json {
-  try {
-    return JSON.parse(word) as Json;
-  } catch {
-    return word;
-  }
 }
 
 /** Strictly: a name twice in one object would mean one thing to us and another to who answers (B19). */
@@ -225,5 +219,6 @@ function parseArguments(text: string): { [key: string]: Json } {
   }
   if (typeof value !== "object" || value === null || Array.isArray(value))
     throw new KinError("USAGE", `the arguments are ${text.slice(0, 40)}, ${expected}`);
+  checkNumbers(text, "the arguments have", QUOTE_NUMBER);
   return value;
 }

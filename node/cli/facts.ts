@@ -2,10 +2,10 @@
 import type { Context } from "./context.ts";
 import { connectControl } from "./control-client.ts";
 import { EXIT, duration, table } from "./output.ts";
+import { jsonOrText } from "./parse.ts";
 import { readPiped } from "./piped.ts";
 import type { FactValueItem, Params, Result, Verb } from "../gateway/control-api.ts";
 import { KinError } from "../../protocols/errors.ts";
-import type { Json } from "../../protocols/tool.ts";
 
 interface ScopeOption {
   agent?: string;
@@ -25,7 +25,10 @@ export async function factsSet(
       hint: `${context.command(`facts set ${key} VALUE`)}, or pipe it in`,
     });
   const text = typed === undefined ? words.replace(/\n$/, "") : words;
-  const value = options.text === true ? text : jsonOrText(text);
+  const value =
+    options.text === true
+      ? text
+      : jsonOrText(text, "the value has", "put it in quotes, or say --text to keep all as it is");
   const fact = await request(context, "facts-set", { key, value, unset: false, agent: options.agent ?? null });
   context.output.line(`${key} = ${shown(fact.values[0] ?? null)}`);
   return EXIT.ok;
@@ -78,15 +81,6 @@ async function request<V extends Verb>(context: Context, verb: V, params: Params
 
 function byWhom({ by, device, at }: FactValueItem): string {
   return `${by}@${device}, ${duration(Date.now() - at)} ago`;
-}
-
-/** `8080` and `{"a":1}` are JSON, what is not is text. */
-function jsonOrText(text: string): Json {
-  try {
-    return JSON.parse(text) as Json;
-  } catch {
-    return text;
-  }
 }
 
 function shown(value: FactValueItem | null, most = SHOWN_CHARACTERS): string {

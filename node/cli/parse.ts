@@ -1,6 +1,7 @@
 /** Words on the command line → values; each failure says the word, what was expected and an example. */
 import { KinError } from "../../protocols/errors.ts";
 import { NAME_PATTERN } from "../../protocols/limits.ts";
+import type { Json } from "../../protocols/tool.ts";
 
 const UNIT_MS: { [unit: string]: number } = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
@@ -39,4 +40,42 @@ export function nearestName(word: string): string | null {
     .slice(0, 32)
     .replace(/-+$/, "");
   return NAME_PATTERN.test(name) ? name : null;
+}
+
+/**
+ * `8080` and `{"a":1}` are JSON; what is not is text, and so is a number that would be written in another way: the version
+ * `1.10`, the commit `1234e56`. @throws KinError USAGE
+ */
+export function jsonOrText(word: string, what: string, hint: string): Json {
+  let value: Json;
+  try {
+    value = JSON.parse(word) as Json;
+  } catch {
+    return word;
+  }
+  if (typeof value === "number") return String(value) === word.trim() ? value : word;
+  checkNumbers(word, what, hint);
+  return value;
+}
+
+/**
+ * Of text that is JSON: `1.0` and `1e3` may become 1 and 1000, one that is too large or too long for a number may not. `what`:
+ * how the sentence begins, "the value has". @throws KinError USAGE
+ */
+export function checkNumbers(json: string, what: string, hint: string): void {
+  for (const [word] of json.matchAll(/"[^"\\]*(?:\\.[^"\\]*)*"|-?\d[\d.eE+-]*/g)) {
+    if (word.startsWith('"') || decimal(word) === decimal(String(Number(word)))) continue;
+    throw new KinError("USAGE", `${what} the number ${word.slice(0, 60)}, which would become ${Number(word)}`, {
+      hint,
+    });
+  }
+}
+
+/** The same for all ways to write a number. */
+function decimal(word: string): string {
+  const [, whole = "", fraction = "", power = "0"] = /^-?(\d+)(?:\.(\d+))?(?:e([+-]?\d+))?$/i.exec(word) ?? [];
+  const digits = `${whole}${fraction}`.replace(/^0+/, "");
+  const significant = digits.replace(/(?<!0)0+$/, "");
+  if (significant === "") return whole === "" ? word : "0";
+  return `${significant}e${Number(power) - fraction.length + digits.length - significant.length}`;
 }

@@ -21,7 +21,7 @@ afterAll(async () => {
   rmSync(home, { recursive: true, force: true });
 });
 
-test("F9: a fact's value is JSON, or text; from the word, or from a pipe", async () => {
+test("F9: a fact's value is JSON, or text; from the word, or from a pipe [values-kept]", async () => {
   const valueOf = async (args: string[], stdin?: string) =>
     (json(await kin(["facts", "set", "k", ...args, "--json"], stdin)) as { values: { value: unknown }[] }).values[0]!
       .value;
@@ -30,6 +30,12 @@ test("F9: a fact's value is JSON, or text; from the word, or from a pipe", async
   expect(await valueOf(["hello there"])).toBe("hello there");
   expect(await valueOf(["8080", "--text"])).toBe("8080");
   expect(await valueOf([], "from a pipe\n")).toBe("from a pipe");
+  expect(await valueOf(["1.10"])).toBe("1.10");
+  expect(await kin(["facts", "set", "k", '{"id": 12345678901234567890}'])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("the value has the number 12345678901234567890"),
+  });
+  expect(await valueOf(['{"id": 12345678901234567890}', "--text"])).toBe('{"id": 12345678901234567890}');
   expect(await kin(["facts", "set", "k"])).toMatchObject({ code: 2, err: expect.stringContaining("needs a value") });
   expect((await kin(["facts", "set", "k", "8080"])).out).toBe("k = 8080\n");
   expect((await kin(["facts", "unset", "k"])).out).toBe("k is no longer set\n");

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { rest } from "../../node/cli/ask.ts";
 import { commandElsewhere, commandHint, rewriteCommands } from "../../node/cli/hint.ts";
 import { clean, cutLast, errorText, exitCodeOf, jsonText } from "../../node/cli/output.ts";
-import { nearestName, parseCount, parseDuration, parseName } from "../../node/cli/parse.ts";
+import { checkNumbers, jsonOrText, nearestName, parseCount, parseDuration, parseName } from "../../node/cli/parse.ts";
 import { changeless } from "./changeless.ts";
 import { NAME_PATTERN } from "../../protocols/limits.ts";
 
@@ -67,6 +67,45 @@ test("times, counts and names are parsed or refused with an example", () => {
     fc.property(fc.string({ unit: "grapheme" }), (word) => {
       const name = nearestName(word);
       expect(name === null || NAME_PATTERN.test(name)).toBe(true);
+    }),
+  );
+});
+
+test("values-kept: a word is JSON only where JSON would write its number the same way; else it is text", () => {
+  const read = (word: string) => jsonOrText(word, "it has", "quote it");
+  for (const [word, value] of [
+    ["8080", 8080],
+    [" -1.5\n", -1.5],
+    ["1e+21", 1e21],
+    ["true", true],
+    ['"8080"', "8080"],
+    ['{"a": [1.0, 1e3, -0, 0.10]}', { a: [1, 1000, -0, 0.1] }],
+    ['["12345678901234567890", "a \\" 1e999 \\\\"]', ["12345678901234567890", 'a " 1e999 \\']],
+  ] as const)
+    expect(read(word)).toEqual(value);
+  for (const word of ["1.10", "1234e56", "1e400", "12345678901234567890", "-0", "0x10", "01", "v1", ""])
+    expect(read(word)).toBe(word);
+});
+
+test("values-kept: a number inside of JSON that would become another one is refused by name", () => {
+  for (const [json, number, other] of [
+    ['{"id": 12345678901234567890}', "12345678901234567890", "12345678901234567000"],
+    ["[9007199254740993]", "9007199254740993", "9007199254740992"],
+    ['[1, {"a": -1E400}]', "-1E400", "-Infinity"],
+    ["[1e-400]", "1e-400", "0"],
+    ["[0.1000000000000000055511151231257827]", "0.1000000000000000055511151231257827", "0.1"],
+  ] as const)
+    expect(() => jsonOrText(json, "it has", "quote it")).toThrow(
+      expect.objectContaining({
+        code: "USAGE",
+        message: `it has the number ${number}, which would become ${other}`,
+        hint: "quote it",
+      }),
+    );
+  fc.assert(
+    fc.property(fc.jsonValue(), fc.double({ noNaN: true, noDefaultInfinity: true }), (value, number) => {
+      checkNumbers(JSON.stringify([value, number, number.toPrecision(17)]), "it", "");
+      checkNumbers(`[${number.toExponential()}]`, "it", "");
     }),
   );
 });

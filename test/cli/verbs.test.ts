@@ -241,6 +241,8 @@ const USAGE: [args: string[], says: string][] = [
   [["ask", "ben/reviewer", "hi", "--frob"], "unknown option '--frob'"],
   [["call", "ben/reviewer"], "ask ben/reviewer"],
   [["call", "ben/tools/git.log", "{max: 3}"], "the arguments are not JSON"],
+  [["call", "ben/tools/git.log", '{"max": 9007199254740993}'], "the arguments have the number 9007199254740993"],
+  [["ask", "ben/reviewer", "hi", "--set", "x=[1e999]"], "--set x has the number 1e999"],
   [["call", "ben/tools/git.log", '{"path": "a", "path": "b"}'], 'has the name "path" twice'],
   [["call", "ben/tools/git.log", '{"__proto__": {}}'], 'has the name "__proto__"'],
   [["tools", "aprove", "x"], 'did you mean "approve"?'],
