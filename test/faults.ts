@@ -160,6 +160,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "hint: `(${code}); ",
   },
   {
+    requirement: "verify-unreadable",
+    file: "node/cli/verify.ts",
+    search: 'new KinError("USAGE", `there is no file',
+    replace: 'new KinError("NOT_PROVEN", `there is no file',
+  },
+  {
     requirement: "export-nodes",
     file: "node/gateway/verbs/export.ts",
     search: "all: people.length + events.length + calls.length === 0,",

@@ -112,6 +112,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "kin verify ends with 1 and names what is wrong with a file and where.",
   },
   {
+    id: "verify-unreadable",
+    source: "issue 4 part 10",
+    sentence: "A file that kin verify can't read is a usage error (2), never one that is not proven (1).",
+  },
+  {
     id: "export-nodes",
     source: "issue 4 part 10",
     sentence: "kin export of real nodes is proved by kin verify without a node, and by the Python program.",

@@ -3,10 +3,11 @@
  * believes the mesh id that is given, and without one says whose word the file's own is.
  */
 import { createReadStream } from "node:fs";
+import { resolve } from "node:path";
 import type { Context } from "./context.ts";
 import { EXIT, table, type Output } from "./output.ts";
 import { toHex, type Value } from "../../protocols/bytes.ts";
-import { KinError } from "../../protocols/errors.ts";
+import { KinError, tellableReason } from "../../protocols/errors.ts";
 import {
   formatText,
   idBytes,
@@ -30,7 +31,10 @@ const MAX_SHOWN_CHARACTERS = 2_000;
 
 export async function verify(context: Context, file: string, options: { mesh?: string }): Promise<number> {
   const given = options.mesh === undefined ? null : parseMesh(options.mesh);
-  const verdict = await verifyExport(chunksOf(file), given);
+  const chunks = createReadStream(file, { highWaterMark: READ_BYTES }) as AsyncIterable<Uint8Array>;
+  const verdict = await verifyExport(chunks, given).catch((error: unknown) => {
+    throw unreadable(file, error);
+  });
   if (!verdict.ok) {
     const { code, message, offset } = verdict.problem;
     throw new KinError("NOT_PROVEN", `${file} is not what it says it is: ${message}`, {
@@ -50,13 +54,15 @@ function parseMesh(text: string): MeshId {
   return idOf(parsed.body);
 }
 
-async function* chunksOf(file: string): AsyncGenerator<Uint8Array> {
-  try {
-    yield* createReadStream(file, { highWaterMark: READ_BYTES }) as AsyncIterable<Uint8Array>;
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    throw new KinError("NOT_FOUND", code === "ENOENT" ? `there is no file ${file}` : `can't read ${file}: ${message}`);
-  }
+/** A file that can't be read says nothing about whom it is of: neither proven nor forged. */
+function unreadable(file: string, error: unknown): unknown {
+  const { code, syscall } = error as NodeJS.ErrnoException;
+  if (syscall === undefined) return error;
+  const path = resolve(file);
+  const hint = "expected a file that kin export made";
+  if (code === "ENOENT") return new KinError("USAGE", `there is no file ${path}`, { hint, cause: error });
+  if (code === "EISDIR") return new KinError("USAGE", `${path} is a folder`, { hint, cause: error });
+  return new KinError("USAGE", `can't read ${path}: ${tellableReason(error)}`, { hint, cause: error });
 }
 
 // ── names ──

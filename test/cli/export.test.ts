@@ -98,10 +98,21 @@ test("verify ends with 1 and names what is wrong and where [verify-fails]", asyn
   const other = await kin("verify", file, "--mesh", formatText("kinm", bytesOf("another")));
   expect(other.code).toBe(1);
   expect(other.err).toContain(`is of the mesh ${mesh}, not of kinm1`);
-  expect(await kin("verify", join(home, "none.kin"))).toMatchObject({ code: 1 });
   const person = await kin("verify", file, "--mesh", formatText("kinp", bytesOf("x")));
   expect(person.code).toBe(2);
   expect(person.err).toContain("is a person id");
+});
+
+test("a file that can't be read is not called a forgery, by words or by exit code [verify-unreadable]", async () => {
+  for (const [path, says] of [
+    ["none.kin", `there is no file ${join(home, "none.kin")}`],
+    [".", `${home} is a folder`],
+    ["team.kin/x", `can't read ${join(home, "team.kin/x")}: ENOTDIR: not a directory`],
+  ] as const) {
+    const ran = await kin("verify", path);
+    expect(ran).toMatchObject({ code: 2, out: "", err: expect.stringContaining(`kin: ${says} (USAGE)`) });
+    expect(ran.err).not.toMatch(/not what it says|believed/);
+  }
 });
 
 test("export says what is in the file and who can read what [export-words]", async () => {
