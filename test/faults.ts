@@ -1589,10 +1589,17 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "piped-input",
     file: "node/cli/ask.ts",
-    search: 'const stdin = await readPiped(words.length === 0 || words.join(" ") === "-");',
+    search:
+      'const stdin = await readPiped(words.length === 0 || words.join(" ") === "-", "send it as a file: --attach FILE");',
     replace: 'const stdin: string | null = words.length > 99 ? "" : null;',
   },
   { requirement: "streamed-once", file: "node/cli/ask.ts", search: "streamed += item.text;", replace: "" },
+  {
+    requirement: "piped-hint",
+    file: "node/cli/piped.ts",
+    search: "bytes were piped in`, { hint }",
+    replace: "bytes were piped in`, { hint: 'send it as a file: --attach FILE' }",
+  },
   {
     requirement: "C1",
     file: "sync/reconcile.ts",

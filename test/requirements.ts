@@ -1021,6 +1021,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     source: "issue 3",
     sentence: "What is piped into an ask goes along, and a pipe that nobody closes does not hang the question.",
   },
+  {
+    id: "piped-hint",
+    source: "issue 3",
+    sentence: "What is piped in and is too long is refused with what that command can do with it.",
+  },
   { id: "streamed-once", source: "issue 3", sentence: "An answer streams, and each piece of it is printed once." },
   { id: "C1", source: "ATTACKS C1", sentence: "Two histories of one log are found, proved, frozen and told." },
   {

@@ -36,7 +36,7 @@ export async function ask(context: Context, to: string, words: string[], options
     throw new KinError("USAGE", `${to} is a ${address.kind}, expected an agent such as ${address.person}/reviewer`, {
       hint: address.kind === "tool" ? `kin call ${to} '{…}'` : undefined,
     });
-  const stdin = await readPiped(words.length === 0 || words.join(" ") === "-");
+  const stdin = await readPiped(words.length === 0 || words.join(" ") === "-", "send it as a file: --attach FILE");
   const text = words.join(" ") === "-" ? "" : words.join(" ");
   if (text === "" && (stdin === null || stdin === ""))
     throw new KinError("USAGE", "there is nothing to ask", { hint: `kin ask ${to} "what can you do?"` });

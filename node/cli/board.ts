@@ -8,6 +8,9 @@ import { readPiped } from "./piped.ts";
 import type { BoardResult, CardItem, CardPlaceParam } from "../gateway/control-api.ts";
 import { KinError } from "../../protocols/errors.ts";
 
+/** Said to whoever pipes in more, or a picture. */
+const TEXT_ONLY = "a card holds UTF-8 text of at most 8192 characters, and no files";
+
 export async function boardNew(
   context: Context,
   title: string,
@@ -56,7 +59,7 @@ export async function boardAdd(
   words: string[],
   options: { column?: string; for?: string; top?: boolean },
 ): Promise<number> {
-  const text = words.length > 0 ? words.join(" ") : await readPiped(true);
+  const text = words.length > 0 ? words.join(" ") : await readPiped(true, TEXT_ONLY);
   if (text === null)
     throw new KinError("USAGE", `kin board add ${board} needs what the card says`, {
       hint: `${context.command(`board add ${board} "…"`)}, or pipe it in`,
@@ -102,7 +105,7 @@ export async function boardEdit(
   card: string,
   options: { text?: string },
 ): Promise<number> {
-  const typed = options.text ?? (await readPiped(false));
+  const typed = options.text ?? (await readPiped(false, TEXT_ONLY));
   const result =
     typed === null
       ? await editByHand(context, board, card)

@@ -19,7 +19,7 @@ export async function factsSet(
   typed: string | undefined,
   options: ScopeOption & { text?: boolean },
 ): Promise<number> {
-  const words = typed ?? (await readPiped(true));
+  const words = typed ?? (await readPiped(true, "a fact holds JSON or UTF-8 text of at most 16 KiB, and no files"));
   if (words === null)
     throw new KinError("USAGE", `kin facts set ${key} needs a value`, {
       hint: `${context.command(`facts set ${key} VALUE`)}, or pipe it in`,

@@ -9,6 +9,8 @@ import { KinError } from "../../protocols/errors.ts";
 
 /** Edits without effect that are told with a note, the newest. */
 const SHOWN_REFUSED = 3;
+/** Said to whoever pipes in more, or a picture. */
+const TEXT_ONLY = "a note holds UTF-8 text of at most 1 MiB, and no files";
 /** Of a board that is begun without saying them. */
 const DEFAULT_COLUMNS = "todo,doing,done";
 
@@ -23,7 +25,7 @@ export async function noteNew(
       hint: `${context.command(`board add ${quoted(title)} "…"`)} afterwards`,
     });
   const columns = isBoard ? columnNames(options.columns ?? DEFAULT_COLUMNS) : null;
-  const text = isBoard ? "" : (options.text ?? (await readPiped(false)) ?? "");
+  const text = isBoard ? "" : (options.text ?? (await readPiped(false, TEXT_ONLY)) ?? "");
   const note = await request(context, "note-new", { title, for: readers(options.for), text, columns });
   context.output.object(note);
   context.output.line(`"${note.title}" is there for ${whom(note)}`);
@@ -40,7 +42,7 @@ export async function noteEdit(
 ): Promise<number> {
   if (options.text !== undefined && options.append !== undefined)
     throw new KinError("USAGE", "--text replaces the note, --append adds to it: say one of them");
-  const typed = options.append ?? options.text ?? (await readPiped(false));
+  const typed = options.append ?? options.text ?? (await readPiped(false, TEXT_ONLY));
   const append = options.append !== undefined;
   const result =
     typed === null

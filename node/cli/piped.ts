@@ -6,19 +6,22 @@
 import { fstatSync } from "node:fs";
 import { KinError } from "../../protocols/errors.ts";
 
-/** Text for one question; more travels as a file with --attach. Leaves room in a line of the control socket (4 MiB) for JSON's escapes. */
+/** Text for one question, note or value. Leaves room in a line of the control socket (4 MiB) for JSON's escapes. */
 export const MAX_PIPED_BYTES = 1024 * 1024;
 const SILENT_SOCKET_MS = 250;
 const NOTICE_MS = 2_000;
 
-/** null: nothing was piped. `isNeeded`: there is no question without it. @throws KinError TOO_LARGE, INVALID_ARGUMENTS */
-export async function readPiped(isNeeded: boolean): Promise<string | null> {
+/**
+ * null: nothing was piped. `isNeeded`: there is no question without it. `hint`: what to do with what is too long or no text.
+ * @throws KinError TOO_LARGE, INVALID_ARGUMENTS
+ */
+export async function readPiped(isNeeded: boolean, hint: string): Promise<string | null> {
   const kind = stdinKind();
   if (kind === "none") return null;
   const notice = setTimeout(() => process.stderr.write("kin: reading the standard input until it ends…\n"), NOTICE_MS);
   try {
-    const bytes = await readAll(kind === "socket" && !isNeeded);
-    return bytes === null ? null : text(bytes);
+    const bytes = await readAll(kind === "socket" && !isNeeded, hint);
+    return bytes === null ? null : text(bytes, hint);
   } finally {
     clearTimeout(notice);
     process.stdin.destroy();
@@ -35,7 +38,7 @@ function stdinKind(): "none" | "pipe" | "socket" {
   }
 }
 
-function readAll(mayBeSilent: boolean): Promise<Buffer | null> {
+function readAll(mayBeSilent: boolean, hint: string): Promise<Buffer | null> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let bytes = 0;
@@ -46,11 +49,7 @@ function readAll(mayBeSilent: boolean): Promise<Buffer | null> {
       bytes += chunk.length;
       chunks.push(chunk);
       if (bytes > MAX_PIPED_BYTES)
-        reject(
-          new KinError("TOO_LARGE", `more than ${MAX_PIPED_BYTES} bytes were piped in`, {
-            hint: "send it as a file: --attach FILE",
-          }),
-        );
+        reject(new KinError("TOO_LARGE", `more than ${MAX_PIPED_BYTES} bytes were piped in`, { hint }));
     });
     process.stdin.once("end", () => resolve(bytes === 0 ? null : Buffer.concat(chunks)));
     process.stdin.once("error", reject);
@@ -58,12 +57,10 @@ function readAll(mayBeSilent: boolean): Promise<Buffer | null> {
   });
 }
 
-function text(bytes: Buffer): string {
+function text(bytes: Buffer, hint: string): string {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch {
-    throw new KinError("INVALID_ARGUMENTS", "what was piped in is not UTF-8 text", {
-      hint: "send it as a file: --attach FILE",
-    });
+    throw new KinError("INVALID_ARGUMENTS", "what was piped in is not UTF-8 text", { hint });
   }
 }

@@ -157,6 +157,21 @@ test("F9: what can't be meant is a usage error", async () => {
     expect(await kin([...args])).toMatchObject({ code: 2, err: expect.stringContaining(says) });
 });
 
+test("piped-hint: what is too long is refused with what is possible there: no --attach where there is none", async () => {
+  for (const [args, what] of [
+    [["note", "new", "x"], "a note holds UTF-8 text"],
+    [["note", "edit", "x"], "a note holds UTF-8 text"],
+    [["facts", "set", "k"], "a fact holds JSON or UTF-8 text"],
+    [["board", "add", "release"], "a card holds UTF-8 text"],
+    [["board", "edit", "release", "a3f"], "a card holds UTF-8 text"],
+    [["ask", "ben/reviewer", "x"], "send it as a file: --attach FILE"],
+  ] as const) {
+    const { err } = await kin([...args], "x".repeat(1024 * 1024 + 1));
+    expect(err).toContain(`kin: more than 1048576 bytes were piped in (TOO_LARGE)\n  ${what}`);
+    expect(err.includes("--attach")).toBe(args[0] === "ask");
+  }
+});
+
 test("F9: an agent's settings, what lost against them, and their history", async () => {
   const listed = await kin(["agents", "config", "guide"]);
   expect(listed.out).toMatch(/paused {3}true {3}set to false at the same time/);
