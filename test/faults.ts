@@ -148,6 +148,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (opened > 99)",
   },
   {
+    requirement: "export-folder",
+    file: "node/gateway/verbs/export.ts",
+    search: "throw noFolder(error, file);",
+    replace: "throw diskError(error, file);",
+  },
+  {
     requirement: "verify-words",
     file: "node/cli/verify.ts",
     search: '...(meshGiven ? [] : ["that this is',

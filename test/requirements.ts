@@ -102,6 +102,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "kin export says what is in the file, and what of it an outsider can read.",
   },
   {
+    id: "export-folder",
+    source: "issue 4 part 10",
+    sentence: "Where kin export can't write its file, the error names the folder and why.",
+  },
+  {
     id: "verify-words",
     source: "issue 4 part 10",
     sentence: "kin verify needs no node, no keys and no network, and says what is proven, by whom, and what is not.",

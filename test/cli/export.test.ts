@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { formatText, idBytes } from "../../protocols/ids.ts";
-import { bytesOf } from "../sync/chains.ts";
+import { exportFile } from "../../node/gateway/verbs/export.ts";
+import { bytesOf, seededRandom } from "../sync/chains.ts";
 import { exportOf, makeTeam, type Team } from "../independent/team.ts";
 import { changeless } from "./changeless.ts";
 import { runKin, type Ran } from "./run-kin.ts";
@@ -113,6 +114,17 @@ test("a file that can't be read is not called a forgery, by words or by exit cod
     expect(ran).toMatchObject({ code: 2, out: "", err: expect.stringContaining(`kin: ${says} (USAGE)`) });
     expect(ran.err).not.toMatch(/not what it says|believed/);
   }
+});
+
+test("a folder that can't be written is named, by its path [export-folder]", async () => {
+  const { replica } = team.ben;
+  const node = { mesh: () => ({ id: replica.mesh, replica }), random: seededRandom("export") };
+  const params = { people: [], events: [], calls: [], here: false, sealed: false, replace: false };
+  const made = exportFile(node as never, { ...params, out: join(file, "x.kin") }, () => {}, AbortSignal.timeout(9_000));
+  await expect(made).rejects.toMatchObject({
+    code: "USAGE",
+    message: `can't write into the folder ${file}: ENOTDIR: not a directory`,
+  });
 });
 
 test("export says what is in the file and who can read what [export-words]", async () => {

@@ -4,7 +4,7 @@ import { open, rename, stat, type FileHandle } from "node:fs/promises";
 import { dirname } from "node:path";
 import { toHex } from "../../../protocols/bytes.ts";
 import type { Random } from "../../../protocols/effects.ts";
-import { KinError } from "../../../protocols/errors.ts";
+import { errorShape, KinError, tellableReason } from "../../../protocols/errors.ts";
 import { formatText, idBytes, type DeviceId } from "../../../protocols/ids.ts";
 import type { Membership } from "../../../protocols/membership.ts";
 import { writeExport } from "../../../sync/export.ts";
@@ -74,9 +74,11 @@ async function intoFile<T>(
   make: (write: (bytes: Uint8Array) => Promise<void>) => Promise<T>,
 ): Promise<T> {
   const temporary = `${file}.${toHex(random.bytes(8))}.part`;
+  // Nobody else's file or link, where others may write into the folder.
+  const handle = await open(temporary, "wx", 0o600).catch((error: unknown) => {
+    throw noFolder(error, file);
+  });
   try {
-    // Nobody else's file or link, where others may write into the folder.
-    const handle = await open(temporary, "wx", 0o600);
     let made: T;
     try {
       const writer = createWriter(handle, item);
@@ -93,6 +95,15 @@ async function intoFile<T>(
     rmSync(temporary, { force: true });
     throw diskError(error, file);
   }
+}
+
+function noFolder(error: unknown, file: string): Error {
+  const said = diskError(error, file);
+  if (errorShape(said).code === "DISK_FULL") return said;
+  return new KinError("USAGE", `can't write into the folder ${dirname(file)}: ${tellableReason(error)}`, {
+    hint: "name a file in another folder: --out FILE",
+    cause: error,
+  });
 }
 
 function createWriter(handle: FileHandle, item: (item: Item<"export">) => void) {
