@@ -1856,6 +1856,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (isUnchanged(file, text)) throw",
   },
   {
+    requirement: "notes-named",
+    file: "node/gateway/verbs/notes.ts",
+    search: "  if (byId !== undefined) return byId;",
+    replace: "  if (byId !== undefined || /^kin[a-z]1/i.test(typed)) return byId!;",
+  },
+  {
     requirement: "notes-merge",
     file: "sync/documents.ts",
     search: "return { base: runs, hunks: diffText(text, edit.text.toWellFormed()) };",

@@ -1226,6 +1226,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "What was written in an editor and could not be saved stays in its file, and the error says where.",
   },
   {
+    id: "notes-named",
+    source: "issue 4 part 6",
+    sentence: "A note is found by its id or its title, also where the title looks like an id.",
+  },
+  {
     id: "notes-private",
     source: "issue 4 part 6",
     sentence: "A private note is read by its people only, also by who is let in later, with what was written before.",

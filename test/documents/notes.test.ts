@@ -1,11 +1,16 @@
 /** Notes over real replicas: edited apart, private ones, removed members, devices that forgot. */
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
+import type { Mesh } from "../../node/gateway/mesh.ts";
+import { formatNoteId } from "../../node/gateway/verbs/note-items.ts";
+import { findNote } from "../../node/gateway/verbs/notes.ts";
+import { formatText } from "../../protocols/ids.ts";
 import { removePerson } from "../../sync/acts.ts";
 import { createNoteText, TEXT_SHAPE, writeText } from "../../sync/documents/note-text.ts";
 import { diffText } from "../../sync/documents/text-diff.ts";
 import { parseUpdate } from "../../sync/documents/yjs.ts";
 import { addDevice } from "../invoke/durable-scene.ts";
+import { bytesOf } from "../sync/chains.ts";
 import { admitMember, foundMesh, memberOf, syncOnce, testTime, until } from "../sync/mesh.ts";
 import { hashOf, meet, withDocuments, type Writer } from "./scene.ts";
 
@@ -43,6 +48,33 @@ describe("notes", () => {
     );
     expect(ana.documents.refused()).toEqual([]);
     expect(await ana.documents.notes.edit(id, { text: textOf(ana, id)! })).toBe(false);
+  });
+
+  test("notes-named: a note is found by its id, its title or how that begins, also where the title looks like an id", async () => {
+    const ana = await withDocuments(await foundMesh("ana", testTime()));
+    const mesh = { documents: ana.documents } as Mesh;
+    const opened = async (title: string) => await ana.documents.notes.open({ title, persons: null });
+    const [king, kine] = [await opened("King1 plan"), await opened("kine1 of cattle")];
+    const plan = await opened("plan");
+    // Somebody's title can't stand in for another note's id.
+    await opened(formatNoteId(plan));
+    for (const [typed, id] of [
+      ["King1 plan", king],
+      ["king1", king],
+      ["kine1 of cattle", kine],
+      ["kine1 of", kine],
+      ["pl", plan],
+      [formatNoteId(plan), plan],
+      [formatNoteId(plan).toUpperCase(), plan],
+    ] as const)
+      expect(await findNote(mesh, typed), typed).toMatchObject({ id });
+    for (const [typed, code] of [
+      ["King1 plam", "NOT_FOUND"],
+      [`${formatNoteId(plan)}x`, "WRONG_KIND_OF_TEXT"],
+      [formatText("kinm", bytesOf("x")), "WRONG_KIND_OF_TEXT"],
+      [formatText("kine", bytesOf("x")), "NOT_FOUND"],
+    ] as const)
+      await expect(findNote(mesh, typed), typed).rejects.toMatchObject({ code });
   });
 
   test("notes-editor: an editor that was open while others wrote changes only what its user changed", async () => {

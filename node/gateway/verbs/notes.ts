@@ -87,11 +87,12 @@ function ownLine(before: string, added: string): string {
   return `${start}${added}${added.endsWith("\n") ? "" : "\n"}`;
 }
 
-/** By id, by title, or by how one title begins. @throws KinError NOT_FOUND, USAGE if several are meant */
+/** By id, by title, or by how one title begins. @throws KinError NOT_FOUND, WRONG_KIND_OF_TEXT, USAGE if several are meant */
 export async function findNote(mesh: Mesh, typed: string): Promise<Note | Board> {
   await mesh.documents.settled();
   const all = allNotes(mesh);
-  const byId = /^kin[a-z]1/i.test(typed) ? noteById(mesh, typed) : undefined;
+  const parsed = parseText("kine", typed);
+  const byId = parsed.ok ? noteOf(mesh, idOf(parsed.body)) : undefined;
   if (byId !== undefined) return byId;
   const exact = all.filter(({ title }) => title === typed);
   const begun = all.filter(({ title }) => title.toLowerCase().startsWith(typed.toLowerCase()));
@@ -101,6 +102,9 @@ export async function findNote(mesh: Mesh, typed: string): Promise<Note | Board>
     throw new KinError("USAGE", `${found.length} notes and boards are called "${typed}"`, {
       hint: `say which: ${found.map(({ id }) => formatNoteId(id)).join(" or ")}`,
     });
+  // Only now: "Kine1 plan" is a title too.
+  if (!parsed.ok && parsed.why !== "other")
+    throw new KinError("WRONG_KIND_OF_TEXT", parsed.message, { hint: "kin note ls" });
   const near = didYouMean(
     typed,
     all.map(({ title }) => title),
@@ -116,15 +120,6 @@ function allNotes({ documents }: Mesh): (Note | Board)[] {
 
 function noteOf({ documents }: Mesh, id: NoteId): Note | Board | undefined {
   return documents.notes.get(id) ?? documents.boards.get(id);
-}
-
-function noteById(mesh: Mesh, typed: string): Note | Board | undefined {
-  const parsed = parseText("kine", typed);
-  if (!parsed.ok) throw new KinError("WRONG_KIND_OF_TEXT", parsed.message, { hint: "kin note ls" });
-  const note = noteOf(mesh, idOf(parsed.body));
-  if (note === undefined)
-    throw new KinError("NOT_FOUND", `there is no note or board ${typed} that you can read`, { hint: "kin note ls" });
-  return note;
 }
 
 /** What was shown to be edited. Runs that this document never had change nothing. @throws KinError INVALID_ARGUMENTS */
