@@ -1204,6 +1204,19 @@ export const FAULTS: readonly Fault[] = [
     replace: 'const hasStopped = code === "CLOSED" && restarts < 0;',
   },
   {
+    requirement: "wait-closed",
+    file: "node/cli/ask.ts",
+    search: 'heard = await hear(context, "wait", { id, timeoutMs: left });',
+    replace:
+      'heard = await hear(context, "wait", { id, timeoutMs: left }); return finish(context, "wait", heard, false);',
+  },
+  {
+    requirement: "wait-closed",
+    file: "node/gateway/verbs/calls.ts",
+    search: '  "CLOSED",\n  "UNREACHABLE",\n',
+    replace: "",
+  },
+  {
     requirement: "ask-again",
     file: "node/gateway/verbs/outbox.ts",
     search: "if (params.again) return",

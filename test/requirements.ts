@@ -492,6 +492,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "kin wait goes on over restarts of either node and ends when the answer is there.",
   },
   {
+    id: "wait-closed",
+    source: "issue 4",
+    sentence: "An answer that says CLOSED ends kin wait, which says how it is asked again.",
+  },
+  {
     id: "ask-again",
     source: "issue 4",
     sentence:

@@ -79,15 +79,19 @@ export async function wait(context: Context, id: string, options: { timeout?: st
   const until = timeoutMs === null ? Infinity : Date.now() + timeoutMs;
   for (let restarts = 0; ;) {
     const left = timeoutMs === null ? null : Math.max(0, until - Date.now());
+    let heard: Heard;
     try {
-      return await stream(context, "wait", { id, timeoutMs: left });
+      heard = await hear(context, "wait", { id, timeoutMs: left });
     } catch (error) {
       const { code } = errorShape(error);
       const hasStopped = code === "CLOSED" || (code === "NOT_RUNNING" && restarts > 0);
       if (!hasStopped || context.signal.aborted || Date.now() > until) throw error;
       if (restarts++ === 0) context.output.note("the node has stopped: waiting for it to run again (kin up)");
       await new Promise((later) => setTimeout(later, LOOK_EVERY_MS));
+      continue;
     }
+    // A callee that was CLOSED is an answer, not a node of ours that has stopped.
+    return finish(context, "wait", heard, false);
   }
 }
 
@@ -99,11 +103,20 @@ async function stream<V extends StreamVerb>(
   params: Params<V>,
   verbose = false,
 ): Promise<number> {
+  return finish(context, verb, await hear(context, verb, params), verbose);
+}
+
+interface Heard {
+  result: Result<"ask">;
+  answer: Answer;
+}
+
+/** @throws KinError what the node says instead of a result, e.g. CLOSED if it stops */
+async function hear<V extends StreamVerb>(context: Context, verb: V, params: Params<V>): Promise<Heard> {
   const client = await connectControl(context.home.socketPath);
   try {
-    const shown = createAnswer(context);
-    const result = await request(client, verb, params, shown.take, context.signal);
-    return finish(context, verb, result, shown, verbose);
+    const answer = createAnswer(context);
+    return { result: await request(client, verb, params, answer.take, context.signal), answer };
   } finally {
     client.close();
   }
@@ -154,7 +167,7 @@ export function rest(streamed: string, whole: string): string {
   return `${lineBreak}${missing}${all === "" || all.endsWith("\n") ? "" : "\n"}`;
 }
 
-function finish(context: Context, verb: StreamVerb, result: Result<"ask">, answer: Answer, verbose: boolean): number {
+function finish(context: Context, verb: StreamVerb, { result, answer }: Heard, verbose: boolean): number {
   const { output } = context;
   if (result.outcome === "answered") return EXIT.ok;
   if (result.outcome === "failed") {

@@ -156,6 +156,7 @@ export function smallControl({ home, keystore, config }: NodeParts): Omit<Contro
       return { outcome: "answered" };
     },
     wait: async ({ id, timeoutMs }, item) => {
+      if (id === "kini1closed") return failed(item, "CLOSED", "the tool's server has stopped");
       if (timeoutMs !== null) return { outcome: "queued", id, why: "ben is offline" };
       item({ type: "result", text: "at last" });
       return { outcome: "answered" };

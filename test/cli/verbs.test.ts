@@ -127,6 +127,11 @@ test("exit codes of a call: 5 queued, 4 denied, 6 timed out [exit-codes]", async
   expect(await kin(["wait", "kini1abc"])).toMatchObject({ code: 0, out: "at last\n" });
 });
 
+test("an answer that says CLOSED ends kin wait: the node runs [wait-closed]", async () => {
+  const waited = await kin(["wait", "kini1closed", "--timeout", "2s"]);
+  expect(waited).toMatchObject({ code: 1, out: "", err: "kin: the tool's server has stopped (CLOSED)\n" });
+});
+
 test("Ctrl-C cancels the question at the node and ends with what happened", async () => {
   const ran = await runKin(["ask", "ben/reviewer", "hang"], {
     home,

@@ -317,7 +317,14 @@ export async function wait(node: MeshNode, params: Params<"wait">, send: Send, s
 }
 
 /** Failures of a queued call after which it may be asked again, as a new one. */
-const MAY_ASK_AGAIN: ReadonlySet<string> = new Set(["EXPIRED", "OUTCOME_UNKNOWN", "NOT_FOUND", "CANCELLED"]);
+const MAY_ASK_AGAIN: ReadonlySet<string> = new Set([
+  "EXPIRED",
+  "OUTCOME_UNKNOWN",
+  "NOT_FOUND",
+  "CANCELLED",
+  "CLOSED",
+  "UNREACHABLE",
+]);
 
 function withWayOn(event: CallEvent & { type: "failure" }, id: string): CallEvent {
   if (!MAY_ASK_AGAIN.has(event.error.code) || event.error.hint !== undefined) return event;
