@@ -1217,6 +1217,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "ask-again-elsewhere",
+    file: "node/gateway/verbs/outbox.ts",
+    search: "key: node.random.bytes(16), chain, retryOf",
+    replace: "key: node.random.bytes(16), retryOf",
+  },
+  {
     requirement: "ask-again",
     file: "node/gateway/verbs/outbox.ts",
     search: "if (params.again) return",

@@ -503,6 +503,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "What ended without a result is asked again only when that is said, as a new call; what still waits is not.",
   },
   {
+    id: "ask-again-elsewhere",
+    source: "issue 4",
+    sentence: "What one device asked is asked again from another one of the same person, and runs.",
+  },
+  {
     id: "away-soon",
     source: "issue 4",
     sentence:

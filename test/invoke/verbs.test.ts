@@ -3,10 +3,12 @@ import { afterEach, expect, test } from "vitest";
 import { KinError } from "../../protocols/errors.ts";
 import type { EnvelopeId } from "../../protocols/ids.ts";
 import { formatText, idBytes } from "../../protocols/ids.ts";
+import type { Runnable } from "../../node/agents/dispatch.ts";
 import type { MeshNode } from "../../node/gateway/mesh.ts";
-import { wait } from "../../node/gateway/verbs/calls.ts";
-import { admitMember, foundMesh, syncOnce, testTime, type TestMember } from "../sync/mesh.ts";
-import { ask, outcomeOf, settle, startActor, type Actor, type ActorOptions } from "./durable-scene.ts";
+import { parseCallId, wait } from "../../node/gateway/verbs/calls.ts";
+import { outboxRetry } from "../../node/gateway/verbs/outbox.ts";
+import { admitMember, foundMesh, memberOf, syncOnce, testTime, type TestMember } from "../sync/mesh.ts";
+import { addDevice, ask, outcomeOf, settle, startActor, type Actor, type ActorOptions } from "./durable-scene.ts";
 
 const actors: Actor[] = [];
 afterEach(async () => {
@@ -27,15 +29,36 @@ async function two() {
   return { ben, ana };
 }
 
-/** The node that an actor would be part of, with what the verbs here look at. */
+/** The node that an actor would be part of, with what the verbs here look at: nobody is connected, Ben offers `work`. */
 function nodeOf({ member, outbox, invoke }: Actor): MeshNode {
-  const mesh = { me: invoke.self, replica: member.replica, outbox, sealing: invoke };
-  return { mesh: () => mesh, time: member.time, random: invoke.random } as unknown as MeshNode;
+  const { person, devices } = memberOf(member, "ben");
+  const card = { person, device: devices[0]!.id, kind: "tool", name: "work", issuedAt: 0 };
+  const mesh = {
+    me: invoke.self,
+    replica: member.replica,
+    outbox,
+    sealing: invoke,
+    directory: { list: () => [{ card }] },
+    progress: { has: () => -1 },
+  };
+  const network = { peers: () => [] };
+  return { mesh: () => mesh, time: member.time, random: invoke.random, network } as unknown as MeshNode;
+}
+
+/** Syncs until `from` has the answer. */
+async function answered(from: Actor, callee: TestMember, id: EnvelopeId): Promise<string | null> {
+  await settle(async () => {
+    await syncOnce(from.member, callee);
+    return (await outcomeOf(from, id)) !== null;
+  });
+  return outcomeOf(from, id);
 }
 
 function textOf(id: EnvelopeId): string {
   return formatText("kini", idBytes(id));
 }
+
+const never = new AbortController().signal;
 
 test("a failure that the caller may ask again says how, CLOSED and UNREACHABLE too [wait-closed]", async () => {
   const { ben, ana } = await two();
@@ -48,16 +71,33 @@ test("a failure that the caller may ask again says how, CLOSED and UNREACHABLE t
     const id = await ask(anas, ben);
     await syncOnce(ana, ben);
     bens.outbox.onAsked(bens.handle);
-    expect(
-      await settle(async () => {
-        await syncOnce(ana, ben);
-        return (await outcomeOf(anas, id)) !== null;
-      }),
-    ).toBe(true);
+    expect(await answered(anas, ben, id)).toBe(code);
     const params = { id: textOf(id), timeoutMs: null };
-    const waited = await wait(nodeOf(anas), params, () => {}, new AbortController().signal);
+    const waited = await wait(nodeOf(anas), params, () => {}, never);
     const hint = code === "DENIED" ? undefined : `kin outbox retry ${params.id} --again asks it as a new call`;
     expect(waited).toEqual({ outcome: "failed", error: { code, message: "not now", hint } });
     await actors.pop()!.stop();
   }
+});
+
+test("what the laptop asked in vain is asked again from the desk, and runs [ask-again-elsewhere]", async () => {
+  const { ben, ana } = await two();
+  const desk = await addDevice(ana, "desk");
+  for (const one of [ben, desk]) await syncOnce(ana, one);
+  const anas = await actor(ana);
+  const desks = await actor(desk);
+  const id = await ask(anas, ben);
+  await syncOnce(ana, desk);
+  await syncOnce(ana, ben);
+  let runs = 0;
+  const run: Runnable["run"] = async () => {
+    if (runs++ === 0) throw new KinError("CLOSED", "not now");
+    return { parts: [{ text: "done" }] };
+  };
+  const bens = await actor(ben, { work: { readOnly: true, mayCall: () => true, run } });
+  bens.outbox.onAsked(bens.handle);
+  expect(await answered(desks, ben, id)).toBe("CLOSED");
+  const again = await outboxRetry(nodeOf(desks), { id: textOf(id), again: true }, () => {}, never);
+  expect(again).toMatchObject({ outcome: "asked-again" });
+  expect(await answered(desks, ben, parseCallId(again.newId!))).toBe("result:done");
 });

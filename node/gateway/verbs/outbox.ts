@@ -159,7 +159,9 @@ async function askAgain(
   const kind = "agent" in ask.request.target ? "agent" : "tool";
   const device = ask.only ? deviceName(mesh.replica.membership(), ask.to.device) : undefined;
   const target = await findTarget(node, mesh, { person: member.name, device, kind, name: ask.to.name }, signal);
-  const request: CallRequest = { ...ask.request, key: node.random.bytes(16), retryOf: undefined };
+  // Another device of the person may have asked the first one.
+  const chain = [{ ...mesh.me, agent: null }];
+  const request: CallRequest = { ...ask.request, key: node.random.bytes(16), chain, retryOf: undefined };
   const queued = await queue(mesh, target, request, { sentence: `asked again for ${id}`, detail: "" });
   const now = mesh.outbox.look(parseCallId(queued.id))!;
   return {
