@@ -1180,6 +1180,18 @@ export const FAULTS: readonly Fault[] = [
     replace: "void running.get(id)",
   },
   {
+    requirement: "drop-carried",
+    file: "node/gateway/verbs/outbox.ts",
+    search: "switch (placeOf(mesh, ask)) {",
+    replace: 'switch (placeOf(mesh, ask) === "sent" ? "sent" : "here") {',
+  },
+  {
+    requirement: "drop-carried",
+    file: "node/gateway/verbs/outbox.ts",
+    search: ' || (ask.state === "withdrawn" && placeOf(mesh, ask) !== "here")',
+    replace: "",
+  },
+  {
     requirement: "held-attachments",
     file: "sync/outbox.ts",
     search: 'request.parts.flatMap((part) => ("blob" in part ? [part.blob.hash] : []))',

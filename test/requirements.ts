@@ -472,6 +472,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "A durable call that runs is stopped when it is taken back, and the answer says so.",
   },
   {
+    id: "drop-carried",
+    source: "issue 4 part 5",
+    sentence:
+      "A call that others carry or have when it is taken back may have run: dropping it and asking it again say so.",
+  },
+  {
     id: "held-attachments",
     source: "RULES F6",
     sentence: "What is attached to a durable call is held until it is answered.",

@@ -1,12 +1,12 @@
 /** What `kin wait`, `outbox` and `sync why` say of durable calls, over real outboxes. */
 import { afterEach, expect, test } from "vitest";
 import { KinError } from "../../protocols/errors.ts";
-import type { EnvelopeId } from "../../protocols/ids.ts";
+import type { DeviceId, EnvelopeId } from "../../protocols/ids.ts";
 import { formatText, idBytes } from "../../protocols/ids.ts";
 import type { Runnable } from "../../node/agents/dispatch.ts";
 import type { MeshNode } from "../../node/gateway/mesh.ts";
 import { parseCallId, wait } from "../../node/gateway/verbs/calls.ts";
-import { outboxRetry } from "../../node/gateway/verbs/outbox.ts";
+import { outboxDrop, outboxRetry } from "../../node/gateway/verbs/outbox.ts";
 import { admitMember, foundMesh, memberOf, syncOnce, testTime, type TestMember } from "../sync/mesh.ts";
 import { addDevice, ask, outcomeOf, settle, startActor, type Actor, type ActorOptions } from "./durable-scene.ts";
 
@@ -29,17 +29,18 @@ async function two() {
   return { ben, ana };
 }
 
-/** The node that an actor would be part of, with what the verbs here look at: nobody is connected, Ben offers `work`. */
-function nodeOf({ member, outbox, invoke }: Actor): MeshNode {
+/** The node that an actor would be part of, with what the verbs here look at: nobody is connected, Ben offers `work`, `holders` have all. */
+function nodeOf({ member, outbox, invoke }: Actor, holders: readonly TestMember[] = []): MeshNode {
   const { person, devices } = memberOf(member, "ben");
   const card = { person, device: devices[0]!.id, kind: "tool", name: "work", issuedAt: 0 };
+  const has = new Set(holders.map(({ replica }) => replica.device));
   const mesh = {
     me: invoke.self,
     replica: member.replica,
     outbox,
     sealing: invoke,
     directory: { list: () => [{ card }] },
-    progress: { has: () => -1 },
+    progress: { has: (device: DeviceId) => (has.has(device) ? Infinity : -1) },
   };
   const network = { peers: () => [] };
   return { mesh: () => mesh, time: member.time, random: invoke.random, network } as unknown as MeshNode;
@@ -100,4 +101,23 @@ test("what the laptop asked in vain is asked again from the desk, and runs [ask-
   const again = await outboxRetry(nodeOf(desks), { id: textOf(id), again: true }, () => {}, never);
   expect(again).toMatchObject({ outcome: "asked-again" });
   expect(await answered(desks, ben, parseCallId(again.newId!))).toBe("result:done");
+});
+
+test("what is taken back while others carry or have it may have run: it is said then, and before it is asked again [drop-carried]", async () => {
+  const { ben, ana } = await two();
+  const li = await admitMember(ben, "li");
+  await syncOnce(ana, ben);
+  const anas = await actor(ana);
+  for (const [holders, said] of [
+    [[], /^taken back: it will not be run$/],
+    [[li], /^taken back; li@\S+ carries it: ben@\S+ may have run it already/],
+    [[li, ben], /^taken back; ben@\S+ has it already/],
+  ] as const) {
+    const node = nodeOf(anas, holders);
+    const id = textOf(await ask(anas, ben));
+    expect((await outboxDrop(node, { id })).said).toMatch(said);
+    const ended = await outboxRetry(node, { id, again: false }, () => {}, never);
+    expect(ended.outcome).toBe("ended");
+    expect(ended.hint?.startsWith("look first whether its effect is there")).toBe(holders.length > 0);
+  }
 });

@@ -46,7 +46,11 @@ export function whatAsked({ request }: Pick<AskState, "request">): string {
 }
 
 export function stateOf(mesh: Mesh, ask: AskState): OutboxItem["state"] {
-  if (ask.state !== "waiting") return ask.state;
+  return ask.state === "waiting" ? placeOf(mesh, ask) : ask.state;
+}
+
+/** How far it has come, whether it still waits or not. */
+function placeOf(mesh: Mesh, ask: AskState): "sent" | "carried" | "here" {
   if (hasIt(mesh, ask, ask.executor)) return "sent";
   return carriersOf(mesh, ask).length > 0 ? "carried" : "here";
 }
@@ -65,13 +69,25 @@ export async function outboxDrop(node: MeshNode, params: Params<"outbox-drop">):
   const mesh = needMesh(node);
   const id = parseCallId(params.id);
   const before = mesh.outbox.look(id);
-  const wasSent = before !== undefined && stateOf(mesh, before) === "sent";
+  const said = before === undefined ? "" : saidOfDrop(mesh, before);
   await mesh.outbox.drop(id);
-  const who = before === undefined ? "" : peerName(mesh.replica.membership(), before.executor);
-  const said = wasSent
-    ? `taken back; ${who} has it already: it is not run there, or stopped if it runs. If it has run, its answer still comes`
-    : "taken back: it will not be run";
   return { id: params.id, said };
+}
+
+/** Only what never left is certainly not run: a carrier may have met its device, and meet it again before the word of this comes. */
+function saidOfDrop(mesh: Mesh, ask: AskState): string {
+  const who = peerName(mesh.replica.membership(), ask.executor);
+  switch (placeOf(mesh, ask)) {
+    case "here":
+      return "taken back: it will not be run";
+    case "sent":
+      return `taken back; ${who} has it already: it is not run there, or stopped if it runs. If it has run, its answer still comes`;
+    case "carried": {
+      const carriers = carriersOf(mesh, ask).map((device) => peerName(mesh.replica.membership(), device));
+      const [others, carry] = [list(carriers), carriers.length === 1 ? "carries" : "carry"];
+      return `taken back; ${others} ${carry} it: ${who} may have run it already, or run it before it hears of this. Then its answer still comes`;
+    }
+  }
 }
 
 /** Tries now, and says what happened; what has ended is asked again only with `again`. */
@@ -125,7 +141,7 @@ function ended(mesh: Mesh, ask: AskState, id: string): Result<"outbox-retry"> {
   if (last?.type === "result")
     return { id, outcome: "answered", state, said: "it has been answered", newId: null, hint: `kin wait ${id}` };
   const error = last?.type === "failure" ? last.error : undefined;
-  const mayHaveRun = error?.code === "OUTCOME_UNKNOWN";
+  const mayHaveRun = error?.code === "OUTCOME_UNKNOWN" || (ask.state === "withdrawn" && placeOf(mesh, ask) !== "here");
   const said = `it has ended: ${error?.message ?? "without a result"} (${error?.code ?? "INTERNAL"})`;
   const caution = mayHaveRun ? "look first whether its effect is there. " : "";
   return {
