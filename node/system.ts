@@ -2,11 +2,19 @@
 import { randomFillSync } from "node:crypto";
 import type { Random, Time } from "../protocols/effects.ts";
 
+/** 24.8 days: what is longer setTimeout runs at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 export const systemTime: Time = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
   after(delayMs, run) {
-    const timer = setTimeout(run, delayMs);
+    let timer: NodeJS.Timeout;
+    const arm = (leftMs: number): void => {
+      const isLong = leftMs > MAX_TIMER_MS;
+      timer = isLong ? setTimeout(() => arm(leftMs - MAX_TIMER_MS), MAX_TIMER_MS) : setTimeout(run, leftMs);
+    };
+    arm(delayMs);
     return () => clearTimeout(timer);
   },
 };

@@ -21,14 +21,12 @@ import { KinError, type ErrorShape } from "./errors.ts";
 import { idBytes, idOf, isName, type EnvelopeId } from "./ids.ts";
 import type { Budget, CallEvent, CallOutcome, CallRequest, CallTarget, ChainLink, Part } from "./invoke.ts";
 import { formatJson, parseJson } from "./json.ts";
-import { MAX_BLOB_BYTES, MAX_CALL_DEPTH, MAX_INLINE_BYTES, TOOL_NAME_PATTERN } from "./limits.ts";
+import { MAX_BLOB_BYTES, MAX_CALL_DEPTH, MAX_DEADLINE_MS, MAX_INLINE_BYTES, TOOL_NAME_PATTERN } from "./limits.ts";
 import { asMap } from "./signature.ts";
 import type { Json, ToolContent, ToolResult } from "./tool.ts";
 
 /** Parts of one message; more pieces than that are one text. */
 export const MAX_PARTS = 256;
-/** Longest deadline: work that takes longer is asked for durably. */
-export const MAX_DEADLINE_MS = 3_600_000;
 /** An error's sentence and hint: for people, on a screen. */
 const MAX_MESSAGE_CHARS = 4096;
 const MAX_MEDIA_TYPE_CHARS = 127;

@@ -60,5 +60,7 @@ export const DEFAULT_CALL_DEPTH = 4;
 export const MAX_CALL_DEPTH = 16;
 /** Deadline of a call, if the caller names none. */
 export const DEFAULT_DEADLINE_MS = 120_000;
+/** Longest deadline: work that takes longer is asked for durably. */
+export const MAX_DEADLINE_MS = 3_600_000;
 /** Calls in flight from one peer. */
 export const MAX_CALLS_PER_PEER = 256;

@@ -1216,6 +1216,24 @@ export const FAULTS: readonly Fault[] = [
     replace: 'const hasStopped = code === "CLOSED" && restarts < 0;',
   },
   {
+    requirement: "long-times",
+    file: "node/system.ts",
+    search: "const isLong = leftMs > MAX_TIMER_MS;",
+    replace: "const isLong = leftMs < 0;",
+  },
+  {
+    requirement: "long-times",
+    file: "node/gateway/verbs/calls.ts",
+    search: "node.time.after(params.timeoutMs, () => late.abort())",
+    replace: "void setTimeout(() => late.abort(), params.timeoutMs)",
+  },
+  {
+    requirement: "long-times",
+    file: "node/cli/ask.ts",
+    search: "deadlineMs !== null && deadlineMs > MAX_DEADLINE_MS",
+    replace: "deadlineMs === MAX_DEADLINE_MS + 1",
+  },
+  {
     requirement: "wait-closed",
     file: "node/cli/ask.ts",
     search: 'heard = await hear(context, "wait", { id, timeoutMs: left });',

@@ -498,6 +498,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "kin wait goes on over restarts of either node and ends when the answer is there.",
   },
   {
+    id: "long-times",
+    source: "issue 4",
+    sentence: "A time of more than 24.8 days is not over at once; a deadline of more than 1 h is a wrong usage.",
+  },
+  {
     id: "wait-closed",
     source: "issue 4",
     sentence: "An answer that says CLOSED ends kin wait, which says how it is asked again.",

@@ -14,7 +14,7 @@ import type { AskItem, Params, Result } from "../gateway/control-api.ts";
 import { errorShape, KinError, kinError } from "../../protocols/errors.ts";
 import { parseAddress } from "../../protocols/ids.ts";
 import { parseJson } from "../../protocols/json.ts";
-import { MAX_BLOB_BYTES, MAX_INLINE_BYTES } from "../../protocols/limits.ts";
+import { MAX_BLOB_BYTES, MAX_DEADLINE_MS, MAX_INLINE_BYTES } from "../../protocols/limits.ts";
 import type { Json } from "../../protocols/tool.ts";
 
 interface CallOptions {
@@ -187,10 +187,12 @@ function finish(context: Context, verb: StreamVerb, { result, answer }: Heard, v
 function timing(options: CallOptions): { later: boolean; now: boolean; deadlineMs: number | null } {
   if (options.later === true && options.now === true)
     throw new KinError("USAGE", "--later queues it and --now forbids that: choose one");
+  const deadlineMs = options.deadline === undefined ? null : parseDuration(options.deadline, "--deadline");
+  if (deadlineMs !== null && deadlineMs > MAX_DEADLINE_MS) throw new KinError("USAGE", "--deadline is at most 1h");
   return {
     later: options.later ?? false,
     now: options.now ?? false,
-    deadlineMs: options.deadline === undefined ? null : parseDuration(options.deadline, "--deadline"),
+    deadlineMs,
   };
 }
 

@@ -127,6 +127,16 @@ test("exit codes of a call: 5 queued, 4 denied, 6 timed out [exit-codes]", async
   expect(await kin(["wait", "kini1abc"])).toMatchObject({ code: 0, out: "at last\n" });
 });
 
+test("a deadline of more than 1 h is a wrong usage, said with the option's name [long-times]", async () => {
+  const longest = await kin(["ask", "ben/reviewer", "x", "--deadline", "60m"]);
+  expect(JSON.parse(longest.out)).toMatchObject({ deadlineMs: 3_600_000 });
+  for (const args of [
+    ["ask", "ben/reviewer", "x", "--deadline", "61m"],
+    ["call", "ben/tools/git.log", "--deadline", "30d"],
+  ])
+    expect(await kin(args)).toMatchObject({ code: 2, err: expect.stringContaining("--deadline is at most 1h") });
+});
+
 test("an answer that says CLOSED ends kin wait: the node runs [wait-closed]", async () => {
   const waited = await kin(["wait", "kini1closed", "--timeout", "2s"]);
   expect(waited).toMatchObject({ code: 1, out: "", err: "kin: the tool's server has stopped (CLOSED)\n" });

@@ -23,10 +23,11 @@ async function actor(member: TestMember, options: ActorOptions = {}): Promise<Ac
 
 /** Ben is asked, Ana asks. */
 async function two() {
-  const ben = await foundMesh("ben", testTime());
+  const time = testTime();
+  const ben = await foundMesh("ben", time);
   const ana = await admitMember(ben, "ana");
   await syncOnce(ana, ben);
-  return { ben, ana };
+  return { time, ben, ana };
 }
 
 /** The node that an actor would be part of, with what the verbs here look at: nobody is connected, Ben offers `work`, `holders` have all. */
@@ -59,6 +60,7 @@ function textOf(id: EnvelopeId): string {
   return formatText("kini", idBytes(id));
 }
 
+const DAY_MS = 24 * 3_600_000;
 const never = new AbortController().signal;
 
 test("a failure that the caller may ask again says how, CLOSED and UNREACHABLE too [wait-closed]", async () => {
@@ -120,4 +122,17 @@ test("what is taken back while others carry or have it may have run: it is said 
     expect(ended.outcome).toBe("ended");
     expect(ended.hint?.startsWith("look first whether its effect is there")).toBe(holders.length > 0);
   }
+});
+
+test("kin wait waits for 29 days if it is told to [long-times]", async () => {
+  const { time, ben, ana } = await two();
+  const anas = await actor(ana);
+  const id = textOf(await ask(anas, ben, { lifeMs: 30 * DAY_MS }));
+  let hasEnded = false;
+  const waiting = wait(nodeOf(anas), { id, timeoutMs: 29 * DAY_MS }, () => {}, never).finally(() => (hasEnded = true));
+  time.pass(29 * DAY_MS - 1);
+  await new Promise((later) => setTimeout(later, 20));
+  expect(hasEnded).toBe(false);
+  time.pass(1);
+  expect(await waiting).toEqual({ outcome: "queued", id, why: "ben is offline" });
 });

@@ -305,9 +305,12 @@ function partsText(parts: Part[]): string {
 export async function wait(node: MeshNode, params: Params<"wait">, send: Send, signal: AbortSignal): Promise<Outcome> {
   const mesh = needMesh(node);
   const id = parseCallId(params.id);
-  const late = params.timeoutMs === null ? signal : AbortSignal.timeout(params.timeoutMs);
-  const answer = await mesh.outbox.answer(id, AbortSignal.any([signal, late]));
-  if (answer === null && !late.aborted && !signal.aborted) throw new KinError("CLOSED", "the node stops");
+  const late = new AbortController();
+  const ended = AbortSignal.any([signal, late.signal]);
+  const answering = mesh.outbox.answer(id, ended);
+  const cancelLate = params.timeoutMs === null ? () => {} : node.time.after(params.timeoutMs, () => late.abort());
+  const answer = await answering.finally(cancelLate);
+  if (answer === null && !ended.aborted) throw new KinError("CLOSED", "the node stops");
   if (answer === null) return { outcome: "queued", id: params.id, why: mesh.outbox.look(id)?.why ?? "no answer yet" };
   for (const event of answer) {
     const end = show(event.type === "failure" ? withWayOn(event, params.id) : event, send);
