@@ -1295,6 +1295,18 @@ export const FAULTS: readonly Fault[] = [
     replace: "",
   },
   {
+    requirement: "sync-why-own",
+    file: "node/gateway/verbs/sync.ts",
+    search: 'return person === mesh.me.person ? "mine" : person',
+    replace: "return person",
+  },
+  {
+    requirement: "sync-why-own",
+    file: "node/gateway/verbs/sync.ts",
+    search: "const pending = ask.executor === mesh.me.device ?",
+    replace: 'const pending = ask.executor === ("" as DeviceId) ?',
+  },
+  {
     requirement: "sync-why",
     file: "node/gateway/verbs/sync.ts",
     search: 'if (event.ok) return whyEvent(node, mesh, item, idOf<"event">(event.body));',

@@ -547,6 +547,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "What each device lacks and since when, and which events do not count here, is said as it stands now.",
   },
   {
+    id: "sync-why-own",
+    source: "issue 4",
+    sentence:
+      "kin sync why tells one's own devices from those that cannot read a call, and says why a call to oneself waits.",
+  },
+  {
     id: "sync-why",
     source: "issue 4",
     sentence: "What a call, an event or a log waits for is said in words.",

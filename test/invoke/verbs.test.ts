@@ -7,6 +7,7 @@ import type { Runnable } from "../../node/agents/dispatch.ts";
 import type { MeshNode } from "../../node/gateway/mesh.ts";
 import { parseCallId, wait } from "../../node/gateway/verbs/calls.ts";
 import { outboxDrop, outboxRetry } from "../../node/gateway/verbs/outbox.ts";
+import { syncWhy } from "../../node/gateway/verbs/sync.ts";
 import { admitMember, foundMesh, memberOf, syncOnce, testTime, type TestMember } from "../sync/mesh.ts";
 import { addDevice, ask, outcomeOf, settle, startActor, type Actor, type ActorOptions } from "./durable-scene.ts";
 
@@ -41,9 +42,13 @@ function nodeOf({ member, outbox, invoke }: Actor, holders: readonly TestMember[
     outbox,
     sealing: invoke,
     directory: { list: () => [{ card }] },
-    progress: { has: (device: DeviceId) => (has.has(device) ? Infinity : -1) },
+    progress: {
+      has: (device: DeviceId) => (has.has(device) ? Infinity : -1),
+      hasHeard: () => false,
+      of: () => undefined,
+    },
   };
-  const network = { peers: () => [] };
+  const network = { peers: () => [], greeting: () => null };
   return { mesh: () => mesh, time: member.time, random: invoke.random, network } as unknown as MeshNode;
 }
 
@@ -135,4 +140,25 @@ test("kin wait waits for 29 days if it is told to [long-times]", async () => {
   expect(hasEnded).toBe(false);
   time.pass(1);
   expect(await waiting).toEqual({ outcome: "queued", id, why: "ben is offline" });
+});
+
+test("of a call on its way one's own devices are told from strangers to it; one to oneself waits for a peer's word [sync-why-own]", async () => {
+  const { ben, ana } = await two();
+  const li = await admitMember(ben, "li");
+  const eve = await admitMember(ben, "eve");
+  await syncOnce(ana, ben);
+  const desk = await addDevice(ana, "desk");
+  const anas = await actor(ana);
+  const item = textOf(await ask(anas, ben));
+  const { said } = await syncWhy(nodeOf(anas, [desk, li, eve]), { item });
+  expect(said).toContainEqual(
+    expect.stringMatching(/^ana@desk, another device of yours, has it and delivers it when they meet$/),
+  );
+  expect(said).toContainEqual(
+    expect.stringMatching(/^li@\S+, eve@\S+ carry it, without being able to read it, and deliver/),
+  );
+  const own = textOf(await ask(anas, ana));
+  const why = (await syncWhy(nodeOf(anas), { item: own })).said.join("\n");
+  expect(why).toContain("this device is to run it\nit runs when a peer has told, after this start,");
+  expect(why).not.toContain("sent to");
 });

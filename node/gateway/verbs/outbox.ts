@@ -59,7 +59,7 @@ function hasIt(mesh: Mesh, ask: AskState, device: DeviceId): boolean {
   return device === mesh.me.device || mesh.progress.has(device, ask.at.log) >= ask.at.seq;
 }
 
-/** Others' devices that have the ask, which they cannot read. */
+/** Devices that have the ask and are not to run it; those of strangers to it cannot read it. */
 export function carriersOf(mesh: Mesh, ask: AskState): DeviceId[] {
   const others = [...mesh.replica.membership().devices.keys()];
   return others.filter((device) => device !== mesh.me.device && device !== ask.executor && hasIt(mesh, ask, device));

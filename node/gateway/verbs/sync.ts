@@ -10,7 +10,7 @@ import {
   type LogId,
 } from "../../../protocols/ids.ts";
 import { displayName } from "../../../protocols/membership.ts";
-import type { AskState } from "../../../sync/outbox.ts";
+import type { AskState, PendingAsk } from "../../../sync/outbox.ts";
 import type { ReadableEvent } from "../../../sync/replica.ts";
 import { awaySentence } from "../away.ts";
 import type { Params, Result, SyncedPeer, SyncPeer, SyncStatus } from "../control-api.ts";
@@ -131,13 +131,12 @@ function whyCall(node: MeshNode, mesh: Mesh, item: string, id: AskState["id"]): 
 }
 
 function whereItIs(node: MeshNode, mesh: Mesh, ask: AskState, state: string): string[] {
+  const pending = ask.executor === mesh.me.device ? mesh.outbox.pending().find(({ id }) => id === ask.id) : undefined;
+  if (pending !== undefined) return ["this device is to run it", whyPending(node, mesh, pending)];
   const who = peerName(mesh.replica.membership(), ask.executor);
   const isThere = node.network.greeting(ask.executor) !== null || ask.executor === mesh.me.device;
   const said: string[] = [];
-  if (state === "carried")
-    said.push(
-      `${named(mesh, carriersOf(mesh, ask))} carries it, without being able to read it, and delivers it when they meet`,
-    );
+  if (state === "carried") said.push(...whoCarries(mesh, ask));
   if (state === "here") said.push("nobody else has it yet: it leaves with the next sync, whoever that is with");
   if (state === "sent") said.push(`it was sent to ${who}, which has not answered yet`);
   if (!isThere) said.push(`now: ${awaySentence(node, mesh, ask.executor)}`, lastInStep(mesh, ask.executor));
@@ -146,6 +145,29 @@ function whereItIs(node: MeshNode, mesh: Mesh, ask: AskState, state: string): st
     said.push(
       `its ${ask.attached.length === 1 ? "attachment is" : "attachments are"} kept here, and fetched from here when both are online at once`,
     );
+  return said;
+}
+
+/** A call is sealed to the devices of who asks and of who is asked: others carry it without reading it. */
+function whoCarries(mesh: Mesh, ask: AskState): string[] {
+  const { devices } = mesh.replica.membership();
+  const {
+    mine = [],
+    theirs = [],
+    others = [],
+  } = Object.groupBy(carriersOf(mesh, ask), (device) => {
+    const { person } = devices.get(device)!.member;
+    return person === mesh.me.person ? "mine" : person === ask.to.person ? "theirs" : "others";
+  });
+  const said: string[] = [];
+  const say = (carriers: DeviceId[], [one, many]: [one: string, many: string]): void => {
+    if (carriers.length === 0) return;
+    const [how, deliver] = carriers.length === 1 ? [one, "delivers"] : [many, "deliver"];
+    said.push(`${named(mesh, carriers)}${how} and ${deliver} it when they meet`);
+  };
+  say(mine, [", another device of yours, has it", ", other devices of yours, have it"]);
+  say(theirs, [", another device of the person asked, has it", ", other devices of the person asked, have it"]);
+  say(others, [" carries it, without being able to read it,", " carry it, without being able to read it,"]);
   return said;
 }
 
@@ -166,16 +188,16 @@ function whyAsked(node: MeshNode, mesh: Mesh, item: string, id: AskState["id"]):
     });
   const who = peerName(mesh.replica.membership(), pending.from.device);
   const said = [`${who} asked it on ${date(pending.askedAt)}, and this device is to run it`];
-  if (pending.state === "started") said.push("it has started");
-  else if (!mesh.progress.hasHeard())
-    said.push("it lay here before this start: it runs when a peer has told that it was not answered (R8)");
-  else
-    said.push(
-      node.network.greeting(pending.from.device) === null
-        ? `it waits for its turn, or, if something is attached, for ${who} to be there`
-        : "it waits for its turn",
-    );
+  said.push(whyPending(node, mesh, pending));
   return { item, kind: "call", state: pending.state, said, hint: null };
+}
+
+function whyPending(node: MeshNode, mesh: Mesh, { state, from: { device } }: PendingAsk): string {
+  if (state === "started") return "it has started";
+  if (!mesh.progress.hasHeard())
+    return "it runs when a peer has told, after this start, that it was not answered before (R8)";
+  if (device === mesh.me.device || node.network.greeting(device) !== null) return "it waits for its turn";
+  return `it waits for its turn, or, if something is attached, for ${peerName(mesh.replica.membership(), device)} to be there`;
 }
 
 // ---- an event
