@@ -21,8 +21,8 @@ import type { ReadableEvent } from "./replica.ts";
 
 /** Longest life of a durable request: a month on a boat. */
 export const MAX_DURABLE_LIFE_MS = 31 * 24 * 3_600_000;
-/** Asks of one person that this device keeps for running. */
-export const MAX_ASKS_PER_PERSON = 1024;
+/** Asks of one person that this device has before it for running; the others queue. */
+const MAX_ASKS_PER_PERSON = 1024;
 /** Answers and withdrawals of one device that came before their ask; the oldest make room. */
 const MAX_EARLY_PER_DEVICE = 256;
 /** Sealed envelopes in one answer: accepted and the end. */
@@ -100,6 +100,8 @@ export interface AsksDeps {
   refused: (event: ReadableEvent, error: KinError) => void;
   /** Asks that are remembered, ours and theirs each; those that have ended make room first. */
   remembered: number;
+  /** @default MAX_ASKS_PER_PERSON */
+  perPerson?: number | undefined;
 }
 
 export interface Asks {
@@ -123,6 +125,8 @@ export function createAsks(deps: AsksDeps): Asks {
   const asked = new Map<EnvelopeId, Ask>();
   const toUs = new Map<EnvelopeId, Ask>();
   const open = new Set<Ask>();
+  /** For this device too, but more than one person's share of `open`: the first of them comes in when one of theirs is done. */
+  const queued = new Map<PersonId, Set<Ask>>();
   /** What is said of asks that we do not know (yet): the log that carries the ask may come later. */
   const early = new Map<DeviceId, ReadableEvent[]>();
 
@@ -170,16 +174,31 @@ export function createAsks(deps: AsksDeps): Asks {
   function reopen(ask: Ask): void {
     const course = courseOf(ask);
     const isOurs = course.state === "waiting" && course.device === self.device && toUs.get(ask.id) === ask;
-    if (!isOurs || (ask.isWithdrawn && !deps.hasStarted(ask.id))) open.delete(ask);
-    else if (open.has(ask) || isRoomFor(ask.opened.envelope.from.person)) open.add(ask);
+    if (!isOurs || (ask.isWithdrawn && !deps.hasStarted(ask.id))) return shut(ask);
+    if (open.has(ask)) return;
+    const { person } = ask.opened.envelope.from;
+    if (isRoomFor(person)) open.add(ask);
+    else queued.set(person, (queued.get(person) ?? new Set()).add(ask));
   }
 
-  /** What waits is not put out by what comes later; the refused is looked at again when the log is folded again. */
+  function shut(ask: Ask): void {
+    const { person } = ask.opened.envelope.from;
+    open.delete(ask);
+    const theirs = queued.get(person);
+    if (theirs === undefined) return;
+    theirs.delete(ask);
+    const [next] = theirs;
+    if (next !== undefined && isRoomFor(person)) {
+      theirs.delete(next);
+      open.add(next);
+    }
+    if (theirs.size === 0) queued.delete(person);
+  }
+
   function isRoomFor(person: PersonId): boolean {
-    if (open.size >= deps.remembered) return false;
     let count = 0;
     for (const { opened } of open) if (opened.envelope.from.person === person) count++;
-    return count < MAX_ASKS_PER_PERSON;
+    return count < (deps.perPerson ?? MAX_ASKS_PER_PERSON);
   }
 
   /** The oldest that is done makes room, else the oldest. */
@@ -190,7 +209,7 @@ export function createAsks(deps: AsksDeps): Asks {
 
   function firstDone(map: Map<EnvelopeId, Ask>): Ask | undefined {
     for (const ask of map.values())
-      if (map === toUs ? !open.has(ask) : ask.isWithdrawn || courseOf(ask).state === "ended") return ask;
+      if ((ask.isWithdrawn && !open.has(ask)) || courseOf(ask).state === "ended") return ask;
     return undefined;
   }
 
@@ -272,9 +291,9 @@ export function createAsks(deps: AsksDeps): Asks {
     toUs,
     open,
     clear() {
-      for (const all of [asked, toUs, open, early]) all.clear();
+      for (const all of [asked, toUs, open, queued, early]) all.clear();
     },
-    forget: (ask) => void open.delete(ask),
+    forget: shut,
   };
 }
 

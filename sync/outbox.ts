@@ -77,6 +77,8 @@ export interface OutboxDeps {
 export interface OutboxLimits {
   /** @default MAX_REMEMBERED */
   remembered?: number;
+  /** Asks of one person that are before this device at once. @default MAX_ASKS_PER_PERSON of `asks.ts` */
+  perPerson?: number;
 }
 
 /** A call of our person that travels as an event. */
@@ -153,7 +155,7 @@ interface Running {
 
 export async function createOutbox(
   deps: OutboxDeps,
-  { remembered = MAX_REMEMBERED }: OutboxLimits = {},
+  { remembered = MAX_REMEMBERED, perPerson }: OutboxLimits = {},
 ): Promise<Outbox> {
   const { replica, invoke, time, recall } = deps;
   const me = replica.device;
@@ -184,6 +186,7 @@ export async function createOutbox(
     refused: (event, error) =>
       deps.warn(`an event "${event.kind}" of device ${event.device.slice(0, 8)} is not what it should be`, error),
     remembered,
+    perPerson,
   });
   const projection = await openProjection(replica, {
     kinds: new Set(["agent-key", ...ASK_KINDS]),

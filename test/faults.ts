@@ -1126,6 +1126,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (envelope.boot !== undefined && envelope.re !== undefined)",
   },
   {
+    requirement: "asks-beyond-share",
+    file: "sync/asks.ts",
+    search: "if (next !== undefined && isRoomFor(person)) {",
+    replace: "if (next !== undefined && open.size < 0) {",
+  },
+  {
     requirement: "attached-inside",
     file: "node/gateway/verbs/calls.ts",
     search: "if (isText && bytes.length <= roomBytes) return",

@@ -423,6 +423,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "An ask that is no durable request by the protocol page (boot, re, another audience, another expiry) has no effect.",
   },
   {
+    id: "asks-beyond-share",
+    source: "RULES R8",
+    sentence: "Asks of one person beyond those that a device has before it at once queue and are run in their turn.",
+  },
+  {
     id: "attached-inside",
     source: "RULES F6",
     sentence:

@@ -8,7 +8,7 @@ import type { HandleInvocation, Part } from "../../protocols/invoke.ts";
 import { sealOne } from "../../protocols/signature.ts";
 import { stampOf } from "../../protocols/roster-record.ts";
 import { removePerson } from "../../sync/acts.ts";
-import { createOutbox, type Outbox, type OutboxDeps } from "../../sync/outbox.ts";
+import { createOutbox, type Outbox, type OutboxDeps, type OutboxLimits } from "../../sync/outbox.ts";
 import { bytesOf, seededRandom } from "../sync/chains.ts";
 import { admitMember, foundMesh, memberOf, note, syncOnce, testTime, until, type TestMember } from "../sync/mesh.ts";
 
@@ -35,9 +35,13 @@ function invokeDeps({ replica, keys, time }: TestMember): InvokeDeps {
   };
 }
 
-async function outboxOf(member: TestMember, more: Partial<OutboxDeps> = {}, remembered?: number): Promise<Outbox> {
+async function outboxOf(
+  member: TestMember,
+  more: Partial<OutboxDeps> = {},
+  limits: OutboxLimits = {},
+): Promise<Outbox> {
   const deps = { replica: member.replica, invoke: invokeDeps(member), time: member.time, warn: () => {}, ...more };
-  const outbox = await createOutbox(deps, remembered === undefined ? {} : { remembered });
+  const outbox = await createOutbox(deps, limits);
   opened.push(outbox);
   return outbox;
 }
@@ -92,7 +96,7 @@ async function flood(eve: TestMember, ben: TestMember, kind: string, count: numb
 test("R8: a flood of answers to no ask makes no answered ask run again", async () => {
   const { time, ben, ana, eve } = await benAnaEve();
   const anas = await outboxOf(ana);
-  const bens = await outboxOf(ben, {}, 8);
+  const bens = await outboxOf(ben, {}, { remembered: 8 });
   const { handle, runs } = handler();
   bens.onAsked(handle);
   await anas.ask(await requestTo(ana, ben), "offline");
@@ -107,7 +111,7 @@ test("R8: a flood of answers to no ask makes no answered ask run again", async (
 test("R8: more calls in a life than are remembered do not run old ones again", async () => {
   const { time, ben, ana } = await benAnaEve();
   const anas = await outboxOf(ana);
-  const bens = await outboxOf(ben, {}, 8);
+  const bens = await outboxOf(ben, {}, { remembered: 8 });
   const { handle, runs } = handler();
   bens.onAsked(handle);
   for (let i = 0; i < 6; i++) {
@@ -121,10 +125,31 @@ test("R8: more calls in a life than are remembered do not run old ones again", a
   expect(runs).toHaveLength(12);
 });
 
+test("more asks of one person than are before a device at once are all run, also after a restart [asks-beyond-share]", async () => {
+  const { ben, ana } = await benAnaEve();
+  const anas = await outboxOf(ana);
+  const waits = [];
+  for (let i = 0; i < 7; i++) waits.push(await anas.ask(await requestTo(ana, ben), "offline"));
+  await syncOnce(ana, ben);
+  const { handle, runs } = handler();
+  const bens = await outboxOf(ben, {}, { perPerson: 3 });
+  expect(bens.pending()).toHaveLength(3);
+  await anas.drop(waits[5]!);
+  await syncOnce(ana, ben);
+  bens.onAsked(handle);
+  await until(() => runs.length >= 3 && bens.pending().length === 0, "those that queued have run too");
+  expect(runs.toSorted()).toEqual(waits.toSpliced(5, 1).toSorted());
+  await bens.close();
+  const again = await outboxOf(ben, {}, { perPerson: 3 });
+  expect(again.pending()).toEqual([]);
+  await syncOnce(ben, ana);
+  await until(() => anas.waiting().length === 0, "all answers came");
+});
+
 test("a flood of withdrawals of no ask does not keep a true one from counting [outbox-drop]", async () => {
   const { ben, ana, eve } = await benAnaEve();
   const anas = await outboxOf(ana);
-  const bens = await outboxOf(ben, {}, 8);
+  const bens = await outboxOf(ben, {}, { remembered: 8 });
   await flood(eve, ben, "invocation-withdrawn", 12);
   const id = await anas.ask(await requestTo(ana, ben), "offline");
   await anas.drop(id);
