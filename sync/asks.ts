@@ -201,16 +201,23 @@ export function createAsks(deps: AsksDeps): Asks {
     return count < (deps.perPerson ?? MAX_ASKS_PER_PERSON);
   }
 
-  /** The oldest that is done makes room, else the oldest. */
+  /** For lack of room: the oldest that is done goes, else the oldest that is not for this device to run. */
   function remember(map: Map<EnvelopeId, Ask>, ask: Ask): void {
-    if (map.size >= deps.remembered) map.delete((firstDone(map) ?? map.values().next().value!).id);
+    if (map.size >= deps.remembered) {
+      const gone = firstOf(map, isDone) ?? firstOf(map, (one) => map === asked || !isBeforeUs(one));
+      // What is before us is not put out by what comes later; the new one is not run here, and its caller sees it expire.
+      if (gone === undefined) return;
+      map.delete(gone.id);
+    }
     map.set(ask.id, ask);
   }
 
-  function firstDone(map: Map<EnvelopeId, Ask>): Ask | undefined {
-    for (const ask of map.values())
-      if ((ask.isWithdrawn && !open.has(ask)) || courseOf(ask).state === "ended") return ask;
-    return undefined;
+  function isDone(ask: Ask): boolean {
+    return courseOf(ask).state === "ended" || (ask.isWithdrawn && !isBeforeUs(ask));
+  }
+
+  function isBeforeUs(ask: Ask): boolean {
+    return open.has(ask) || queued.get(ask.opened.envelope.from.person)?.has(ask) === true;
   }
 
   // ── what is said of it ──
@@ -295,6 +302,11 @@ export function createAsks(deps: AsksDeps): Asks {
     },
     forget: shut,
   };
+}
+
+function firstOf(map: ReadonlyMap<EnvelopeId, Ask>, which: (ask: Ask) => boolean): Ask | undefined {
+  for (const ask of map.values()) if (which(ask)) return ask;
+  return undefined;
 }
 
 /**

@@ -1132,6 +1132,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (next !== undefined && open.size < 0) {",
   },
   {
+    requirement: "open-stays",
+    file: "sync/asks.ts",
+    search: "map === asked || !isBeforeUs(one)",
+    replace: "one.id !== ask.id",
+  },
+  {
     requirement: "attached-inside",
     file: "node/gateway/verbs/calls.ts",
     search: "if (isText && bytes.length <= roomBytes) return",

@@ -428,6 +428,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "Asks of one person beyond those that a device has before it at once queue and are run in their turn.",
   },
   {
+    id: "open-stays",
+    source: "RULES R8",
+    sentence: "An ask that waits for this device to run it is not put out of memory by later ones.",
+  },
+  {
     id: "attached-inside",
     source: "RULES F6",
     sentence:

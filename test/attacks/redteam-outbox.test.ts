@@ -146,6 +146,30 @@ test("more asks of one person than are before a device at once are all run, also
   await until(() => anas.waiting().length === 0, "all answers came");
 });
 
+test("an ask that waits here is not put out of memory by later ones: it is run, and nothing spins [open-stays]", async () => {
+  const { ben, ana, eve } = await benAnaEve();
+  const [anas, eves] = [await outboxOf(ana), await outboxOf(eve)];
+  let looks = 0;
+  let isThere = false;
+  // A node that spins is stopped by the test, not by its time limit.
+  const bens = await outboxOf(ben, { isThere: () => isThere || ++looks > 20_000 }, { remembered: 4 });
+  const blob = { hash: "ab".repeat(32), bytes: 3, mediaType: "text/plain" };
+  const first = [];
+  for (let i = 0; i < 3; i++) first.push(await anas.ask(await requestTo(ana, ben, [{ blob }]), "offline"));
+  await syncOnce(ana, ben);
+  const { handle, runs } = handler();
+  bens.onAsked(handle);
+  for (let i = 0; i < 3; i++) await eves.ask(await requestTo(eve, ben, [{ blob }]), "offline");
+  await syncOnce(eve, ben);
+  await new Promise((resolve) => setTimeout(resolve, 100));
+  expect(looks).toBeLessThan(1000);
+  expect(bens.pending()).toHaveLength(4);
+  isThere = true;
+  bens.lookAgain();
+  await until(() => runs.length >= 4 && bens.pending().length === 0, "what waited has run");
+  expect(runs).toEqual(expect.arrayContaining(first));
+});
+
 test("a flood of withdrawals of no ask does not keep a true one from counting [outbox-drop]", async () => {
   const { ben, ana, eve } = await benAnaEve();
   const anas = await outboxOf(ana);
