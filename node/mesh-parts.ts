@@ -27,7 +27,7 @@ import { openReplica, type EpochKeys } from "../sync/replica.ts";
 import { createTally } from "../sync/tally.ts";
 import { openLibsqlStore } from "../sync/stores/libsql.ts";
 import { createAgents, type Agents, type Cards } from "./agents/agents.ts";
-import { createDispatch } from "./agents/dispatch.ts";
+import { createDispatch, fetchBefore } from "./agents/dispatch.ts";
 import { createLedger } from "./agents/ledger.ts";
 import { readSettings } from "./agents/settings.ts";
 import { openBlobs } from "./blobs.ts";
@@ -292,6 +292,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     keyCouldSpeakFor: (key, from) => logCards.keys.couldSpeakFor(key, from),
     learnKey: (device, sealed) => logCards.learnKeys(device, [sealed]),
     isThere: (device) => network.greeting(device) !== null,
+    fetch: (call, signal) => fetchBefore({ find: agents.find, ledger }, call, signal),
     hasHeard: () => hasTold,
     elsewhere: ({ target }) => (agents.find(target) === undefined ? siblingWith(target) : undefined),
     warn: lost,

@@ -9,6 +9,7 @@
  *
  *   asked ──▶ started (a row, durable before it runs) ──▶ answered
  *     │            └── restart ──▶ the ledger's outcome; OUTCOME_UNKNOWN if it had begun; else it has not, and runs now
+ *     ├──▶ its caller is gone before what is attached was fetched: it waits for him, and has not started
  *     ├──▶ expired: answered EXPIRED, never run
  *     └──▶ stamped before an incarnation's birth + 5 min, and it is not the first: answered OUTCOME_UNKNOWN, never run
  *
@@ -44,6 +45,8 @@ const ONLY_ELSEWHERE: ErrorShape = {
   code: "NOT_FOUND",
   message: "it is not offered on this device any more, only on another one, and the call was for this one",
 };
+/** The caller's device has gone while something was fetched from it. */
+const AWAY = new Set(["CLOSED", "UNREACHABLE", "OFFLINE"]);
 const WHY = "outbox/why/";
 const STARTED = "outbox/started/";
 
@@ -63,6 +66,8 @@ export interface OutboxDeps {
   learnKey?: ((device: DeviceId, sealed: Sealed) => void) | undefined;
   /** Is this device connected? An ask waits until what is attached to it can be fetched from there (F6). @default always */
   isThere?: ((device: DeviceId) => boolean) | undefined;
+  /** Brings here what the call needs from its caller's device, before it starts. @default nothing */
+  fetch?: ((call: IncomingCall, signal: AbortSignal) => Promise<void>) | undefined;
   /**
    * Has a peer told since our start how much it has of our log, and have we got it? Nothing is run or answered until then: if
    * this store is an old copy, the peer shows what was answered, and that our log goes on elsewhere (R2, R8). @default always
@@ -169,6 +174,8 @@ export async function createOutbox(
   const doubts: PendingAsk[] = [];
   /** What could not be answered; the next look for expired ones tries again what has not started. */
   const stuck = new Set<EnvelopeId>();
+  /** Those whose caller was gone before all was fetched: tried again as soon as somebody is there. */
+  const away = new Set<EnvelopeId>();
   const listeners = new Set<() => void>();
   const stopping = new AbortController();
   let handle: HandleInvocation | null = null;
@@ -366,8 +373,11 @@ export async function createOutbox(
     if (deps.hasHeard?.() === false) return false;
     if (started.has(ask.id)) return !startedHere.has(ask.id);
     if (whyNotRun(ask) !== null) return true;
-    const needsCaller = ask.request.parts.some((part) => "blob" in part) && from.device !== me;
-    return !needsCaller || deps.isThere?.(from.device) !== false;
+    return !needsCaller(ask) || deps.isThere?.(from.device) !== false;
+  }
+
+  function needsCaller({ request, opened }: Ask): boolean {
+    return request.parts.some((part) => "blob" in part) && opened.envelope.from.device !== me;
   }
 
   function begin(ask: Ask): void {
@@ -389,7 +399,7 @@ export async function createOutbox(
   }
 
   /** Answers one ask, by running it if that is still right. */
-  async function settle(id: EnvelopeId, signal: AbortSignal): Promise<void> {
+  async function settle(id: EnvelopeId, signal: AbortSignal, isFetched = false): Promise<void> {
     // While events are folded again from the start, what was answered looks as if it were not.
     await projection.settled();
     const one = asks.toUs.get(id);
@@ -405,11 +415,27 @@ export async function createOutbox(
     const next = deps.elsewhere?.(one.request, one.opened.envelope.from.person);
     if (next !== undefined && next !== me)
       return one.isOnly ? decline(id, ONLY_ELSEWHERE) : decline(id, ELSEWHERE, next);
+    // Meanwhile all may have changed.
+    if (!isFetched && deps.fetch !== undefined && needsCaller(one))
+      return (await fetched(one, signal)) ? settle(id, signal, true) : undefined;
     await start(id);
     // Writing may have shown that this store is an old copy (R2), or the caller may have taken the call back meanwhile.
     const late = whyNotRun(one);
     const events = late !== null ? [late] : await run(one, signal);
     if (events !== null) await reply(one, events);
+  }
+
+  /** False: it was answered, or it waits on and has not started. */
+  async function fetched(one: Ask, signal: AbortSignal): Promise<boolean> {
+    try {
+      await deps.fetch?.(incoming(one), signal);
+      return true;
+    } catch (error) {
+      if (signal.aborted) return false;
+      if (error instanceof KinError && AWAY.has(error.code)) away.add(one.id);
+      else await reply(one, [{ type: "failure", index: 0, error: errorShape(error) }]);
+      return false;
+    }
   }
 
   /** Durable before it runs (R8). */
@@ -526,6 +552,12 @@ export async function createOutbox(
     await answerWith("invocation-declined", one, next === undefined ? value : { ...value, next: idBytes(next) }, to);
   }
 
+  function lookAgain(): void {
+    for (const id of away) stuck.delete(id);
+    away.clear();
+    noticeAll();
+  }
+
   function lookForExpired(): void {
     for (const id of stuck) if (owed.has(id) || !startedHere.has(id)) stuck.delete(id);
     for (const ask of asks.open)
@@ -553,7 +585,7 @@ export async function createOutbox(
     pending,
     doubts: () => [...doubts],
     onAsked,
-    lookAgain: noticeAll,
+    lookAgain,
     decline,
     close,
   };

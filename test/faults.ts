@@ -1210,6 +1210,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "[]",
   },
   {
+    requirement: "caller-gone-fetching",
+    file: "sync/outbox.ts",
+    search: "if (error instanceof KinError && AWAY.has(error.code)) away.add(one.id);",
+    replace: "if (error === undefined) away.add(one.id);",
+  },
+  {
     requirement: "carried",
     file: "sync/outbox.ts",
     search: "to: devicesOf(from.person, to.person) }]",

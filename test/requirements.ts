@@ -493,6 +493,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
     sentence: "What is attached to a durable call is held until it is answered.",
   },
   {
+    id: "caller-gone-fetching",
+    source: "RULES F6",
+    sentence:
+      "What is attached to a durable call is fetched before it starts; if its caller goes away meanwhile it waits for him, and is run once.",
+  },
+  {
     id: "carried",
     source: "issue 4",
     sentence: "A call and its answer travel through a third member who cannot read them.",

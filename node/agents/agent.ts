@@ -130,6 +130,12 @@ async function firstValues(deps: AgentDeps, call: IncomingCall, signal: AbortSig
   return { question, attached: all, settings: call.request.arguments };
 }
 
+/** Brings here what the call's texts are read from. @throws KinError what `readBlob` throws; TOO_LARGE */
+export async function fetchAttached({ readBlob }: AgentDeps, call: IncomingCall, signal: AbortSignal): Promise<void> {
+  checkAttached(call.request.parts);
+  for (const part of call.request.parts) if ("blob" in part) await readBlob(part.blob.hash, call, signal);
+}
+
 /** Before anything is fetched: many files that are small enough each may be too much together. @throws KinError TOO_LARGE */
 function checkAttached(parts: Part[]): void {
   const files = parts.flatMap((part) => ("blob" in part ? [part.blob] : []));

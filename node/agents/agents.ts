@@ -23,7 +23,7 @@ import { allowedBy, authorize } from "../guard/authorize.ts";
 import { listingTool } from "../tools/builtin/listing.ts";
 import { libraryTool } from "../tools/builtin/library.ts";
 import { reviewTools } from "../tools/builtin/review.ts";
-import { runAgent } from "./agent.ts";
+import { fetchAttached, runAgent } from "./agent.ts";
 import { MAX_DEFINITION_CHARS, parseDefinition } from "./definition.ts";
 import type { AgentSettings } from "./settings.ts";
 
@@ -145,6 +145,7 @@ function agentRunnable(deps: AgentsDeps, agent: Loaded): Runnable {
       checkSettings(definition, args);
       return accept(authorize(askerOf(deps, person), right, args["share"] as string | undefined, deps.tools.shares()));
     },
+    fetch: (call, signal) => fetchAttached(deps, call, signal),
     run: (call, emit, signal) =>
       withinTime(definition.name, settings.maxSeconds, signal, (until) =>
         runAgent(definition, deps, call, emit, until),

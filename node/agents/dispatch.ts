@@ -33,6 +33,8 @@ export interface Runnable {
   readOnly: boolean;
   /** Default deny. The arguments matter: a share is for some people only. @throws KinError INVALID_ARGUMENTS, SHARE_NEEDED, NOT_FOUND */
   mayCall(person: PersonId, args: IncomingCall["request"]["arguments"]): boolean;
+  /** Brings here what the call needs from its caller's device; `run` fetches what is not here yet. */
+  fetch?: ((call: IncomingCall, signal: AbortSignal) => Promise<void>) | undefined;
   /** `emit` sends progress and resolves when there is room for more; it rejects when the call is over. @throws KinError; anything else becomes TOOL_FAILED or AGENT_FAILED */
   run(call: IncomingCall, emit: (parts: Part[]) => Promise<void>, signal: AbortSignal): Promise<CallOutcome>;
 }
@@ -291,6 +293,29 @@ export function createDispatch(
   }
 
   return handle;
+}
+
+/**
+ * Brings here what a durable call needs from its caller's device, before it starts: that device may be gone later. For who may not
+ * call, and for what has begun before, nothing is fetched: the door has the word. @throws KinError what `Runnable.fetch` throws
+ */
+export async function fetchBefore(
+  { find, ledger }: Pick<DispatchDeps, "find"> & { ledger: Pick<Ledger, "wordOn"> },
+  call: IncomingCall,
+  signal: AbortSignal,
+): Promise<void> {
+  const runnable = find(call.request.target);
+  if (runnable?.fetch === undefined || !isAllowed(runnable, call)) return;
+  if ((await ledger.wordOn(call.from.person, call.request)) === "never-begun") await runnable.fetch(call, signal);
+}
+
+function isAllowed(runnable: Runnable, { from, request }: IncomingCall): boolean {
+  try {
+    return runnable.mayCall(from.person, request.arguments);
+  } catch (error) {
+    if (error instanceof KinError) return false;
+    throw error;
+  }
 }
 
 /** @throws KinError BAD_REQUEST, LOOP, TOO_DEEP */

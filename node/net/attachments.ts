@@ -10,7 +10,7 @@ import type { Network } from "./peers.ts";
 const FETCH_TIMEOUT_MS = 70_000;
 
 export interface Attachments {
-  /** Bytes of an attachment of this call, from here or from the caller's device. @throws KinError NOT_FOUND, UNREACHABLE, TOO_LARGE, OVERLOADED */
+  /** Bytes of an attachment of this call, from here or from the caller's device. @throws KinError NOT_FOUND, UNREACHABLE, CLOSED, TOO_LARGE, OVERLOADED */
   read(hash: string, call: IncomingCall, signal: AbortSignal): Promise<Uint8Array>;
 }
 
@@ -38,6 +38,18 @@ export function createAttachments(
     }
   }
 
+  /** @throws KinError UNREACHABLE if it takes too long */
+  async function fetchInTime(hash: string, bytes: number, call: IncomingCall, signal: AbortSignal): Promise<void> {
+    const late = AbortSignal.timeout(FETCH_TIMEOUT_MS);
+    try {
+      await fetch(hash, bytes, call, AbortSignal.any([signal, late]));
+    } catch (error) {
+      if (!late.aborted || signal.aborted) throw error;
+      const why = `the attachment ${hash.slice(0, 12)}… did not arrive within ${FETCH_TIMEOUT_MS / 1000} s`;
+      throw new KinError("UNREACHABLE", why, { cause: error });
+    }
+  }
+
   return {
     async read(hash, call, signal) {
       const part = call.request.parts.find((part) => "blob" in part && part.blob.hash === hash);
@@ -46,8 +58,7 @@ export function createAttachments(
       const { person, device } = call.from;
       const here = await blobs.read(hash, person);
       if (here !== undefined) return here;
-      if (device !== network.device)
-        await fetch(hash, part.blob.bytes, call, AbortSignal.any([signal, AbortSignal.timeout(FETCH_TIMEOUT_MS)]));
+      if (device !== network.device) await fetchInTime(hash, part.blob.bytes, call, signal);
       const fetched = await blobs.read(hash, person);
       if (fetched === undefined)
         throw new KinError("NOT_FOUND", `the attachment ${hash.slice(0, 12)}… of the call is not there any more`);

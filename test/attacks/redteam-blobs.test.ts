@@ -6,6 +6,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openBlobs, QUOTA_BYTES, QUOTA_COUNT, type Blobs } from "../../node/blobs.ts";
 import { createAttachments } from "../../node/net/attachments.ts";
+import { encode } from "../../protocols/bytes.ts";
+import { KinError } from "../../protocols/errors.ts";
 import { idOf } from "../../protocols/ids.ts";
 import type { IncomingCall } from "../../protocols/invoke.ts";
 import { wirePair } from "../wire-pair.ts";
@@ -111,6 +113,28 @@ test("F6: a caller that stops in the middle ends with the call, and leaves neith
   call.abort(new Error("the deadline"));
   await expect(read).rejects.toThrow();
   expect(left.signal.aborted).toBe(true);
+  expect(await readdir(folder)).toEqual([]);
+});
+
+test("a caller that is killed or stops in the middle is told apart from one that sends something wrong [caller-gone-fetching]", async () => {
+  const codeAfter = async (after: (pair: ReturnType<typeof wirePair>) => Promise<void> | void): Promise<unknown> => {
+    const pair = wirePair();
+    const attachments = createAttachments({ device, handleForMembers: () => {}, open: async () => pair.left }, blobs);
+    const from = idOf<"device">(new Uint8Array(32).fill(8));
+    const call = { ...callOf(eve, hashOf(secret), secret.length), from: { person: eve, device: from, agent: null } };
+    const read = attachments.read(hashOf(secret), call, new AbortController().signal);
+    await pair.right.frames()[Symbol.asyncIterator]().next();
+    await pair.right.send(encode({ bytes: secret.length }));
+    await after(pair);
+    return read.then(
+      () => "it came",
+      (error: unknown) => (error as { code?: string }).code,
+    );
+  };
+  expect(await codeAfter(({ cut }) => cut(new KinError("CLOSED", "killed")))).toBe("CLOSED");
+  expect(await codeAfter(({ right }) => right.close())).toBe("UNREACHABLE");
+  const lie = encode({ data: new Uint8Array(secret.length) });
+  expect(await codeAfter(({ right }) => right.send(lie))).toBe("BAD_REQUEST");
   expect(await readdir(folder)).toEqual([]);
 });
 

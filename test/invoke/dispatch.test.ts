@@ -1,8 +1,9 @@
 /** The one door: rights, chains, once only, deadlines, and what is durable when. */
 import { afterEach, beforeEach, expect, test } from "vitest";
+import { KinError } from "../../protocols/errors.ts";
 import { idOf } from "../../protocols/ids.ts";
 import type { CallEvent, CallRequest, CallTarget, IncomingCall } from "../../protocols/invoke.ts";
-import type { Runnable } from "../../node/agents/dispatch.ts";
+import { fetchBefore, type Runnable } from "../../node/agents/dispatch.ts";
 import { envelope, idOfSealed, sealAs } from "./raw.ts";
 import {
   all,
@@ -59,6 +60,33 @@ async function handled(to: TestNode, incoming: IncomingCall, signal = new AbortC
   expect(events.map((event) => event.index)).toEqual(events.map((_, i) => i));
   return told(events);
 }
+
+test("nothing is fetched for who may not call, nor for what has begun before [caller-gone-fetching]", async () => {
+  const fetched: string[] = [];
+  let mayCall: Runnable["mayCall"] = () => true;
+  let word: "unknown" | "never-begun" = "never-begun";
+  const work: Runnable = {
+    ...write,
+    mayCall: (...asked) => mayCall(...asked),
+    fetch: async ({ id }) => void fetched.push(id),
+  };
+  const incoming = await call(ana, { tool: "work" });
+  const look = (): Promise<void> =>
+    fetchBefore({ find: () => work, ledger: { wordOn: async () => word } }, incoming, new AbortController().signal);
+  mayCall = () => false;
+  await look();
+  mayCall = () => {
+    throw new KinError("INVALID_ARGUMENTS", "it has no such setting");
+  };
+  await look();
+  mayCall = () => true;
+  word = "unknown";
+  await look();
+  expect(fetched).toEqual([]);
+  word = "never-begun";
+  await look();
+  expect(fetched).toEqual([incoming.id]);
+});
 
 test("default deny: absent and forbidden look the same to others, and are told apart to the owner [default-deny]", async () => {
   const secret: Runnable = { ...echo, mayCall: (person) => person === ben.person };

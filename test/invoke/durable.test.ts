@@ -4,9 +4,11 @@ import fc from "fast-check";
 import type { Value } from "../../protocols/bytes.ts";
 import { decodeEnvelope, encodeEnvelope, type Envelope } from "../../protocols/envelope.ts";
 import { idBytes, type DeviceId, type EnvelopeId } from "../../protocols/ids.ts";
+import { KinError } from "../../protocols/errors.ts";
 import { parseSealed, sealedValue, sealOne } from "../../protocols/signature.ts";
 import { removePerson } from "../../sync/acts.ts";
 import { courseOf } from "../../sync/asks.ts";
+import type { OutboxDeps } from "../../sync/outbox.ts";
 import type { ReadableEvent } from "../../sync/replica.ts";
 import type { Runnable } from "../../node/agents/dispatch.ts";
 import {
@@ -446,6 +448,40 @@ async function answeredBy(from: Actor, carrier: TestMember, id: EnvelopeId): Pro
   await until(() => from.outbox.look(id)?.state === "answered", "the answer came");
   return outcomeOf(from, id);
 }
+
+test("an ask whose caller goes away while its attachment is fetched has not started: it waits for her and runs once [caller-gone-fetching]", async () => {
+  const { time, ben, ana, effects } = await two();
+  const anas = await actor(ana);
+  const blob = { hash: "cd".repeat(32), bytes: 3, mediaType: "text/plain" };
+  const wrong = await ask(anas, ben, { parts: [{ blob: { ...blob, hash: "ef".repeat(32) } }] });
+  let isThere = true;
+  let fetches = 0;
+  const fetch: OutboxDeps["fetch"] = async ({ request: { parts } }) => {
+    if (!parts.some((part) => "blob" in part && part.blob.hash === blob.hash))
+      throw new KinError("BAD_REQUEST", "an attachment is not the one that was announced");
+    fetches++;
+    if (fetches === 3) return;
+    isThere = fetches > 1;
+    throw new KinError(isThere ? "UNREACHABLE" : "CLOSED", "the connection was closed");
+  };
+  const bens = await actor(ben, { work: marking(effects), outbox: { fetch, isThere: () => isThere } });
+  serve(bens);
+  await syncOnce(ana, ben);
+  // What is wrong in itself is the end of its ask.
+  expect(await answered(anas, ben, wrong)).toBe("BAD_REQUEST");
+  const id = await ask(anas, ben, { parts: [{ blob }] });
+  await syncOnce(ana, ben);
+  await until(() => fetches === 1, "she was gone");
+  await ben.replica.idle();
+  expect(bens.outbox.pending()).toMatchObject([{ id, state: "waiting" }]);
+  isThere = true;
+  bens.outbox.lookAgain();
+  await until(() => fetches === 2, "it was tried as soon as she was there");
+  await ben.replica.idle();
+  time.pass(60_000);
+  expect(await answered(anas, ben, id)).toBe("result:run 1");
+  expect({ fetches, runs: effects.runs.length }).toEqual({ fetches: 3, runs: 1 });
+});
 
 test("F6: what is attached to an ask is named as held until it is answered [held-attachments]", async () => {
   const { ben, ana, effects } = await two();
