@@ -188,10 +188,8 @@ test("the history of a fact says what stands, and how much is gone, once the res
   await lookAll(time, ana, ben);
   await ana.snapshots.prune();
   const { sets, missing } = await ana.documents.facts.history(null, "port");
-  expect(sets.map(({ json, replaces, isStanding }) => [json, replaces, isStanding]).toSorted()).toEqual([
-    ["3", null, true],
-    ["4", null, true],
-  ]);
+  expect(sets.map(({ json }) => json).toSorted((a, b) => Number(a) - Number(b))).toEqual(["3", "4"]);
+  for (const { replaces, isStanding } of sets) expect([replaces, isStanding]).toEqual([null, true]);
   expect(missing).toBe(2);
   await ana.documents.facts.set(null, "port", "5");
   const now = await ana.documents.facts.history(null, "port");
