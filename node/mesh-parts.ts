@@ -294,7 +294,7 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     isThere: (device) => network.greeting(device) !== null,
     fetch: (call, signal) => fetchBefore({ find: agents.find, ledger }, call, signal),
     hasHeard: () => hasTold,
-    elsewhere: ({ target }) => (agents.find(target) === undefined ? siblingWith(target) : undefined),
+    elsewhere: ({ target }) => (agents.find(target) === undefined ? siblingsWith(target) : []),
     warn: lost,
   });
   lifecycle.onStop("outbox", () => outbox.close());
@@ -320,15 +320,15 @@ export async function openMesh(deps: MeshDeps, id: MeshId, records: Sealed[]): P
     }
   }
 
-  /** Another living device of this person that offers it. */
-  function siblingWith(target: CallTarget): DeviceId | undefined {
+  /** Other living devices of this person that offer it. */
+  function siblingsWith(target: CallTarget): DeviceId[] {
     const [kind, name] = "agent" in target ? (["agent", target.agent] as const) : (["tool", target.tool] as const);
-    const found = directory
+    const { devices } = replica.membership();
+    return directory
       .list()
-      .find(
-        ({ card }) => card.person === me.person && card.device !== device && card.kind === kind && card.name === name,
-      );
-    return found !== undefined && replica.membership().devices.has(found.card.device) ? found.card.device : undefined;
+      .filter(({ card }) => card.person === me.person && card.kind === kind && card.name === name)
+      .map(({ card }) => card.device)
+      .filter((sibling) => sibling !== device && devices.has(sibling));
   }
 
   const ownMachines = createOwnMachines({

@@ -190,6 +190,12 @@ export function epochOf(body: Uint8Array): EpochId | null {
   return sealedUnder(body.subarray(SEALED_START.length, end));
 }
 
+/** The devices to which a direct body is sealed, without opening it; none if it is of another form. */
+export function recipientsOf(body: Uint8Array): DeviceId[] {
+  const { r } = asMap(decode(body), "an event's body");
+  return Array.isArray(r) ? r.map((entry) => idOf<"device">((entry as Value[])[0])) : [];
+}
+
 async function openDirect(
   context: BodyContext,
   header: EventHeader,

@@ -12,7 +12,15 @@
  */
 import { openEnvelope, type OpenedEnvelope } from "../protocols/envelope.ts";
 import { KinError, type ErrorShape } from "../protocols/errors.ts";
-import { idOf, type DeviceId, type EnvelopeId, type LogId, type MeshId, type PersonId } from "../protocols/ids.ts";
+import {
+  idOf,
+  type DeviceId,
+  type EnvelopeId,
+  type EventId,
+  type LogId,
+  type MeshId,
+  type PersonId,
+} from "../protocols/ids.ts";
 import { parseEvent, parseRefused, parseRequest } from "../protocols/invoke-bodies.ts";
 import type { InvokeDeps } from "../protocols/invoke-deps.ts";
 import type { CallEvent, CallRequest } from "../protocols/invoke.ts";
@@ -48,6 +56,8 @@ export interface Ask {
   expiresAt: number;
   /** Where its event stands: whoever has so much of the log has the ask. Null before it is written. */
   at: { log: LogId; seq: number } | null;
+  /** Its event; null before it is written. */
+  event: EventId | null;
   /** The first word of each device of the asked person. */
   said: Map<DeviceId, Word>;
   isWithdrawn: boolean;
@@ -151,6 +161,7 @@ export function createAsks(deps: AsksDeps): Asks {
     const { from, to } = ask.opened.envelope;
     if (known(ask.id) !== undefined) return;
     ask.at = { log: event.log, seq: event.seq };
+    ask.event = event.id;
     if (from.person === self.person) remember(asked, ask);
     if (to.person === self.person) remember(toUs, ask);
     reopen(ask);
@@ -163,7 +174,8 @@ export function createAsks(deps: AsksDeps): Asks {
     if (envelope.mesh !== deps.mesh) throw new KinError("WRONG_MESH", "an ask is of another mesh");
     const request = durableRequest(opened);
     const expiresAt = envelope.exp;
-    return { id, opened, request, askedAt, expiresAt, at: null, said: new Map(), isWithdrawn: false, isOnly: false };
+    const unwritten = { at: null, event: null, said: new Map(), isWithdrawn: false, isOnly: false };
+    return { id, opened, request, askedAt, expiresAt, ...unwritten };
   }
 
   function known(id: EnvelopeId): Ask | undefined {

@@ -6,8 +6,9 @@
 import { decode } from "../protocols/bytes.ts";
 import type { SigningKey } from "../protocols/crypto/keys.ts";
 import { KinError } from "../protocols/errors.ts";
+import { recipientsOf } from "../protocols/event-body.ts";
 import type { EventKind, StoredEvent } from "../protocols/events.ts";
-import { idBytes, idOf, type DeviceId, type EventId, type LogId } from "../protocols/ids.ts";
+import { idBytes, type DeviceId, type EventId, type LogId } from "../protocols/ids.ts";
 import { isLogAllowed } from "../protocols/membership.ts";
 import { makeLogWord, MAX_ALLOWED_LOGS } from "../protocols/roster-record.ts";
 import { asMap } from "../protocols/signature.ts";
@@ -166,7 +167,7 @@ export function createGoingOn(deps: GoingOnDeps): GoingOn {
     if (value === undefined || event.body === null || audience === "here") return null;
     const body = asMap(decode(event.body), "an event's body");
     const entry: NewEntry = { kind, audience, value, clear: "c" in body };
-    if (audience === "direct") entry.to = recipientsOf(body).filter((to) => membership().devices.has(to));
+    if (audience === "direct") entry.to = recipientsOf(event.body).filter((to) => membership().devices.has(to));
     return entry.to?.length === 0 ? null : { id: event.id, entry };
   }
 
@@ -209,8 +210,4 @@ export function createGoingOn(deps: GoingOnDeps): GoingOn {
 interface Again {
   id: EventId;
   entry: NewEntry;
-}
-
-function recipientsOf(body: Record<string, unknown>): DeviceId[] {
-  return Array.isArray(body["r"]) ? body["r"].map((entry: unknown[]) => idOf<"device">(entry[0])) : [];
 }

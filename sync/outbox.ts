@@ -18,6 +18,7 @@
 import { utf8Bytes, utf8Text, type Value } from "../protocols/bytes.ts";
 import type { Time } from "../protocols/effects.ts";
 import { errorShape, KinError, type ErrorShape } from "../protocols/errors.ts";
+import { recipientsOf } from "../protocols/event-body.ts";
 import { idBytes, type DeviceId, type EnvelopeId, type LogId, type PersonId } from "../protocols/ids.ts";
 import { eventBody, refusedBody } from "../protocols/invoke-bodies.ts";
 import { sealEnvelope, type InvokeDeps } from "../protocols/invoke-deps.ts";
@@ -41,6 +42,10 @@ const MAX_DOUBTS = 100;
 /** How often expired asks are looked for. */
 const EXPIRY_LOOK_MS = 60_000;
 const ELSEWHERE: ErrorShape = { code: "NOT_FOUND", message: "it is not offered here: another device runs it" };
+const JOINED_LATER: ErrorShape = {
+  code: "NOT_FOUND",
+  message: "it is offered on another machine of theirs that joined after you asked: ask again",
+};
 const ONLY_ELSEWHERE: ErrorShape = {
   code: "NOT_FOUND",
   message: "it is not offered on this device any more, only on another one, and the call was for this one",
@@ -73,8 +78,8 @@ export interface OutboxDeps {
    * this store is an old copy, the peer shows what was answered, and that our log goes on elsewhere (R2, R8). @default always
    */
   hasHeard?: (() => boolean) | undefined;
-  /** Another living device of our person that offers the target, where this one does not: the ask is handed to it. @default none */
-  elsewhere?: ((request: CallRequest, caller: PersonId) => DeviceId | undefined) | undefined;
+  /** Other living devices of our person that offer the target, where this one does not: the ask is handed to the first that can read it. @default none */
+  elsewhere?: ((request: CallRequest, caller: PersonId) => DeviceId[]) | undefined;
   /** Told what could not be run or answered; it is tried again at the next start. */
   warn(sentence: string, error: unknown): void;
 }
@@ -412,9 +417,8 @@ export async function createOutbox(
     }
     const refusal = whyNotRun(one);
     if (refusal !== null) return reply(one, [refusal]);
-    const next = deps.elsewhere?.(one.request, one.opened.envelope.from.person);
-    if (next !== undefined && next !== me)
-      return one.isOnly ? decline(id, ONLY_ELSEWHERE) : decline(id, ELSEWHERE, next);
+    const others = (deps.elsewhere?.(one.request, one.opened.envelope.from.person) ?? []).filter((next) => next !== me);
+    if (others.length > 0) return handOn(one, others);
     // Meanwhile all may have changed.
     if (!isFetched && deps.fetch !== undefined && needsCaller(one))
       return (await fetched(one, signal)) ? settle(id, signal, true) : undefined;
@@ -423,6 +427,15 @@ export async function createOutbox(
     const late = whyNotRun(one);
     const events = late !== null ? [late] : await run(one, signal);
     if (events !== null) await reply(one, events);
+  }
+
+  /** Whoever joined after it was asked can't read it: it would wait there for ever. */
+  async function handOn({ id, event, isOnly }: Ask, others: DeviceId[]): Promise<void> {
+    if (isOnly) return decline(id, ONLY_ELSEWHERE);
+    const [loose] = await replica.bodies([event!]);
+    const readers = loose === undefined ? [] : recipientsOf(loose.body);
+    const next = others.find((one) => readers.includes(one));
+    return next === undefined ? decline(id, JOINED_LATER) : decline(id, ELSEWHERE, next);
   }
 
   /** False: it was answered, or it waits on and has not started. */

@@ -1146,8 +1146,14 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "only-this-device",
     file: "sync/outbox.ts",
-    search: "return one.isOnly ? decline(id, ONLY_ELSEWHERE) : decline(id, ELSEWHERE, next);",
-    replace: "return decline(id, ELSEWHERE, next);",
+    search: "if (isOnly) return decline(id, ONLY_ELSEWHERE);",
+    replace: "",
+  },
+  {
+    requirement: "handed-to-reader",
+    file: "sync/outbox.ts",
+    search: "others.find((one) => readers.includes(one))",
+    replace: "others.find((one) => one !== me || readers.includes(one))",
   },
   {
     requirement: "one-executor",

@@ -450,6 +450,12 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Another device of the person runs a call only after the named one's signed decline, and only the one that it names.",
   },
   {
+    id: "handed-to-reader",
+    source: "RULES R8",
+    sentence:
+      "An ask is handed on to a device that can read it; if only one that joined later offers the target, its caller is told to ask again.",
+  },
+  {
     id: "restored-callee",
     source: "RULES R8",
     sentence:

@@ -1,7 +1,7 @@
 /** Durable calls: once by whatever paths, taken back, too late, over two devices, restored, and with the rights of the moment (R8). */
 import { afterEach, expect, test } from "vitest";
 import fc from "fast-check";
-import type { Value } from "../../protocols/bytes.ts";
+import { equal, type Value } from "../../protocols/bytes.ts";
 import { decodeEnvelope, encodeEnvelope, type Envelope } from "../../protocols/envelope.ts";
 import { idBytes, type DeviceId, type EnvelopeId } from "../../protocols/ids.ts";
 import { KinError } from "../../protocols/errors.ts";
@@ -231,7 +231,7 @@ test("R8: another device of the person runs a call only after the named one's si
   await until(async () => (await allEvents(desk)).some(({ kind }) => kind === "invocation-asked"), "the desk has it");
   expect(desks.outbox.pending()).toEqual([]);
   // The laptop offers no such tool, and knows who does.
-  const laptops = await actor(ben, { outbox: { elsewhere: () => desk.replica.device } });
+  const laptops = await actor(ben, { outbox: { elsewhere: () => [desk.replica.device] } });
   serve(laptops);
   await syncOnce(ana, ben);
   await until(async () => (await allEvents(ben)).some(({ kind }) => kind === "invocation-declined"), "it is handed on");
@@ -250,7 +250,7 @@ test("a call to one device by name is handed to no other, and its caller learns 
   const id = await ask(anas, ben, { only: true });
   expect(anas.outbox.look(id)).toMatchObject({ only: true, executor: ben.replica.device });
   serve(await actor(desk, { work: marking(effects) }));
-  serve(await actor(ben, { outbox: { elsewhere: () => desk.replica.device } }));
+  serve(await actor(ben, { outbox: { elsewhere: () => [desk.replica.device] } }));
   expect(await answered(anas, ben, id)).toBe("NOT_FOUND");
   expect(anas.outbox.look(id)).toMatchObject({ executor: ben.replica.device, state: "answered" });
   // The other one, to whichever device of his has it, is run.
@@ -259,6 +259,33 @@ test("a call to one device by name is handed to no other, and its caller learns 
   await syncOnce(ana, desk);
   await desk.replica.idle();
   expect(effects.runs).toHaveLength(1);
+});
+
+test("an ask is handed to no machine that joined after it was written and can't read it: its caller is told to ask again [handed-to-reader]", async () => {
+  const { ben, ana, desk, anas, id, effects } = await twoDevices();
+  const key = anas.invoke.random.bytes(16);
+  const early = await ask(anas, ben, { key });
+  const tablet = await addDevice(ben, "tablet");
+  const both = [tablet.replica.device, desk.replica.device];
+  const elsewhere: OutboxDeps["elsewhere"] = (request) => (equal(request.key, key) ? [tablet.replica.device] : both);
+  serve(await actor(desk, { work: marking(effects) }));
+  serve(await actor(ben, { outbox: { elsewhere } }));
+  // Nobody but the tablet offers it.
+  expect(await answered(anas, ben, early)).toBe("NOT_FOUND");
+  expect((await answerNow(anas, early))?.at(-1)).toMatchObject({
+    error: { message: expect.stringContaining("ask again") as string },
+  });
+  // Of two that offer it, the one that can read it runs it.
+  await syncOnce(ben, desk);
+  expect(await answered(anas, desk, id)).toBe("result:run 1");
+  // What is asked now the tablet can read.
+  expect(ana.replica.membership().devices.has(tablet.replica.device)).toBe(true);
+  const late = await ask(anas, ben, { key });
+  await syncOnce(ana, ben);
+  await until(async () => {
+    await syncOnce(ana, ben);
+    return anas.outbox.look(late)?.executor === tablet.replica.device;
+  }, "it was handed to the tablet");
 });
 
 test("R8: what was declined to nobody ends with its reason; a decline or answer of whose turn it is not has no effect [one-executor]", async () => {
@@ -280,7 +307,7 @@ test("R8: what was declined to nobody ends with its reason; a decline or answer 
 
 test("R8: the same events say the same whatever order they come in [one-executor]", async () => {
   const { ben, ana, desk, anas, id, effects } = await twoDevices();
-  const laptops = await actor(ben, { outbox: { elsewhere: () => desk.replica.device } });
+  const laptops = await actor(ben, { outbox: { elsewhere: () => [desk.replica.device] } });
   serve(laptops);
   const desks = await actor(desk, { work: marking(effects) });
   serve(desks);
