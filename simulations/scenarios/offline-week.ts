@@ -63,9 +63,10 @@ export const offlineWeek: Scenario = {
     team.network.setOffline(asker.device, false);
     await team.heal();
 
+    /** What was taken back meanwhile is not owed. */
     function answersHere(name: string): number {
-      return team.witness.asked.filter(({ caller, callee, once }) => {
-        return caller === asker.name && callee === name && team.witness.effects.has(once);
+      return team.witness.asked.filter(({ caller, callee, once, withdrawn }) => {
+        return caller === asker.name && callee === name && (withdrawn || team.witness.effects.has(once));
       }).length;
     }
   },
