@@ -42,6 +42,10 @@ const MAX_DOUBTS = 100;
 /** How often expired asks are looked for. */
 const EXPIRY_LOOK_MS = 60_000;
 const ELSEWHERE: ErrorShape = { code: "NOT_FOUND", message: "it is not offered here: another device runs it" };
+const REMOVED: ErrorShape = {
+  code: "REMOVED",
+  message: "this device was removed from the mesh before an answer came: none can reach it any more",
+};
 const JOINED_LATER: ErrorShape = {
   code: "NOT_FOUND",
   message: "it is offered on another machine of theirs that joined after you asked: ask again",
@@ -108,7 +112,7 @@ export interface AskState {
   /** Wall ms. */
   askedAt: number;
   expiresAt: number;
-  /** `gone`: its executing device was removed from the mesh before it answered. */
+  /** `gone`: its executing device was removed from the mesh before it answered, or this one was. */
   state: "waiting" | "answered" | "withdrawn" | "expired" | "gone";
   /** What `answer` gives; null while it waits. */
   events: CallEvent[] | null;
@@ -209,6 +213,10 @@ export async function createOutbox(
   });
   await forgetReasons();
   let cancelLook = time.after(EXPIRY_LOOK_MS, lookForExpired);
+  // Who was removed answers no more, and hears no more answers: nobody waits on for that.
+  const stopListening = replica.on(({ type }) => {
+    if (type === "membership") tellListeners();
+  });
 
   function learnKey(event: ReadableEvent): void {
     try {
@@ -255,6 +263,10 @@ export async function createOutbox(
     return [...new Set(persons.flatMap((person) => members.get(person)?.devices.map(({ id }) => id) ?? []))];
   }
 
+  function isRemoved(): boolean {
+    return !replica.membership().devices.has(me);
+  }
+
   function stateOf(ask: Ask): AskState {
     const { id, opened, request, askedAt, expiresAt, isWithdrawn, isOnly } = ask;
     const { from, to } = opened.envelope;
@@ -280,6 +292,7 @@ export async function createOutbox(
     if (isWithdrawn) return end("withdrawn", { code: "CANCELLED", message: "the call was taken back" });
     if (expiresAt <= time.now())
       return end("expired", { code: "EXPIRED", message: "the call expired without an answer" });
+    if (isRemoved()) return end("gone", REMOVED);
     if (!replica.membership().devices.has(course.device))
       return end("gone", {
         code: "OUTCOME_UNKNOWN",
@@ -320,7 +333,9 @@ export async function createOutbox(
     if (!asks.asked.has(id)) throw new KinError("NOT_FOUND", "no such call was asked from here");
     return new Promise((resolve) => {
       function lookNow(): void {
-        const end = look(id)?.events ?? (signal.aborted || stopping.signal.aborted ? null : undefined);
+        // Who was removed loses what he has told nobody: then the ask is not there any more.
+        const lost = isRemoved() ? [{ type: "failure" as const, index: 0, error: REMOVED }] : undefined;
+        const end = look(id)?.events ?? lost ?? (signal.aborted || stopping.signal.aborted ? null : undefined);
         if (end === undefined) return;
         listeners.delete(lookNow);
         signal.removeEventListener("abort", lookNow);
@@ -348,8 +363,12 @@ export async function createOutbox(
     noticeAll();
   }
 
-  function noticeAll(): void {
+  function tellListeners(): void {
     for (const lookNow of listeners) lookNow();
+  }
+
+  function noticeAll(): void {
+    tellListeners();
     if (handle === null) return;
     while (running.size < MAX_RUNNING && !stopping.signal.aborted) {
       const next = nextToSettle();
@@ -583,7 +602,8 @@ export async function createOutbox(
     // What runs is recorded with this as its end: it may have had its effect.
     stopping.abort(new KinError("OUTCOME_UNKNOWN", "this device was stopped while the call ran"));
     cancelLook();
-    for (const lookNow of listeners) lookNow();
+    stopListening();
+    tellListeners();
     await Promise.allSettled([...running.values()].map(({ work }) => work));
     await projection.close();
   }

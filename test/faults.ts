@@ -1174,6 +1174,12 @@ export const FAULTS: readonly Fault[] = [
     replace: "if (runnable !== undefined) return runnable;",
   },
   {
+    requirement: "removed-caller",
+    file: "sync/outbox.ts",
+    search: "return !replica.membership().devices.has(me);",
+    replace: "return replica.membership().devices.size === 0;",
+  },
+  {
     requirement: "answer-to-all-devices",
     file: "sync/outbox.ts",
     search: 'await answerWith("invocation-answered", one, value, devicesOf(from.person));',

@@ -468,6 +468,11 @@ export const REQUIREMENTS: readonly Requirement[] = [
       "Membership, share and the agent's own rule are looked at when a durable call runs; the asker learns why it was refused.",
   },
   {
+    id: "removed-caller",
+    source: "RULES R8",
+    sentence: "A member who was removed is told that his unanswered calls are over.",
+  },
+  {
     id: "answer-to-all-devices",
     source: "RULES R7",
     sentence: "An answer is sealed to all devices that the caller's person has when it is written.",

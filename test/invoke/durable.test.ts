@@ -470,6 +470,21 @@ test("who was removed before he answered is waited for no longer; an answer from
   expect(await answeredBy(anas, ben, id)).toBe("result:run 1");
 });
 
+test("who is removed is told that his own calls are over, also where he waits for one [removed-caller]", async () => {
+  const { ben, ana } = await two();
+  const anas = await actor(ana);
+  const id = await ask(anas, ben);
+  await syncOnce(ana, ben);
+  const untold = await ask(anas, ben);
+  const waiting = [id, untold].map((one) => anas.outbox.answer(one, new AbortController().signal));
+  await removePerson(ben.replica, memberOf(ben, "ana").person);
+  await ana.replica.learn(ben.replica.records());
+  for (const events of await Promise.all(waiting))
+    expect(events?.at(-1)).toMatchObject({ type: "failure", error: { code: "REMOVED" } });
+  await until(() => anas.outbox.look(id) !== undefined, "what he had told is there");
+  expect(anas.outbox.look(id)).toMatchObject({ state: "gone", why: expect.stringContaining("removed") as string });
+});
+
 async function answeredBy(from: Actor, carrier: TestMember, id: EnvelopeId): Promise<string | null> {
   await syncOnce(from.member, carrier);
   await until(() => from.outbox.look(id)?.state === "answered", "the answer came");
