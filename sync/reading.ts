@@ -33,7 +33,7 @@ export interface ReadingDeps {
   membership: () => Membership;
   bodyKeys: BodyKeys;
   /** Its body is to come. */
-  isMissing: (id: EventId) => boolean;
+  isMissing: (event: Pick<StoredEvent, "id" | "header">) => boolean;
   /** On whatever history of its log. */
   find: (id: EventId) => Promise<StoredEvent | undefined>;
   /** Whether it counts as far as forks are concerned (R2). */
@@ -52,7 +52,7 @@ export function createReading(ground: Pick<Ground, "mesh" | "clock" | "logs" | "
   async function read(event: StoredEvent): Promise<ReadableEvent> {
     const { header, id } = event;
     const author = logs.get(header.log)?.opening.device;
-    const isMissing = event.body === null && deps.isMissing(id);
+    const isMissing = event.body === null && deps.isMissing(event);
     if (author === undefined)
       throw new KinError("NOT_FOUND", `event ${id} is of log ${header.log}, which we do not have`);
     // Most events are waited for nowhere here: a run has a thousand of them. What is just said is asked for once: it is over soon.

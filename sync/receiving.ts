@@ -45,7 +45,7 @@ export interface Receiving {
   receiveBodies: (bodies: LooseBody[]) => Promise<number>;
   bodies: (ids: EventId[]) => Promise<LooseBody[]>;
   missingBodies: (limit: number) => EventId[];
-  isMissing: (id: EventId) => boolean;
+  isMissing: (event: Pick<StoredEvent, "id" | "header">) => boolean;
   prune: (ids: EventId[]) => Promise<void>;
   /** Rows of bodies that are to come, and their remembering once they are durable. */
   missingRows: (events: StoredEvent[]) => NonNullable<StoreBatch["values"]>;
@@ -279,7 +279,9 @@ export function createReceiving(deps: ReceivingDeps): Receiving {
     receiveBodies,
     bodies,
     missingBodies: (limit) => [...missing].slice(0, limit),
-    isMissing: (id) => missing.has(id),
+    // What is stored and not yet taken in is told when it is: nobody may pass over it meanwhile.
+    isMissing: ({ id, header }) =>
+      missing.has(id) || (!branches.has(id) && header.seq > (logs.get(header.log)?.tip?.seq ?? -1)),
     prune,
     missingRows,
     noteMissing,

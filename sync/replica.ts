@@ -326,7 +326,7 @@ export async function openReplica(options: ReplicaOptions): Promise<Replica> {
   const reading = createReading(ground, {
     membership,
     bodyKeys,
-    isMissing: (id) => receiving.isMissing(id),
+    isMissing: (event) => receiving.isMissing(event),
     find,
     stands: witness.stands,
     reissues,
@@ -513,14 +513,14 @@ async function eventsFrom(
   store: EventStore,
   logs: Ground["logs"],
   reading: Reading,
-  isMissing: (id: EventId) => boolean,
+  isMissing: (event: StoredEvent) => boolean,
   { position = 0, limit = PAGE_EVENTS, kinds, unpruned = false }: Parameters<Replica["events"]>[0] = {},
 ) {
   const stored = await store.since(position, limit, kinds);
   // A log that is stored and not yet taken in is told when it is.
   const untaken = stored.findIndex(({ event }) => !logs.has(event.header.log));
   const page = untaken < 0 ? stored : stored.slice(0, untaken);
-  const wanted = page.filter(({ event: { id, body } }) => !(unpruned && body === null && !isMissing(id)));
+  const wanted = page.filter(({ event }) => !(unpruned && event.body === null && !isMissing(event)));
   const readable: ReadableEvent[] = [];
   for (const { event } of wanted) readable.push(await reading.read(event));
   return { next: page.length === 0 ? position : page.at(-1)!.position + 1, events: readable };
