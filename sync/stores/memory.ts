@@ -154,7 +154,7 @@ export async function openMemoryStore(disk: Disk): Promise<EventStore> {
 
 function diskError(cause: unknown): KinError {
   if (cause instanceof KinError) return cause;
-  const code = (cause as { code?: unknown }).code === "ENOSPC" ? "DISK_FULL" : "CORRUPT";
+  const code = (cause as { code?: unknown }).code === "ENOSPC" ? "DISK_FULL" : "DISK_FAILED";
   return new KinError(code, `the journal could not be written: ${(cause as Error).message}`, { cause });
 }
 

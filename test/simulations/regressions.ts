@@ -94,4 +94,10 @@ export const REGRESSIONS: readonly { scenario: string; seed: number; peers?: num
     seed: 447,
     bug: "words that stood on a second history which came after it was known of were said anew only a minute later",
   },
+  {
+    scenario: "disk-faults",
+    seed: 7007,
+    peers: 3,
+    bug: "a disk that failed for a moment was taken for damaged rows, and views passed over good events",
+  },
 ];

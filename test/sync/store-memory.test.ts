@@ -120,8 +120,8 @@ test("after a write that failed nothing is read that a power cut could take: it 
     ...disk,
     flush: (name) => (isBroken ? Promise.reject(new Error("EIO")) : disk.flush(name)),
   });
-  await expect(store.append(batchOf(ana, 3, 4))).rejects.toMatchObject({ code: "CORRUPT" });
-  await expect(store.range(ana.log, 0, 10)).rejects.toMatchObject({ code: "CORRUPT" });
+  await expect(store.append(batchOf(ana, 3, 4))).rejects.toMatchObject({ code: "DISK_FAILED" });
+  await expect(store.range(ana.log, 0, 10)).rejects.toMatchObject({ code: "DISK_FAILED" });
   isBroken = false;
   const seen = await store.range(ana.log, 0, 10);
   expect(await countIn(disk.crash(0))).toBe(seen.length);
