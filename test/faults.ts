@@ -2081,6 +2081,12 @@ export const FAULTS: readonly Fault[] = [
   {
     requirement: "words-anew",
     file: "sync/documents/anew.ts",
+    search: "if (!isMark && !isSame(",
+    replace: "if (!isMark && isMark && !isSame(",
+  },
+  {
+    requirement: "words-anew",
+    file: "sync/documents/anew.ts",
     search: "if (is.gone(client, clock)) hunk().removed++;",
     replace: "if (is.gone(client, clock)) open = null;",
   },

@@ -18,6 +18,7 @@ import {
   type MadeUpdate,
   type Range,
   type Run,
+  type Unit,
   type Update,
   type YItem,
 } from "./yjs.ts";
@@ -25,8 +26,8 @@ import {
 export interface Meant {
   /** Hunks of what `runs` show: the text as it counted when this was found out. */
   texts: { root: string; runs: Run[]; hunks: Hunk[] }[];
-  /** `value` null: it is taken away. */
-  entries: { root: string; key: string; value: string | null }[];
+  /** `value` null: it is taken away. `instead`: what stood there when this was found out; what somebody has set since stays. */
+  entries: { root: string; key: string; value: string | null; instead: Unit | null }[];
 }
 
 /** Entries that one update sets: with what they take the place of it stays far below what one may have. */
@@ -60,8 +61,9 @@ export function meantBy(state: Uint8Array, updates: readonly Update[], mine: Rea
     const hunks = hunksIn(first, root._start, is);
     if (hunks.length > 0) meant.texts.push({ root: name, runs: runsFrom(first), hunks });
     for (const key of root._map.keys()) {
-      const value = entryIn(now.share.get(name)?._map.get(key) ?? null, firstOf(root, key), is, name === MARKS);
-      if (value !== undefined) meant.entries.push({ root: name, key, value });
+      const stands = now.share.get(name)?._map.get(key) ?? null;
+      const value = entryIn(stands, firstOf(root, key), is, name === MARKS);
+      if (value !== undefined) meant.entries.push({ root: name, key, value, instead: stands?.id ?? null });
     }
   }
   return meant;
@@ -140,8 +142,10 @@ export function writeMeant(state: Uint8Array, client: number, form: NoteForm, { 
     }
     for (let at = 0; at < entries.length; at += UPDATE_ENTRIES)
       transact(() => {
-        for (const { root, key, value } of entries.slice(at, at + UPDATE_ENTRIES)) {
+        for (const { root, key, value, instead } of entries.slice(at, at + UPDATE_ENTRIES)) {
           const map = doc.getMap(root);
+          const isMark = root === MARKS && value !== null;
+          if (!isMark && !isSame(map._map.get(key)?.id ?? null, instead)) continue;
           if (value === null) map.delete(key);
           else map.set(root === MARKS ? ownMark(key, client) : key, value);
         }
@@ -151,6 +155,10 @@ export function writeMeant(state: Uint8Array, client: number, form: NoteForm, { 
     transact(() => text.insert(0, " "));
     transact(() => text.delete(0, 1));
   });
+}
+
+function isSame(a: Unit | null, b: Unit | null): boolean {
+  return a?.client === b?.client && a?.clock === b?.clock;
 }
 
 function ownMark(key: string, client: number): string {

@@ -324,6 +324,39 @@ test("words-anew: of a board, what others have set since stays theirs; marks are
   expect(now.columns()[2]!.cards.map(({ id }) => id)).toEqual([two]);
 });
 
+test("words-anew: what somebody sets or does while it is found out what was meant stays: a removal that is said anew takes only what it knew", () => {
+  const random = seededRandom("cards");
+  const [then, now] = [createBoard(), createBoard()];
+  const [old, gone, mine, life, other] = [1, 2, 3, 4, 5] as const;
+  const write = (client: number, boards: BoardState[], act: BoardAct): Update[] =>
+    writeBoard(boards[0]!, client, act, random).map(({ bytes, seen }) => {
+      for (const board of boards) board.apply([bytes]);
+      return parseUpdate(bytes, client, seen, BOARD_SHAPE);
+    });
+  const [one, two] = [newCardId(random), newCardId(random)];
+  write(old, [then, now], { act: "columns", names: ["todo", "doing"] });
+  for (const card of [one, two]) {
+    write(old, [then, now], { act: "add", card, text: card, column: null, place: "end", assigned: [] });
+    write(other, [then, now], { act: "edit", card, text: `${card}!` });
+  }
+  const cut = write(gone, [then], { act: "edit", card: one, text: "cut off" });
+  const own = [
+    ...write(mine, [then], { act: "remove", card: one }),
+    ...write(mine, [then], { act: "move", card: two, column: "doing", place: "end" }),
+  ];
+  const meant = meantBy(now.state(), [...cut, ...own], new Set(own));
+  write(other, [now], { act: "edit", card: one, text: "still needed" });
+  write(other, [now], { act: "move", card: two, column: "todo", place: "top" });
+  for (const { bytes, seen } of writeMeant(now.state(), life, "board", meant)) {
+    parseUpdate(bytes, life, seen, BOARD_SHAPE);
+    now.apply([bytes]);
+  }
+  expect(now.columns().map(({ name, cards }) => [name, cards.map(({ id }) => id).toSorted()])).toEqual([
+    ["todo", [one, two].toSorted()],
+    ["doing", []],
+  ]);
+});
+
 /** As they stand in a text, those that were taken away too. */
 function inOrder<Unit extends { client: number; clock: number }>(text: NoteText, units: readonly Unit[]): Unit[] {
   const byId = new Map(units.map((unit) => [`${unit.client}:${unit.clock}`, unit]));
