@@ -106,6 +106,8 @@ export function createNotes(deps: DocumentDeps): Notes {
   const stateOf = (id: NoteId): State => notes.touch(id, () => newState(id));
   /** What a snapshot stands for. */
   const bases = new Map<NoteId, NoteRows>();
+  /** Some of these have been opened since. */
+  const unopened = new Set<NoteId>();
 
   function newState(id: NoteId): State {
     const state: State = { id, offers: [], opener: null, ...empty(), arrivals: undefined as never };
@@ -167,6 +169,7 @@ export function createNotes(deps: DocumentDeps): Notes {
       case "note-shared": {
         const { note: id, title, form, privacy } = parseNoteShared(event.value);
         if (event.audience !== "direct") return new KinError("BAD_REQUEST", "a note's key is for its people only");
+        unopened.add(id);
         return offer(stateOf(id), event, { title, form, privacy, isOpening: false });
       }
       default: {
@@ -291,12 +294,10 @@ export function createNotes(deps: DocumentDeps): Notes {
     meant,
     meantBeside,
     has: (id) => notes.get(id) !== undefined,
-    unopened: () =>
-      notes
-        .all()
-        .flatMap(({ id, offers, opener }) =>
-          opener === null && offers.length > 0 && !offers.some(({ isOpening }) => isOpening) ? [id] : [],
-        ),
+    unopened() {
+      for (const id of unopened) if (!isUnopened(notes.get(id))) unopened.delete(id);
+      return [...unopened];
+    },
     openedBy: (id, person) => (openedBy(notes.get(id)!, person) ? { late: id } : null),
     fold: (event) => orRefusal(() => fold(event)),
     idOf: ({ value }) => parseNoteEdited(value).note,
@@ -339,7 +340,9 @@ export function createNotes(deps: DocumentDeps): Notes {
     },
     load(row) {
       if (!NOTE_ROWS.has(row[0])) return false;
-      loadNote(stateOf(idOf(row[1])), row);
+      const state = stateOf(idOf(row[1]));
+      loadNote(state, row);
+      if (row[0] === "offers") unopened.add(state.id);
       return true;
     },
     hash: () =>
@@ -361,6 +364,10 @@ function empty(): Pick<State, "body" | "ends" | "clocks" | "editors"> {
 
 function newBody(form: NoteForm, state: Uint8Array | null): Body {
   return form === "text" ? { form, text: createNoteText(state) } : { form, board: createBoard(state) };
+}
+
+function isUnopened(state: State | undefined): boolean {
+  return state?.opener === null && state.offers.length > 0 && !state.offers.some(({ isOpening }) => isOpening);
 }
 
 function offer(
