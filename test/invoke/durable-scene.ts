@@ -2,6 +2,7 @@
  * People who ask each other by events: real replicas, outboxes, ledgers and the real door, over memory disks that can die at any
  * write; no network but syncs that the test orders.
  */
+import { afterEach } from "vitest";
 import { equal, toHex } from "../../protocols/bytes.ts";
 import { errorShape, KinError } from "../../protocols/errors.ts";
 import { idBytes, type DeviceId, type EnvelopeId, type PersonId } from "../../protocols/ids.ts";
@@ -16,7 +17,7 @@ import type { MemoryDisk } from "../../sync/stores/memory-disk.ts";
 import { createDispatch, type Runnable } from "../../node/agents/dispatch.ts";
 import { createLedger } from "../../node/agents/ledger.ts";
 import { bytesOf, seededRandom } from "../sync/chains.ts";
-import { keysOf, memberOf, openMember, startSync, type TestMember } from "../sync/mesh.ts";
+import { keysOf, memberOf, openMember, startSync, syncOnce, until, type TestMember } from "../sync/mesh.ts";
 
 /** What tools did to the world: no crash takes it back. */
 export interface Effects {
@@ -75,6 +76,19 @@ export function asksOf(
     refused: (_event, error) => refused(error),
     remembered: 16,
   });
+}
+
+/** Starts actors; after each test they are stopped. */
+export function actorsOfEachTest(): (member: TestMember, options?: ActorOptions) => Promise<Actor> {
+  const actors: Actor[] = [];
+  afterEach(async () => {
+    for (const actor of actors.splice(0)) await actor.stop();
+  });
+  return async (member, options) => {
+    const made = await startActor(member, options);
+    actors.push(made);
+    return made;
+  };
 }
 
 /** A tool that leaves a mark and says how often it has run. */
@@ -207,6 +221,16 @@ export async function outcomeOf(actor: Actor, id: EnvelopeId): Promise<string | 
   if (last.type !== "result" || !("parts" in last.outcome)) throw new Error(`no end: ${JSON.stringify(last)}`);
   const [part] = last.outcome.parts;
   return `result:${part !== undefined && "text" in part ? part.text : ""}`;
+}
+
+/** Syncs until the caller has the answer. */
+export async function answered(from: Actor, callee: TestMember, id: EnvelopeId): Promise<string | null> {
+  await until(async () => {
+    if ((await outcomeOf(from, id)) !== null) return true;
+    await syncOnce(from.member, callee);
+    return (await outcomeOf(from, id)) !== null;
+  }, "the answer came");
+  return outcomeOf(from, id);
 }
 
 /** A second device of a member's person, countersigned by the first one's writing it (R1). */

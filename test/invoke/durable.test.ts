@@ -1,5 +1,5 @@
 /** Durable calls: once by whatever paths, taken back, too late, over two devices, restored, and with the rights of the moment (R8). */
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import fc from "fast-check";
 import { equal, type Value } from "../../protocols/bytes.ts";
 import { decodeEnvelope, encodeEnvelope, type Envelope } from "../../protocols/envelope.ts";
@@ -14,16 +14,17 @@ import type { Runnable } from "../../node/agents/dispatch.ts";
 import {
   admitMember,
   allEvents,
-  foundMesh,
+  benAndAna,
   incarnationOf,
   memberOf,
   syncOnce,
-  testTime,
   until,
   type TestMember,
 } from "../sync/mesh.ts";
 import {
+  actorsOfEachTest,
   addDevice,
+  answered,
   answerNow,
   ask,
   asksOf,
@@ -34,39 +35,15 @@ import {
   runLive,
   startActor,
   type Actor,
-  type ActorOptions,
   type Effects,
 } from "./durable-scene.ts";
 
-const actors: Actor[] = [];
-afterEach(async () => {
-  for (const actor of actors.splice(0)) await actor.stop();
-});
-
-async function actor(member: TestMember, options: ActorOptions = {}): Promise<Actor> {
-  const made = await startActor(member, options);
-  actors.push(made);
-  return made;
-}
+const actor = actorsOfEachTest();
 
 /** Ben is asked, Ana asks. */
 async function two() {
-  const time = testTime();
-  const ben = await foundMesh("ben", time);
-  const ana = await admitMember(ben, "ana");
-  await syncOnce(ana, ben);
   const effects: Effects = { runs: [] };
-  return { time, ben, ana, effects };
-}
-
-/** Syncs until the caller has the answer. */
-async function answered(from: Actor, callee: TestMember, id: EnvelopeId): Promise<string | null> {
-  await until(async () => {
-    if ((await outcomeOf(from, id)) !== null) return true;
-    await syncOnce(from.member, callee);
-    return (await outcomeOf(from, id)) !== null;
-  }, "the answer came");
-  return outcomeOf(from, id);
+  return { ...(await benAndAna()), effects };
 }
 
 function serve(one: Actor): void {

@@ -1,5 +1,5 @@
 /** What `kin wait`, `outbox` and `sync why` say of durable calls, over real outboxes. */
-import { afterEach, expect, test } from "vitest";
+import { expect, test } from "vitest";
 import { KinError } from "../../protocols/errors.ts";
 import type { DeviceId, EnvelopeId } from "../../protocols/ids.ts";
 import { formatText, idBytes } from "../../protocols/ids.ts";
@@ -8,28 +8,10 @@ import type { MeshNode } from "../../node/gateway/mesh.ts";
 import { parseCallId, wait } from "../../node/gateway/verbs/calls.ts";
 import { outboxDrop, outboxRetry } from "../../node/gateway/verbs/outbox.ts";
 import { syncWhy } from "../../node/gateway/verbs/sync.ts";
-import { admitMember, foundMesh, memberOf, syncOnce, testTime, type TestMember } from "../sync/mesh.ts";
-import { addDevice, ask, outcomeOf, settle, startActor, type Actor, type ActorOptions } from "./durable-scene.ts";
+import { admitMember, benAndAna, memberOf, syncOnce, type TestMember } from "../sync/mesh.ts";
+import { actorsOfEachTest, addDevice, answered, ask, startActor, type Actor } from "./durable-scene.ts";
 
-const actors: Actor[] = [];
-afterEach(async () => {
-  for (const actor of actors.splice(0)) await actor.stop();
-});
-
-async function actor(member: TestMember, options: ActorOptions = {}): Promise<Actor> {
-  const made = await startActor(member, options);
-  actors.push(made);
-  return made;
-}
-
-/** Ben is asked, Ana asks. */
-async function two() {
-  const time = testTime();
-  const ben = await foundMesh("ben", time);
-  const ana = await admitMember(ben, "ana");
-  await syncOnce(ana, ben);
-  return { time, ben, ana };
-}
+const actor = actorsOfEachTest();
 
 /** The node that an actor would be part of, with what the verbs here look at: nobody is connected, Ben offers `work`, `holders` have all. */
 function nodeOf({ member, outbox, invoke }: Actor, holders: readonly TestMember[] = []): MeshNode {
@@ -52,15 +34,6 @@ function nodeOf({ member, outbox, invoke }: Actor, holders: readonly TestMember[
   return { mesh: () => mesh, time: member.time, random: invoke.random, network } as unknown as MeshNode;
 }
 
-/** Syncs until `from` has the answer. */
-async function answered(from: Actor, callee: TestMember, id: EnvelopeId): Promise<string | null> {
-  await settle(async () => {
-    await syncOnce(from.member, callee);
-    return (await outcomeOf(from, id)) !== null;
-  });
-  return outcomeOf(from, id);
-}
-
 function textOf(id: EnvelopeId): string {
   return formatText("kini", idBytes(id));
 }
@@ -69,13 +42,13 @@ const DAY_MS = 24 * 3_600_000;
 const never = new AbortController().signal;
 
 test("a failure that the caller may ask again says how, CLOSED and UNREACHABLE too [wait-closed]", async () => {
-  const { ben, ana } = await two();
+  const { ben, ana } = await benAndAna();
   const anas = await actor(ana);
   for (const code of ["CLOSED", "UNREACHABLE", "DENIED"]) {
     const run = (): never => {
       throw new KinError(code, "not now");
     };
-    const bens = await actor(ben, { work: { readOnly: true, mayCall: () => true, run } });
+    const bens = await startActor(ben, { work: { readOnly: true, mayCall: () => true, run } });
     const id = await ask(anas, ben);
     await syncOnce(ana, ben);
     bens.outbox.onAsked(bens.handle);
@@ -84,12 +57,12 @@ test("a failure that the caller may ask again says how, CLOSED and UNREACHABLE t
     const waited = await wait(nodeOf(anas), params, () => {}, never);
     const hint = code === "DENIED" ? undefined : `kin outbox retry ${params.id} --again asks it as a new call`;
     expect(waited).toEqual({ outcome: "failed", error: { code, message: "not now", hint } });
-    await actors.pop()!.stop();
+    await bens.stop();
   }
 });
 
 test("what the laptop asked in vain is asked again from the desk, and runs [ask-again-elsewhere]", async () => {
-  const { ben, ana } = await two();
+  const { ben, ana } = await benAndAna();
   const desk = await addDevice(ana, "desk");
   for (const one of [ben, desk]) await syncOnce(ana, one);
   const anas = await actor(ana);
@@ -111,7 +84,7 @@ test("what the laptop asked in vain is asked again from the desk, and runs [ask-
 });
 
 test("what is taken back while others carry or have it may have run: it is said then, and before it is asked again [drop-carried]", async () => {
-  const { ben, ana } = await two();
+  const { ben, ana } = await benAndAna();
   const li = await admitMember(ben, "li");
   await syncOnce(ana, ben);
   const anas = await actor(ana);
@@ -130,7 +103,7 @@ test("what is taken back while others carry or have it may have run: it is said 
 });
 
 test("kin wait waits for 29 days if it is told to [long-times]", async () => {
-  const { time, ben, ana } = await two();
+  const { time, ben, ana } = await benAndAna();
   const anas = await actor(ana);
   const id = textOf(await ask(anas, ben, { lifeMs: 30 * DAY_MS }));
   let hasEnded = false;
@@ -143,7 +116,7 @@ test("kin wait waits for 29 days if it is told to [long-times]", async () => {
 });
 
 test("of a call on its way one's own devices are told from strangers to it; one to oneself waits for a peer's word [sync-why-own]", async () => {
-  const { ben, ana } = await two();
+  const { ben, ana } = await benAndAna();
   const li = await admitMember(ben, "li");
   const eve = await admitMember(ben, "eve");
   await syncOnce(ana, ben);

@@ -15,11 +15,10 @@ import { bytesOf, seededRandom } from "./chains.ts";
 import {
   admitMember,
   allEvents,
-  foundMesh,
+  benAndAna,
   incarnationOf,
   memberOf,
   syncOnce,
-  testTime,
   until,
   type TestMember,
 } from "./mesh.ts";
@@ -91,14 +90,6 @@ function handler(): { handle: HandleInvocation; runs: string[] } {
   };
 }
 
-async function ben_ana() {
-  const time = testTime();
-  const ben = await foundMesh("ben", time);
-  const ana = await admitMember(ben, "ana");
-  await syncOnce(ana, ben);
-  return { time, ben, ana };
-}
-
 function answerOf(outbox: Outbox, id: EnvelopeId): Promise<CallEvent[] | null> {
   return outbox.answer(id, AbortSignal.abort());
 }
@@ -108,7 +99,7 @@ async function answered(outbox: Outbox) {
 }
 
 test("an ask to an offline peer waits, is run when it returns, and its answer comes back (R8) [offline-ask]", async () => {
-  const { ben, ana } = await ben_ana();
+  const { ben, ana } = await benAndAna();
   const bens = await outboxOf(ben);
   const id = await bens.outbox.ask(await requestTo(ben, ana), "ana is offline");
   expect(bens.outbox.waiting()).toMatchObject([
@@ -132,7 +123,7 @@ test("an ask to an offline peer waits, is run when it returns, and its answer co
 });
 
 test("an answered ask is not run again after a restart [offline-ask]", async () => {
-  const { ben, ana } = await ben_ana();
+  const { ben, ana } = await benAndAna();
   const { outbox } = await outboxOf(ben);
   await outbox.ask(await requestTo(ben, ana), "offline");
   await syncOnce(ben, ana);
@@ -150,7 +141,7 @@ test("an answered ask is not run again after a restart [offline-ask]", async () 
 
 /** Runs until it is started, then the process is "killed". */
 async function killedWhileRunning() {
-  const { ben, ana, time } = await ben_ana();
+  const { ben, ana, time } = await benAndAna();
   const bens = await outboxOf(ben);
   const id = await bens.outbox.ask(await requestTo(ben, ana), "offline");
   await syncOnce(ben, ana);
@@ -169,7 +160,7 @@ async function killedWhileRunning() {
 }
 
 test("a node that stops tells what runs that nobody will know its end [stopped-callee]", async () => {
-  const { ben, ana } = await ben_ana();
+  const { ben, ana } = await benAndAna();
   const bens = await outboxOf(ben);
   await bens.outbox.ask(await requestTo(ben, ana), "offline");
   await syncOnce(ben, ana);
@@ -214,7 +205,7 @@ test("killed after it ended and before it was answered: the ledger's outcome is 
 });
 
 test("an incarnation that is not the first runs nothing stamped before its birth + 5 min (R8)", async () => {
-  const { ben, ana, time } = await ben_ana();
+  const { ben, ana, time } = await benAndAna();
   const bens = await outboxOf(ben);
   const early = await bens.outbox.ask(await requestTo(ben, ana), "offline");
   const born = { id: incarnationOf("ana restored").id, first: false, bornAt: time.now(), fresh: true };
@@ -234,7 +225,7 @@ test("an incarnation that is not the first runs nothing stamped before its birth
 });
 
 test("an expired ask is not run and is answered EXPIRED; the caller sees it expired meanwhile", async () => {
-  const { ben, ana, time } = await ben_ana();
+  const { ben, ana, time } = await benAndAna();
   const bens = await outboxOf(ben);
   const id = await bens.outbox.ask(await requestTo(ben, ana, { lifeMs: 60_000 }), "offline");
   time.pass(61_000);
@@ -251,7 +242,7 @@ test("an expired ask is not run and is answered EXPIRED; the caller sees it expi
 });
 
 test("an ask that was taken back before it started is not run [outbox-drop]", async () => {
-  const { ben, ana } = await ben_ana();
+  const { ben, ana } = await benAndAna();
   const bens = await outboxOf(ben);
   const id = await bens.outbox.ask(await requestTo(ben, ana), "offline");
   await bens.outbox.drop(id);
@@ -267,7 +258,7 @@ test("an ask that was taken back before it started is not run [outbox-drop]", as
 });
 
 test("only the executing device runs an ask, others of the mesh cannot even read it (R7, R8)", async () => {
-  const { ben, ana } = await ben_ana();
+  const { ben, ana } = await benAndAna();
   const li = await admitMember(ben, "li");
   const bens = await outboxOf(ben);
   await bens.outbox.ask(await requestTo(ben, ana), "offline");
@@ -296,7 +287,7 @@ async function refusalBy(from: TestMember, to: TestMember, re: EnvelopeId) {
 }
 
 test("an answer of another device than the asked one does not count", async () => {
-  const { ben, ana } = await ben_ana();
+  const { ben, ana } = await benAndAna();
   const li = await admitMember(ben, "li");
   await syncOnce(ben, li);
   await syncOnce(ben, ana);
@@ -313,7 +304,7 @@ test("an answer of another device than the asked one does not count", async () =
 });
 
 test("an answer that holds the answer to another call does not count (R8)", async () => {
-  const { ben, ana } = await ben_ana();
+  const { ben, ana } = await benAndAna();
   const bens = await outboxOf(ben);
   const one = await bens.outbox.ask(await requestTo(ben, ana), "offline");
   const other = await bens.outbox.ask(await requestTo(ben, ana), "offline");
@@ -329,7 +320,7 @@ test("an answer that holds the answer to another call does not count (R8)", asyn
 });
 
 test("an ask that all could read is not run (R7)", async () => {
-  const { ben, ana } = await ben_ana();
+  const { ben, ana } = await benAndAna();
   const asked = async (audience: "mesh" | "direct") => {
     const exp = ana.time.now() + 86_400_000;
     const value = { q: await sealedMap(requestTo(ana, ben)), device: idBytes(ben.replica.device), exp };
@@ -349,7 +340,7 @@ test("an ask that all could read is not run (R7)", async () => {
 });
 
 test("nothing is run for who was removed meanwhile", async () => {
-  const { ben, ana } = await ben_ana();
+  const { ben, ana } = await benAndAna();
   const anas = await outboxOf(ana);
   await anas.outbox.ask(await requestTo(ana, ben), "offline");
   await syncOnce(ana, ben);
@@ -362,7 +353,7 @@ test("nothing is run for who was removed meanwhile", async () => {
 });
 
 test("an ask that does not name one of its own devices and the signer is refused where it is written", async () => {
-  const { ben, ana } = await ben_ana();
+  const { ben, ana } = await benAndAna();
   const { outbox } = await outboxOf(ben);
   await expect(outbox.ask(await requestTo(ana, ben), "x")).rejects.toMatchObject({ code: "BAD_REQUEST" });
   const nobody = toHex(new Uint8Array(32)) as DeviceId;
@@ -375,7 +366,7 @@ test("an ask that does not name one of its own devices and the signer is refused
 });
 
 test("so many calls wait at once and no more, until one of them is answered or taken back", async () => {
-  const { time, ben, ana } = await ben_ana();
+  const { time, ben, ana } = await benAndAna();
   const { outbox: before } = await outboxOf(ben);
   const first = await before.ask(await requestTo(ben, ana), "offline");
   await before.close();
